@@ -1,1 +1,24 @@
-//! stub
+//! The heart of Trellis: its vocabulary, its ports and the machines that decide.
+//!
+//! Everything here is pure: a decision is a function of a state, a time and an input. There is no
+//! socket, no runtime, no wall clock and no randomness in this crate; they are handed in.
+//!
+//! - [`Error`], [`ErrorCode`]: why a call failed, and whether trying again helps.
+//! - [`Clock`], [`Now`], [`Time`], [`Micros`]: time, injected.
+//! - [`Namespace`], [`Name`], [`Key`], [`RequestId`]: names that cannot be malformed.
+//! - [`Scope`]: the guarantee an answer carries.
+//! - [`limits`]: the quota: its port, and the machine that memory backends run.
+
+mod error;
+pub mod limits;
+mod name;
+mod scope;
+mod time;
+
+pub use error::{Error, ErrorCode, Violation};
+pub use name::{Key, MAX_NAME_BYTES, Name, Namespace, RequestId};
+pub use scope::Scope;
+pub use time::{Clock, Micros, Now, Time};
+
+/// The answer of every port.
+pub type Result<T> = std::result::Result<T, Error>;

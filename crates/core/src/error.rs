@@ -1,0 +1,114 @@
+//! The one error of Trellis: a code from a closed set, what to do about it, and which field is at fault.
+//!
+//! Whether a repeat can help is decided where the error is made. Text is for callers; nothing internal
+//! stands in it.
+
+use crate::Micros;
+
+/// Why a call failed. The contract's `ErrorReason` has the same members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorCode {
+    /// A field is missing, out of range or contradicts another.
+    InvalidField,
+    /// The contract has it, this version does not do it yet.
+    NotImplemented,
+    /// A defect in Trellis.
+    Internal,
+    /// The daemon is shutting down.
+    Draining,
+    /// The caller took the call back.
+    Cancelled,
+    /// No limit of this name is declared and the charge carries no spec.
+    LimitNotFound,
+    /// The limit was deleted while the call waited for it.
+    LimitDeleted,
+    /// The charge asked for its own spec and another is in force.
+    SpecMismatch,
+    /// No such reservation.
+    ReservationNotFound,
+    /// The reservation's time is over.
+    ReservationExpired,
+    /// The reservation was settled before, with other amounts.
+    ReservationSettled,
+    /// The request id was used for a request with another body.
+    RequestIdReused,
+    /// The bound on waiting calls is reached.
+    TooManyWaiters,
+    /// The bound on buckets is reached and none is idle.
+    TooManyBuckets,
+    /// The bound on limits is reached.
+    TooManyLimits,
+    /// The bound on namespaces is reached.
+    TooManyNamespaces,
+    /// The bound on reservations is reached.
+    TooManyReservations,
+    /// The bound on remembered request ids is reached.
+    TooManyRequestIds,
+    /// The bound on calls in flight is reached.
+    TooManyCalls,
+    /// The bound on open streams is reached.
+    TooManyStreams,
+}
+
+/// A field at fault and what is allowed there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Path of the field in the request, for example `charges[3].amount`.
+    pub field: String,
+    /// What is allowed, for example `must be 1 to 1000000000000`.
+    pub allowed: String,
+}
+
+/// Why a call failed, for the caller.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Error {
+    /// The reason.
+    pub code: ErrorCode,
+    /// What went wrong and what to do about it.
+    pub message: String,
+    /// The field at fault, for [`ErrorCode::InvalidField`] and where one is known.
+    pub violation: Option<Violation>,
+    /// How long to wait before the same call may succeed; `None` when waiting does not help.
+    pub retry_after: Option<Micros>,
+}
+
+impl Error {
+    /// An error that a repeat of the same call meets again.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            violation: None,
+            retry_after: None,
+        }
+    }
+
+    /// A field at fault: its path and what is allowed.
+    pub fn invalid(field: impl Into<String>, allowed: impl Into<String>) -> Self {
+        let (field, allowed) = (field.into(), allowed.into());
+        Self {
+            code: ErrorCode::InvalidField,
+            message: format!("{field}: {allowed}"),
+            violation: Some(Violation { field, allowed }),
+            retry_after: None,
+        }
+    }
+
+    /// The same error with the time after which a repeat may succeed.
+    #[must_use]
+    pub fn retry_after(mut self, wait: Micros) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
+    /// The same error, its field's path put below `parent`: `amount` becomes `charges[3].amount`.
+    #[must_use]
+    pub fn within(mut self, parent: impl std::fmt::Display) -> Self {
+        if let Some(violation) = &mut self.violation {
+            violation.field = format!("{parent}.{}", violation.field);
+            self.message = format!("{}: {}", violation.field, violation.allowed);
+        }
+        self
+    }
+}

@@ -1,0 +1,405 @@
+//! Charging: find the buckets, check them all, then take all or nothing.
+
+use super::super::bucket::{Bucket, Hold};
+use super::super::spec::LimitSpec;
+use super::super::types::{
+    AcquireRequest, Acquired, Charge, ChargeState, Granted, Mode, Outcome, SpecSource,
+    check_distinct,
+};
+use super::requests::{Recall, RequestKey, Rpc, digest};
+use super::reservations::Taken;
+use super::store::{BucketId, Entry, Place};
+use super::{Machine, Step, Ticket, Timer};
+use crate::{Error, ErrorCode, Micros, Now, Result, Scope, Time};
+
+/// One charge of a call, its bucket found.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Want {
+    pub bucket: BucketId,
+    pub amount: i64,
+    pub replaced: bool,
+    /// It cannot be taken now.
+    pub blocked: bool,
+    /// It stands in the bucket's line.
+    pub claimed: bool,
+}
+
+impl Machine {
+    /// Decides an acquire, or puts it in line. See [`super::super::Limits::acquire`].
+    pub fn acquire(&mut self, request: &AcquireRequest, now: Now) -> Result<Step> {
+        self.advance(now);
+        check_distinct(&request.charges)?;
+        let remember = match &request.request_id {
+            Some(id) if !request.dry_run => {
+                let key = RequestKey::new(Rpc::Acquire, id);
+                match self.requests.recall(&key, digest(request), now.mono)? {
+                    Recall::Answer(answer) => {
+                        return Ok(Step::Done(self.replay(answer.acquired()?, now)));
+                    }
+                    Recall::Running(ticket) => return Ok(Step::Waiting(ticket)),
+                    Recall::New => Some(key),
+                }
+            }
+            _ => None,
+        };
+        let places = self.locate_all(&request.charges)?;
+        let step = self.decide(request, &places, remember.clone(), now)?;
+        if let Some(key) = remember {
+            match &step {
+                Step::Done(acquired) => {
+                    self.requests.start(key.clone(), digest(request), None);
+                    self.requests
+                        .finish(&key, acquired.clone().into(), now.mono);
+                }
+                Step::Waiting(ticket) => {
+                    self.requests.start(key, digest(request), Some(*ticket));
+                }
+            }
+        }
+        Ok(step)
+    }
+
+    fn decide(
+        &mut self,
+        request: &AcquireRequest,
+        places: &[Place],
+        remember: Option<RequestKey>,
+        now: Now,
+    ) -> Result<Step> {
+        let ticket = self.next_ticket(request.priority);
+        let charges = &request.charges;
+        if self.is_never(charges, places) {
+            self.decided.never += u64::from(!request.dry_run);
+            let (_, charges) = self.preview(charges, places, ticket, now);
+            return Ok(Step::Done(answer(Outcome::Never, charges)));
+        }
+        if request.dry_run {
+            let (wait, charges) = self.preview(charges, places, ticket, now);
+            let outcome = wait.map_or(Outcome::Granted(None), Outcome::Denied);
+            return Ok(Step::Done(answer(outcome, charges)));
+        }
+        if request.reservation_ttl.is_some() || self.needs_slots(charges, places) {
+            self.check_reservations()?;
+        }
+        let wants = self.place_all(charges, places, now)?;
+        if self.all_open(&wants, ticket, now) {
+            let (acquired, _) = self.grant(&wants, request.reservation_ttl, now);
+            return Ok(Step::Done(acquired));
+        }
+        match request.mode {
+            Mode::Try => {
+                let (wait, charges) = self.refusal(&wants, ticket, now);
+                self.decided.denied += 1;
+                Ok(Step::Done(answer(Outcome::Denied(wait), charges)))
+            }
+            Mode::Wait(max_wait) => {
+                let waiter = (wants, request.reservation_ttl, remember);
+                self.enqueue(ticket, waiter, max_wait, now)?;
+                Ok(Step::Waiting(ticket))
+            }
+        }
+    }
+
+    pub(super) fn locate_all(&self, charges: &[Charge]) -> Result<Vec<Place>> {
+        let locate = |(index, charge): (usize, &Charge)| {
+            self.store
+                .locate(charge)
+                .map_err(|error| error.within(format!("charges[{index}]")))
+        };
+        charges.iter().enumerate().map(locate).collect()
+    }
+
+    /// Whether some charge is above what its bucket can ever hold.
+    pub(super) fn is_never(&self, charges: &[Charge], places: &[Place]) -> bool {
+        let mut pairs = charges.iter().zip(places);
+        pairs.any(|(charge, place)| charge.amount() > self.store.spec_at(*place, charge).capacity())
+    }
+
+    /// Whether some charge holds slots.
+    fn needs_slots(&self, charges: &[Charge], places: &[Place]) -> bool {
+        let mut pairs = charges.iter().zip(places);
+        pairs.any(|(charge, place)| {
+            matches!(
+                self.store.spec_at(*place, charge),
+                LimitSpec::Concurrency(_)
+            )
+        })
+    }
+
+    /// Finds the bucket of every charge, making what is missing. Fails before it changes anything.
+    pub(super) fn place_all(
+        &mut self,
+        charges: &[Charge],
+        places: &[Place],
+        now: Now,
+    ) -> Result<Vec<Want>> {
+        let missing = places.iter().filter(|place| place.bucket.is_none()).count();
+        let mut places = std::borrow::Cow::Borrowed(places);
+        if missing > 0 {
+            self.store
+                .make_room(missing, self.config.max_buckets, now)?;
+            // Making room may have dropped an idle bucket of this very call.
+            places = self.locate_all(charges)?.into();
+            let new = places.iter().filter(|place| place.limit.is_none()).count();
+            self.check_limits(new)?;
+        }
+        let pairs = charges.iter().zip(places.iter());
+        let wants = pairs
+            .map(|(charge, place)| self.place(charge, *place, now))
+            .collect();
+        if missing > 0 {
+            self.schedule_sweep(now);
+        }
+        Ok(wants)
+    }
+
+    /// Refuses `more` limits above the bound.
+    pub(super) fn check_limits(&self, more: usize) -> Result<()> {
+        if self.store.limit_count() + more <= self.config.max_limits {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorCode::TooManyLimits,
+            format!(
+                "this namespace has {} limits; delete some",
+                self.store.limit_count()
+            ),
+        ))
+    }
+
+    fn place(&mut self, charge: &Charge, place: Place, now: Now) -> Want {
+        let bucket = match place.bucket {
+            Some(bucket) if !place.replaces => bucket,
+            _ => self.make_place(charge, place, now),
+        };
+        let followed = place.source == SpecSource::Inline && self.follow_spec(bucket, now);
+        Want {
+            bucket,
+            amount: charge.amount(),
+            replaced: place.replaces || followed,
+            blocked: false,
+            claimed: false,
+        }
+    }
+
+    /// Makes what is missing: the limit, its new inline spec, the bucket.
+    fn make_place(&mut self, charge: &Charge, place: Place, now: Now) -> BucketId {
+        // Two charges of one acquire may share a limit that the first of them has just made.
+        let limit = match (self.store.find(&charge.limit), &charge.spec) {
+            (Some(limit), Some(spec)) if place.replaces => {
+                self.store.limit_mut(limit).spec = spec.clone();
+                limit
+            }
+            (Some(limit), _) => limit,
+            (None, Some(spec)) => {
+                self.store
+                    .insert_limit(charge.limit.clone(), spec.clone(), place.source)
+            }
+            (None, None) => unreachable!("locate refuses an unknown limit without a spec"),
+        };
+        self.store.bucket_or_full(limit, &charge.key, now)
+    }
+
+    pub(super) fn all_open(&mut self, wants: &[Want], ticket: Ticket, now: Now) -> bool {
+        wants
+            .iter()
+            .all(|want| !self.is_blocked(want.bucket, want.amount, ticket, now))
+    }
+
+    /// Takes every charge. Returns the answer and the hold of the slots.
+    pub(super) fn grant(
+        &mut self,
+        wants: &[Want],
+        ttl: Option<Micros>,
+        now: Now,
+    ) -> (Acquired, Hold) {
+        self.decided.granted += 1;
+        let slots = |want: &Want| self.store.entry(want.bucket).bucket.holds_slots();
+        let ttl = ttl.or_else(|| {
+            wants
+                .iter()
+                .any(slots)
+                .then_some(self.config.default_reservation_ttl)
+        });
+        let reservation = ttl.map(|ttl| {
+            self.minted += 1;
+            (self.minted, ttl)
+        });
+        let hold = reservation.map_or(Hold::default(), |(reservation, ttl)| Hold {
+            until: now.mono + ttl,
+            reservation,
+        });
+        let charges = self.take_all(wants, hold, now);
+        let granted = reservation.map(|(id, ttl)| {
+            self.open_reservation(id, self.receipt(wants, hold, now), hold.until);
+            Granted {
+                id: self.reservation_id(id),
+                ttl,
+            }
+        });
+        (answer(Outcome::Granted(granted), charges), hold)
+    }
+
+    /// Takes every charge and tells what each met.
+    pub(super) fn take_all(&mut self, wants: &[Want], hold: Hold, now: Now) -> Vec<ChargeState> {
+        let mut take = |want: &Want| {
+            let entry = self.store.entry_mut(want.bucket);
+            entry.bucket.take(want.amount, hold, now);
+            self.charge_state(want, None)
+        };
+        wants.iter().map(&mut take).collect()
+    }
+
+    /// What is needed to give the charges back.
+    pub(super) fn receipt(&self, wants: &[Want], hold: Hold, now: Now) -> Vec<Taken> {
+        let taken = |want: &Want| {
+            let entry = self.store.entry(want.bucket);
+            Taken {
+                limit: self.store.limit(entry.limit).name.clone(),
+                key: entry.key.clone(),
+                amount: want.amount,
+                hold,
+                at: now,
+            }
+        };
+        wants.iter().map(taken).collect()
+    }
+
+    fn charge_state(&self, want: &Want, retry_after: Option<Micros>) -> ChargeState {
+        let entry = self.store.entry(want.bucket);
+        ChargeState {
+            remaining: entry.bucket.available(),
+            retry_after,
+            spec: entry.bucket.spec(),
+            source: self.store.limit(entry.limit).source,
+            spec_replaced: want.replaced,
+        }
+    }
+
+    /// Why a call cannot be admitted now: how long until it can, and what each charge met.
+    pub(super) fn refusal(
+        &self,
+        wants: &[Want],
+        ticket: Ticket,
+        now: Now,
+    ) -> (Micros, Vec<ChargeState>) {
+        let mut longest = Micros::TICK;
+        let charges = wants.iter().map(|want| {
+            let entry = self.store.entry(want.bucket);
+            let wait = self.wait_at(&entry.bucket, entry, want.amount, ticket, now);
+            longest = longest.max(wait.unwrap_or(Micros::ZERO));
+            self.charge_state(want, wait)
+        });
+        let charges = charges.collect();
+        (longest, charges)
+    }
+
+    /// How long until a charge fits, after those that claim the bucket before it; `None` for now.
+    /// `bucket` is the entry's own, or a copy of it under another spec.
+    fn wait_at(
+        &self,
+        bucket: &Bucket,
+        entry: &Entry,
+        amount: i64,
+        ticket: Ticket,
+        now: Now,
+    ) -> Option<Micros> {
+        let claimed = entry.claimed_before(ticket);
+        let mut ready = bucket
+            .ready_at(amount.saturating_add(claimed), now)
+            .max(entry.paused_until);
+        if claimed > 0 {
+            ready = ready
+                .max(self.head_ready(entry, now))
+                .max(now.mono + Micros::TICK);
+        }
+        (ready > now.mono).then(|| ready - now.mono)
+    }
+
+    /// When everything that the head of the line wants is there.
+    fn head_ready(&self, entry: &Entry, now: Now) -> Time {
+        let waiter = entry.head().and_then(|head| self.waiters.get(&head));
+        let ready = |want: &Want| {
+            let entry = self.store.entry(want.bucket);
+            entry
+                .bucket
+                .ready_at(want.amount, now)
+                .max(entry.paused_until)
+        };
+        waiter
+            .and_then(|waiter| waiter.wants.iter().map(ready).max())
+            .unwrap_or(now.mono)
+    }
+
+    /// What an acquire would meet now, without changing anything: how long until it could be admitted
+    /// (`None`: now), and each charge.
+    pub(super) fn preview(
+        &self,
+        charges: &[Charge],
+        places: &[Place],
+        ticket: Ticket,
+        now: Now,
+    ) -> (Option<Micros>, Vec<ChargeState>) {
+        let mut longest = None;
+        let states = charges.iter().zip(places).map(|(charge, place)| {
+            let spec = self.store.spec_at(*place, charge);
+            let mut wait = None;
+            let bucket = match place.bucket {
+                None => Bucket::full(spec, now),
+                Some(id) => {
+                    let entry = self.store.entry(id);
+                    let mut bucket = entry.bucket.clone();
+                    bucket.advance(now);
+                    if !bucket.has_spec(spec) {
+                        bucket = bucket.respec(spec, super::super::LevelPolicy::KeepAmount, now);
+                    }
+                    wait = self.wait_at(&bucket, entry, charge.amount(), ticket, now);
+                    bucket
+                }
+            };
+            longest = longest.max(wait);
+            ChargeState {
+                remaining: bucket.available(),
+                retry_after: wait,
+                spec: spec.clone(),
+                source: place.source,
+                spec_replaced: false,
+            }
+        });
+        let states = states.collect();
+        (longest, states)
+    }
+
+    /// The first answer of a request id, its times counted anew.
+    pub(super) fn replay(&self, first: (Acquired, Time), now: Now) -> Acquired {
+        let (mut acquired, at) = first;
+        let elapsed = now.mono - at;
+        let left = |wait: Micros| Micros(wait.0.saturating_sub(elapsed.0)).max(Micros::TICK);
+        match &mut acquired.outcome {
+            Outcome::Denied(wait) => *wait = left(*wait),
+            Outcome::TimedOut { retry_after, .. } => *retry_after = left(*retry_after),
+            Outcome::Granted(Some(granted)) => match self.open_until(&granted.id) {
+                Some(until) => granted.ttl = until - now.mono,
+                None => return answer(Outcome::Lost, Vec::new()),
+            },
+            _ => {}
+        }
+        for charge in &mut acquired.charges {
+            charge.retry_after = charge.retry_after.map(left);
+        }
+        acquired
+    }
+
+    /// Schedules the end of a reservation.
+    pub(super) fn schedule_expiry(&mut self, id: u64, at: Time) {
+        self.timers.insert((at, Timer::Expire(id)));
+    }
+}
+
+pub(super) fn answer(outcome: Outcome, charges: Vec<ChargeState>) -> Acquired {
+    Acquired {
+        outcome,
+        charges,
+        scope: Scope::Local,
+    }
+}

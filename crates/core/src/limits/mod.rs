@@ -1,0 +1,30 @@
+//! Limits: the port that every backend implements, and the pure machine that decides in memory.
+//!
+//! - [`Limits`]: the port.
+//! - [`AcquireRequest`], [`Acquired`] and their kin: what goes through it.
+//! - [`LimitSpec`]: what a limit allows. [`Bucket`]: how much of it is left.
+//! - [`Machine`]: all limits of one namespace, decided without I/O.
+
+mod bucket;
+mod calendar;
+mod machine;
+mod port;
+mod rate;
+mod slots;
+mod spec;
+mod types;
+mod window;
+
+pub use bucket::{Bucket, Hold};
+pub use machine::{Answer, Machine, MachineConfig, Receipt, Step, Ticket};
+pub use port::Limits;
+pub use spec::{
+    CalendarSpec, CalendarUnit, ConcurrencySpec, LimitSpec, MAX_AMOUNT, MAX_PERIOD, MIN_PERIOD,
+    RateSpec, SUB_WINDOWS, WindowSpec,
+};
+pub use types::{
+    AcquireRequest, Acquired, ActualAmount, BucketPage, BucketState, Charge, ChargeState,
+    DeleteLimit, ExtendReservation, Granted, KeyOverride, LevelPolicy, LimitPage, LimitState,
+    LimitsStatus, ListBuckets, ListLimits, Mode, Outcome, Priority, ReportThrottled, ReservationId,
+    ResetLimit, SetLimit, Settle, Settled, SettledCharge, SpecSource, Usage,
+};

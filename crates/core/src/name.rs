@@ -1,0 +1,112 @@
+//! Names that cannot be malformed.
+
+use crate::{Error, Result};
+use std::borrow::Borrow;
+use std::fmt;
+
+/// The longest name, in bytes.
+pub const MAX_NAME_BYTES: usize = 256;
+
+const ALLOWED: &str = "must be 1 to 256 bytes of UTF-8 without control characters";
+const ALLOWED_KEY: &str = "must be at most 256 bytes of UTF-8 without control characters";
+
+fn check(value: &str, field: &str, allowed: &str) -> Result<()> {
+    if value.len() > MAX_NAME_BYTES || value.chars().any(char::is_control) {
+        return Err(Error::invalid(field, allowed));
+    }
+    Ok(())
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $type:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $type(Box<str>);
+
+        impl $type {
+            /// The name as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str(&self.0)
+            }
+        }
+
+        impl Borrow<str> for $type {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+    };
+}
+
+macro_rules! required {
+    ($type:ident) => {
+        impl $type {
+            /// Checks a name; `field` is the request's field it came from, for the error.
+            pub fn new(value: impl Into<String>, field: &str) -> Result<Self> {
+                let value = value.into();
+                if value.is_empty() {
+                    return Err(Error::invalid(field, ALLOWED));
+                }
+                check(&value, field, ALLOWED)?;
+                Ok(Self(value.into()))
+            }
+        }
+    };
+}
+
+name! {
+    /// The unit of isolation: what is named in one namespace is unknown in every other.
+    Namespace
+}
+required!(Namespace);
+name! {
+    /// The name of a limit.
+    Name
+}
+required!(Name);
+name! {
+    /// The caller's name for one mutation, so that its repeat is known as such.
+    RequestId
+}
+required!(RequestId);
+name! {
+    /// Which bucket of a limit. The empty key is the one shared bucket.
+    Key
+}
+
+impl Key {
+    /// Checks a key; `field` is the request's field it came from, for the error.
+    pub fn new(value: impl Into<String>, field: &str) -> Result<Self> {
+        let value = value.into();
+        check(&value, field, ALLOWED_KEY)?;
+        Ok(Self(value.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_outside_its_bounds_is_refused_with_the_field() {
+        for bad in ["", "a\u{0}b", "tab\t", "\u{85}", &"x".repeat(257)] {
+            let error = Name::new(bad, "limit").unwrap_err();
+            assert_eq!(error.violation.unwrap().field, "limit", "{bad:?}");
+        }
+        assert!(Name::new("é".repeat(128), "limit").is_ok());
+        assert!(Name::new("x".repeat(256), "limit").is_ok());
+    }
+
+    #[test]
+    fn only_a_key_may_be_empty() {
+        assert_eq!(Key::new("", "key").unwrap().as_str(), "");
+        assert!(Key::new("x".repeat(257), "key").is_err());
+    }
+}

@@ -1,0 +1,65 @@
+//! A call that waits: dropping it takes it back.
+
+use super::MemoryLimits;
+use super::shard::{Caller, Delivery};
+use trellis_core::limits::{Acquired, Ticket};
+use trellis_core::{Error, ErrorCode, Namespace, Result};
+
+/// A caller's place in line. Dropped before its end it leaves the line; dropped after a grant that it
+/// has not taken, the grant is given back whole.
+pub(super) struct Waiting<'a> {
+    limits: &'a MemoryLimits,
+    namespace: Namespace,
+    ticket: Ticket,
+    caller: Caller,
+    received: bool,
+}
+
+impl<'a> Waiting<'a> {
+    pub fn new(
+        limits: &'a MemoryLimits,
+        namespace: Namespace,
+        ticket: Ticket,
+        caller: Caller,
+    ) -> Self {
+        Self {
+            limits,
+            namespace,
+            ticket,
+            caller,
+            received: false,
+        }
+    }
+
+    /// Waits for the end of the call.
+    pub async fn outcome(mut self) -> Result<Acquired> {
+        let delivery = (&mut self.caller.receiver).await;
+        self.received = true;
+        match delivery {
+            Ok(Delivery { result, .. }) => result,
+            Err(_) => Err(Error::new(ErrorCode::Internal, "a waiting call was lost")),
+        }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if self.received {
+            return;
+        }
+        let (ticket, caller) = (self.ticket, &mut self.caller);
+        // The change itself cannot fail: it only fails where it makes a namespace above the bound, and
+        // then there is no line left to leave.
+        let _ = self.limits.change(&self.namespace, |space, now| {
+            space.leave(ticket, caller.number, now);
+            if let Ok(Delivery {
+                receipt: Some(receipt),
+                ..
+            }) = caller.receiver.try_recv()
+            {
+                space.machine.take_back(receipt, now);
+            }
+            Ok(())
+        });
+    }
+}
