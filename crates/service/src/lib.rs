@@ -1,1 +1,22 @@
-//! stub
+//! The gRPC services: validate, convert, call a port, map the error.
+//!
+//! One module per service of the contract. Nothing here knows which backend is behind a port, and
+//! nothing here decides: a request that is well formed goes to its port, and the answer comes back as
+//! the contract spells it.
+//!
+//! - [`routes`]: every service, ready to be served.
+//! - [`RpcStats`], [`StatsLayer`]: latencies of the RPCs. [`CallLimitLayer`]: calls in flight.
+
+mod config;
+mod convert;
+mod drain;
+mod error;
+mod layers;
+mod limits;
+mod routes;
+mod status;
+mod stream;
+
+pub use config::ServiceConfig;
+pub use layers::{CallLimitLayer, RpcSnapshot, RpcStats, StatsLayer};
+pub use routes::{DaemonInfo, HealthHandle, Parts, routes};

@@ -1,0 +1,42 @@
+//! Bounds on requests, checked before any work starts.
+
+use trellis_core::Micros;
+
+/// Bounds on requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServiceConfig {
+    /// Charges in one acquire.
+    pub max_charges: usize,
+    /// Acquires in one batch.
+    pub max_batch: usize,
+    /// Requests in hand on one stream; then the stream is not read further.
+    pub max_stream_in_flight: usize,
+    /// Open streams in this daemon.
+    pub max_streams: usize,
+    /// The longest `max_wait`.
+    pub max_wait: Micros,
+    /// How long a reservation lasts when the caller does not say.
+    pub default_reservation_ttl: Micros,
+    /// The longest time of a reservation.
+    pub max_reservation_ttl: Micros,
+    /// The longest pause.
+    pub max_pause: Micros,
+    /// The largest message accepted, in bytes.
+    pub max_message_bytes: usize,
+}
+
+impl Default for ServiceConfig {
+    fn default() -> Self {
+        Self {
+            max_charges: 32,
+            max_batch: 1_000,
+            max_stream_in_flight: 1_024,
+            max_streams: 1_024,
+            max_wait: Micros::from_secs(3_600),
+            default_reservation_ttl: Micros::from_secs(60),
+            max_reservation_ttl: Micros::from_secs(24 * 3_600),
+            max_pause: Micros::from_secs(24 * 3_600),
+            max_message_bytes: 4 * 1024 * 1024,
+        }
+    }
+}

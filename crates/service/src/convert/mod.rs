@@ -1,0 +1,156 @@
+//! Between the contract's messages and the ports' types: everything that a request may get wrong is
+//! found here, and named by its field.
+
+mod limits;
+mod spec;
+
+pub(crate) use limits::{
+    acquire, acquired, bucket_page, bucket_state, delete_limit, extend, extended, limit_page,
+    limit_state, list_buckets, list_limits, peek, report_throttled, reset_limit, set_limit, settle,
+    settled,
+};
+
+use crate::ServiceConfig;
+use prost_types::{Duration, Timestamp};
+use trellis_core::{Error, Micros, Namespace, RequestId, Result, Scope, Time};
+use trellis_proto::{DEFAULT_NAMESPACE, v1};
+
+/// What the requests of one call or stream are converted with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Context<'a> {
+    pub config: &'a ServiceConfig,
+    /// The namespace meant by an empty field.
+    pub namespace: &'a Namespace,
+    /// How long the call may wait at most, by its gRPC deadline.
+    pub deadline: Option<Micros>,
+}
+
+impl Context<'_> {
+    pub fn namespace(&self, namespace: String) -> Result<Namespace> {
+        if namespace.is_empty() {
+            return Ok(self.namespace.clone());
+        }
+        Namespace::new(namespace, "namespace")
+    }
+}
+
+/// The namespace of that name; `default` for an empty one.
+pub(crate) fn namespace(name: String) -> Result<Namespace> {
+    let name = if name.is_empty() {
+        DEFAULT_NAMESPACE.to_owned()
+    } else {
+        name
+    };
+    Namespace::new(name, "namespace")
+}
+
+pub(crate) fn request_id(id: String) -> Result<Option<RequestId>> {
+    if id.is_empty() {
+        return Ok(None);
+    }
+    RequestId::new(id, "request_id").map(Some)
+}
+
+/// A duration within bounds; `None` when the field is unset.
+pub(crate) fn span(
+    duration: Option<Duration>,
+    field: &str,
+    (min, max): (Micros, Micros),
+) -> Result<Option<Micros>> {
+    let Some(duration) = duration else {
+        return Ok(None);
+    };
+    let within = micros(&duration).filter(|span| (min..=max).contains(span));
+    within.map(Some).ok_or_else(|| {
+        let (min, max) = (
+            std::time::Duration::from(min),
+            std::time::Duration::from(max),
+        );
+        Error::invalid(field, format!("must be {min:?} to {max:?}"))
+    })
+}
+
+/// The microseconds of a duration; `None` when it is negative or malformed.
+fn micros(duration: &Duration) -> Option<Micros> {
+    let seconds = u64::try_from(duration.seconds).ok()?;
+    let nanos = u64::try_from(duration.nanos)
+        .ok()
+        .filter(|nanos| *nanos < 1_000_000_000)?;
+    Some(Micros(
+        seconds.checked_mul(1_000_000)?.checked_add(nanos / 1_000)?,
+    ))
+}
+
+#[allow(
+    clippy::cast_possible_wrap,
+    clippy::cast_possible_truncation,
+    reason = "2^64 us are 2^45 s"
+)]
+pub(crate) fn duration(span: Micros) -> Duration {
+    Duration {
+        seconds: (span.0 / 1_000_000) as i64,
+        nanos: (span.0 % 1_000_000) as i32 * 1_000,
+    }
+}
+
+pub(crate) fn timestamp(time: Time) -> Timestamp {
+    let Duration { seconds, nanos } = duration(Micros(time.0));
+    Timestamp { seconds, nanos }
+}
+
+pub(crate) fn scope(scope: &Scope) -> v1::Scope {
+    let (kind, since, reason) = match scope {
+        Scope::Shared => (v1::ScopeKind::Shared, None, String::new()),
+        Scope::Local => (v1::ScopeKind::Local, None, String::new()),
+        Scope::Degraded { since, reason } => (
+            v1::ScopeKind::Degraded,
+            Some(timestamp(*since)),
+            reason.to_string(),
+        ),
+    };
+    v1::Scope {
+        kind: kind.into(),
+        since,
+        reason,
+    }
+}
+
+/// A count as the contract carries it.
+pub(crate) fn count<T: TryInto<i64>>(count: T) -> i64 {
+    count.try_into().unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_outside_its_bounds_is_refused_with_the_field() {
+        let bounds = (Micros(1), Micros::from_secs(10));
+        for (seconds, nanos) in [
+            (-1, 0),
+            (0, -1),
+            (0, 0),
+            (0, 999),
+            (11, 0),
+            (i64::MAX, 0),
+            (1, 1_000_000_000),
+        ] {
+            let error = span(Some(Duration { seconds, nanos }), "max_wait", bounds).unwrap_err();
+            assert_eq!(
+                error.violation.unwrap().field,
+                "max_wait",
+                "{seconds} {nanos}"
+            );
+        }
+        let ten = Duration {
+            seconds: 10,
+            nanos: 0,
+        };
+        assert_eq!(
+            span(Some(ten), "max_wait", bounds),
+            Ok(Some(Micros::from_secs(10)))
+        );
+        assert_eq!(span(None, "max_wait", bounds), Ok(None));
+    }
+}

@@ -1,0 +1,9 @@
+//! What surrounds every RPC: its latency, and the bound on calls in flight.
+
+mod call_limit;
+mod stats;
+mod stats_layer;
+
+pub use call_limit::CallLimitLayer;
+pub use stats::{RpcSnapshot, RpcStats};
+pub use stats_layer::StatsLayer;

@@ -1,0 +1,91 @@
+//! Every service of the daemon, ready to be served.
+
+use crate::limits::{LimitRpc, LimitServer};
+use crate::status::StatusServer;
+use crate::{RpcStats, ServiceConfig};
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+use tonic::codec::CompressionEncoding::Gzip;
+use tonic::service::Routes;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+use trellis_core::limits::Limits;
+use trellis_core::{Clock, Error, ErrorCode, Now, Result};
+use trellis_proto::FILE_DESCRIPTOR_SET;
+use trellis_proto::v1::limit_service_server::LimitServiceServer;
+use trellis_proto::v1::status_service_server::StatusServiceServer;
+
+/// What this daemon is.
+#[derive(Clone, Copy, Debug)]
+pub struct DaemonInfo {
+    /// Its version, as in semver.org.
+    pub version: &'static str,
+    /// Whether many daemons share its stores.
+    pub distributed: bool,
+    /// When it started.
+    pub started: Now,
+}
+
+/// What the services stand on.
+pub struct Parts {
+    /// Limits.
+    pub limits: Arc<dyn Limits>,
+    /// Time, for latencies.
+    pub clock: Arc<dyn Clock>,
+    /// What `StatusService` tells.
+    pub info: DaemonInfo,
+    /// Where latencies of streamed requests are noted, and what `StatusService` tells.
+    pub stats: Arc<RpcStats>,
+    /// Cancelled when the daemon begins to shut down: waiting calls then answer `DRAINING`, and
+    /// streams end with the reason. Calls that need no waiting are still answered.
+    pub drain: CancellationToken,
+}
+
+/// Sets what the health service answers.
+#[derive(Clone, Debug)]
+pub struct HealthHandle(HealthReporter);
+
+const SERVICES: [&str; 3] = ["", "trellis.v1.LimitService", "trellis.v1.StatusService"];
+
+impl HealthHandle {
+    /// Sets the health of the daemon and of each service.
+    pub async fn set_serving(&self, serving: bool) {
+        let status = if serving {
+            ServingStatus::Serving
+        } else {
+            ServingStatus::NotServing
+        };
+        for service in SERVICES {
+            self.0.set_service_status(service, status).await;
+        }
+    }
+}
+
+/// Every service: limits, status, health (not serving yet), and reflection v1 and v1alpha.
+pub fn routes(parts: &Parts, config: ServiceConfig) -> Result<(Routes, HealthHandle)> {
+    let bytes = config.max_message_bytes;
+    let limits = LimitServiceServer::new(LimitServer(Arc::new(LimitRpc::new(parts, config)?)))
+        .max_decoding_message_size(bytes)
+        .accept_compressed(Gzip);
+    let status = StatusServiceServer::new(StatusServer::new(parts))
+        .max_decoding_message_size(bytes)
+        .accept_compressed(Gzip);
+    let (reporter, health) = tonic_health::server::health_reporter();
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let broken = |error: tonic_reflection::server::Error| {
+        Error::new(
+            ErrorCode::Internal,
+            format!("the contract's descriptors: {error}"),
+        )
+    };
+    let routes = Routes::new(limits)
+        .add_service(status)
+        .add_service(health)
+        .add_service(reflection().build_v1().map_err(broken)?)
+        .add_service(reflection().build_v1alpha().map_err(broken)?);
+    Ok((routes.prepare(), HealthHandle(reporter)))
+}

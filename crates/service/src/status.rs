@@ -1,0 +1,76 @@
+//! `StatusService`: what this daemon is and how it does.
+
+use crate::convert::{count, duration, scope, timestamp};
+use crate::{Parts, RpcStats};
+use std::sync::Arc;
+use tonic::{Request, Response, Status};
+use trellis_core::limits::Limits;
+use trellis_core::{Clock, Micros};
+use trellis_proto::v1::{self, status_service_server::StatusService};
+
+use crate::DaemonInfo;
+
+/// The service of the contract.
+pub(crate) struct StatusServer {
+    limits: Arc<dyn Limits>,
+    clock: Arc<dyn Clock>,
+    stats: Arc<RpcStats>,
+    info: DaemonInfo,
+}
+
+impl StatusServer {
+    pub fn new(parts: &Parts) -> Self {
+        Self {
+            limits: Arc::clone(&parts.limits),
+            clock: Arc::clone(&parts.clock),
+            stats: Arc::clone(&parts.stats),
+            info: parts.info,
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl StatusService for StatusServer {
+    async fn get_status(
+        &self,
+        _: Request<v1::GetStatusRequest>,
+    ) -> Result<Response<v1::GetStatusResponse>, Status> {
+        let limits = self.limits.status();
+        let mode = if self.info.distributed {
+            v1::Mode::Distributed
+        } else {
+            v1::Mode::Embedded
+        };
+        let uptime = self.clock.now().mono - self.info.started.mono;
+        let rpcs = self.stats.snapshot().into_iter().map(|rpc| v1::RpcStatus {
+            name: rpc.name,
+            calls: count(rpc.calls),
+            errors: count(rpc.errors),
+            p50: Some(duration(Micros::from(rpc.p50))),
+            p90: Some(duration(Micros::from(rpc.p90))),
+            p99: Some(duration(Micros::from(rpc.p99))),
+            p999: Some(duration(Micros::from(rpc.p999))),
+            max: Some(duration(Micros::from(rpc.max))),
+        });
+        Ok(Response::new(v1::GetStatusResponse {
+            version: self.info.version.to_owned(),
+            mode: mode.into(),
+            started: Some(timestamp(self.info.started.wall)),
+            uptime: Some(duration(uptime)),
+            limits_scope: Some(scope(&self.limits.scope())),
+            limits: Some(v1::LimitsStatus {
+                namespaces: count(limits.namespaces),
+                limits: count(limits.limits),
+                buckets: count(limits.buckets),
+                waiters: count(limits.waiters),
+                reservations: count(limits.reservations),
+                request_ids: count(limits.request_ids),
+                granted: count(limits.granted),
+                denied: count(limits.denied),
+                never: count(limits.never),
+                timed_out: count(limits.timed_out),
+            }),
+            rpcs: rpcs.collect(),
+        }))
+    }
+}
