@@ -1,7 +1,7 @@
 //! Protobuf framing that answers a malformed message as the caller's error.
 //!
-//! The stock codec reports undecodable bytes as INTERNAL, which blames the daemon and names no field.
-//! This one answers INVALID_ARGUMENT with the field that could not be read.
+//! The stock codec reports undecodable bytes as `INTERNAL`, which blames the daemon and names no field.
+//! This one answers `INVALID_ARGUMENT` with the field that could not be read.
 
 use prost::Message;
 use std::marker::PhantomData;
@@ -51,7 +51,9 @@ impl<U: Message + Default> Decoder for StrictDecoder<U> {
     type Error = Status;
 
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
-        self.0.decode(buffer).map_err(|status| malformed(status.message()))
+        self.0
+            .decode(buffer)
+            .map_err(|status| malformed(status.message()))
     }
 
     fn buffer_settings(&self) -> BufferSettings {

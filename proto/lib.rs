@@ -35,5 +35,4 @@ pub const DEFAULT_NAMESPACE: &str = "default";
 pub const MAX_MESSAGE_BYTES: usize = 3_500 * 1024;
 
 /// The compiled descriptors of the contract, for server reflection.
-pub const FILE_DESCRIPTOR_SET: &[u8] =
-    include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -1,1 +1,12 @@
-//! stub
+//! What the whole-system tests share: a real `trellisd` on ports of its own, and clients for it.
+//!
+//! The programs here start real processes and talk to them over loopback addresses only. A process is
+//! ended by its number when its handle is dropped, whatever happened before.
+
+pub mod daemon;
+pub mod raw;
+
+/// README.md, so that its Rust examples are compiled as documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;

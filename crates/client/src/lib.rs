@@ -1,1 +1,116 @@
-//! stub
+//! Typed client of the Trellis daemon.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use trellis_client::{Acquired, Actual, Charge, Client, Spec};
+//!
+//! # async fn run() -> trellis_client::Result<()> {
+//! let limits = Client::connect("http://127.0.0.1:7117").await?.limits();
+//!
+//! // 100 requests a minute for each user. The spec makes the limit on the first call.
+//! let per_user = Spec::window(100, Duration::from_mins(1));
+//! let charge = Charge::new("llm.requests", 1).key("user-7").spec(per_user);
+//! match limits.try_acquire(charge).await? {
+//!     Acquired::Granted(_) => println!("go on"),
+//!     Acquired::Denied { retry_after, .. } => println!("try again after {retry_after:?}"),
+//!     other => println!("{other:?}"),
+//! }
+//!
+//! // A call whose cost is known only afterwards: wait for room, reserve, settle.
+//! let acquired = limits
+//!     .acquire()
+//!     .charge(Charge::new("llm.tokens", 4_000))
+//!     .charge(Charge::new("llm.slots", 1))
+//!     .max_wait(Duration::from_secs(5))
+//!     .reserve(Duration::from_mins(1))
+//!     .send()
+//!     .await?;
+//! if let Some(reservation) = acquired.granted().and_then(|grant| grant.reservation) {
+//!     // ... the work; a reservation dropped on an early return is released ...
+//!     reservation.settle([Actual::new("llm.tokens", 1_312)]).await?;
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Answers and errors
+//!
+//! A refusal that is a normal outcome is a variant of [`Acquired`]. An [`Error`] is a fault or bad
+//! input; it tells whether and how to repeat the call:
+//!
+//! ```
+//! use trellis_client::{Error, RetryAdvice};
+//!
+//! fn explain(error: &Error) -> String {
+//!     match error.retry_advice() {
+//!         RetryAdvice::Never => format!("give up: {error}"),
+//!         RetryAdvice::Later(pause) => format!("nothing was done; again after {pause:?}"),
+//!         RetryAdvice::SameRequestId => "perhaps done; again with the same request id".into(),
+//!     }
+//! }
+//! ```
+//!
+//! # Deadlines
+//!
+//! Every call has one: the call timeout of the [`ClientBuilder`] (10 s unless set), plus the
+//! `max_wait` of an acquire that waits. Dropping a call's future takes the call back.
+//!
+//! # Very many calls
+//!
+//! [`Limits::pipeline`] gives a handle with the same calls over one shared stream:
+//!
+//! ```no_run
+//! # use trellis_client::{Charge, Client};
+//! # async fn run(client: Client) -> trellis_client::Result<()> {
+//! let pipeline = client.limits().namespace("billing").pipeline();
+//! let acquired = pipeline.try_acquire(Charge::new("invoices", 1)).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What this crate leaves to others
+//!
+//! It depends on the contract (`trellis-proto`) alone, checks nothing that the daemon checks, and
+//! retries nothing unasked. It needs a Tokio runtime.
+
+mod acquire;
+mod acquired;
+mod background;
+mod bucket;
+mod builder;
+mod charge;
+mod client;
+mod convert;
+mod definition;
+mod error;
+mod extend;
+mod limits;
+mod list;
+mod pipeline;
+mod reservation;
+mod route;
+mod scope;
+mod settlement;
+mod spec;
+mod status;
+
+pub use acquire::{Acquire, Priority};
+pub use acquired::{Acquired, ChargeResult, Grant, SpecSource};
+pub use bucket::{Bucket, Peeked, ReportThrottled, Reset, ResetLimit, Throttled};
+pub use builder::ClientBuilder;
+pub use charge::{Charge, Charges};
+pub use client::Client;
+pub use definition::{Declared, DeleteLimit, Deleted, KeyOverride, LevelPolicy, Limit, SetLimit};
+pub use error::{Error, ErrorKind, ErrorReason, FieldViolation, Result, RetryAdvice};
+pub use extend::{Extend, Extended};
+pub use limits::Limits;
+pub use list::{ListBuckets, ListLimits, Page};
+pub use pipeline::Pipeline;
+pub use reservation::Reservation;
+pub use scope::Scope;
+pub use settlement::{Actual, Settled, SettledCharge};
+pub use spec::{CalendarUnit, RateSpec, Span, Spec};
+pub use status::{DaemonStatus, LimitsStatus, Mode, RpcStatus};
+
+/// The generated client that every call goes through.
+type Stub = trellis_proto::v1::limit_service_client::LimitServiceClient<tonic::transport::Channel>;

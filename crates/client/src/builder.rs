@@ -1,0 +1,134 @@
+//! The settings of a [`Client`].
+
+use std::error::Error as StdError;
+use std::time::Duration;
+
+use tonic::transport::{Channel, Endpoint};
+use trellis_proto::v1::limit_service_client::LimitServiceClient;
+use trellis_proto::v1::status_service_client::StatusServiceClient;
+
+use crate::client::{Client, Shared};
+use crate::error::{Error, Result};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
+const USER_AGENT: &str = concat!("trellis-client/", env!("CARGO_PKG_VERSION"));
+
+/// The settings of a client. Made by [`Client::builder`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until it connects"]
+pub struct ClientBuilder {
+    uri: String,
+    namespace: String,
+    connect_timeout: Duration,
+    call_timeout: Duration,
+    keep_alive: Duration,
+    max_message_bytes: usize,
+}
+
+impl ClientBuilder {
+    pub(crate) fn new(uri: impl Into<String>) -> Self {
+        Self {
+            uri: uri.into(),
+            namespace: String::new(),
+            connect_timeout: CONNECT_TIMEOUT,
+            call_timeout: CALL_TIMEOUT,
+            keep_alive: KEEP_ALIVE,
+            max_message_bytes: MAX_MESSAGE_BYTES,
+        }
+    }
+
+    /// The namespace of [`Client::limits`]. Default: the daemon's, `default`.
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.namespace = namespace.into();
+        self
+    }
+
+    /// How long making a connection may take. Default 5 s.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// The deadline of every call; a waiting acquire has its `max_wait` in addition. Default 10 s.
+    pub fn call_timeout(mut self, timeout: Duration) -> Self {
+        self.call_timeout = timeout;
+        self
+    }
+
+    /// How often an HTTP/2 ping is sent, idle or not. A connection whose ping is not answered within
+    /// 5 s is given up. Default 15 s.
+    pub fn keep_alive(mut self, interval: Duration) -> Self {
+        self.keep_alive = interval;
+        self
+    }
+
+    /// The largest message sent or accepted, in bytes. Default 4 MiB; a daemon sends at most 3.5 MiB.
+    pub fn max_message_bytes(mut self, bytes: usize) -> Self {
+        self.max_message_bytes = bytes;
+        self
+    }
+
+    /// Connects, or fails with [`ErrorKind::Unreachable`](crate::ErrorKind::Unreachable) (no daemon)
+    /// or [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest) (no URI).
+    ///
+    /// # Panics
+    /// Outside a Tokio runtime.
+    pub async fn connect(self) -> Result<Client> {
+        let connecting = self.endpoint()?.connect().await;
+        let channel = connecting.map_err(|error| Error::unreachable(chain(&error)))?;
+        Ok(self.over(channel))
+    }
+
+    /// Connects at the first call, which fails when there is no daemon.
+    ///
+    /// # Panics
+    /// Outside a Tokio runtime.
+    pub fn connect_lazy(self) -> Result<Client> {
+        let channel = self.endpoint()?.connect_lazy();
+        Ok(self.over(channel))
+    }
+
+    /// A client over a channel of the caller's. The settings of the connection itself (address,
+    /// connect timeout, keep-alive) are the channel's own.
+    ///
+    /// # Panics
+    /// Outside a Tokio runtime.
+    #[must_use]
+    pub fn over(self, channel: Channel) -> Client {
+        let limits = LimitServiceClient::new(channel.clone())
+            .max_decoding_message_size(self.max_message_bytes)
+            .max_encoding_message_size(self.max_message_bytes);
+        let status = StatusServiceClient::new(channel)
+            .max_decoding_message_size(self.max_message_bytes)
+            .max_encoding_message_size(self.max_message_bytes);
+        let shared = Shared::new(limits, status, self.call_timeout, self.max_message_bytes);
+        Client::assemble(shared, self.namespace)
+    }
+
+    fn endpoint(&self) -> Result<Endpoint> {
+        let invalid = |error| Error::invalid_request(format!("{}: {}", self.uri, chain(&error)));
+        let endpoint = Endpoint::from_shared(self.uri.clone()).map_err(invalid)?;
+        Ok(endpoint
+            .user_agent(USER_AGENT)
+            .map_err(invalid)?
+            .connect_timeout(self.connect_timeout)
+            .http2_keep_alive_interval(self.keep_alive)
+            .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+            .keep_alive_while_idle(true))
+    }
+}
+
+/// tonic's transport errors say nothing but "transport error" themselves; their causes do.
+fn chain(error: &tonic::transport::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,130 @@
+//! [`Client`]: a connection to a daemon, shared by every handle made from it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tonic::Request;
+use tonic::transport::Channel;
+use trellis_proto::v1::limit_service_client::LimitServiceClient;
+use trellis_proto::v1::status_service_client::StatusServiceClient;
+use trellis_proto::v1::{GetStatusRequest, SettleRequest};
+
+use crate::background::Releases;
+use crate::builder::ClientBuilder;
+use crate::convert::MAX_DURATION;
+use crate::error::Result;
+use crate::limits::Limits;
+use crate::status::DaemonStatus;
+
+/// A connection to a daemon. Clones share it.
+///
+/// The connection is made again by itself when it broke. A call that finds no daemon fails at once
+/// with [`ErrorKind::Unreachable`](crate::ErrorKind::Unreachable); nothing is retried unasked.
+#[derive(Clone, Debug)]
+pub struct Client {
+    shared: Arc<Shared>,
+    namespace: Arc<str>,
+}
+
+impl Client {
+    /// Connects to the daemon at `uri`, for example `http://127.0.0.1:7117`, with default settings.
+    ///
+    /// # Panics
+    /// Outside a Tokio runtime, as every way to make a client does.
+    pub async fn connect(uri: impl Into<String>) -> Result<Self> {
+        Self::builder(uri).connect().await
+    }
+
+    /// Starts from the default settings.
+    pub fn builder(uri: impl Into<String>) -> ClientBuilder {
+        ClientBuilder::new(uri)
+    }
+
+    /// A client with default settings over a channel of the caller's, for example an in-process one.
+    ///
+    /// # Panics
+    /// Outside a Tokio runtime.
+    #[must_use]
+    pub fn from_channel(channel: Channel) -> Self {
+        ClientBuilder::new("").over(channel)
+    }
+
+    pub(crate) fn assemble(shared: Shared, namespace: String) -> Self {
+        Self {
+            shared: Arc::new(shared),
+            namespace: namespace.into(),
+        }
+    }
+
+    /// The quotas of the client's default namespace.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        Limits::new(self.shared.clone(), self.namespace.clone())
+    }
+
+    /// What the daemon is and how it does.
+    pub async fn status(&self) -> Result<DaemonStatus> {
+        let request = self.shared.request(GetStatusRequest {}, Duration::ZERO);
+        self.shared
+            .status
+            .clone()
+            .get_status(request)
+            .await?
+            .into_inner()
+            .try_into()
+    }
+}
+
+/// What every handle of one client shares.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    limits: LimitServiceClient<Channel>,
+    status: StatusServiceClient<Channel>,
+    releases: Releases,
+    timeout: Duration,
+    max_message_bytes: usize,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        limits: LimitServiceClient<Channel>,
+        status: StatusServiceClient<Channel>,
+        timeout: Duration,
+        max_message_bytes: usize,
+    ) -> Self {
+        let timeout = timeout.min(MAX_DURATION);
+        let releases = Releases::start(limits.clone(), timeout);
+        Self {
+            limits,
+            status,
+            releases,
+            timeout,
+            max_message_bytes,
+        }
+    }
+
+    pub(crate) fn limits(&self) -> LimitServiceClient<Channel> {
+        self.limits.clone()
+    }
+
+    pub(crate) fn max_message_bytes(&self) -> usize {
+        self.max_message_bytes
+    }
+
+    pub(crate) fn release(&self, release: SettleRequest) {
+        self.releases.push(release);
+    }
+
+    /// The deadline of a call that the daemon may hold back for `max_wait`.
+    pub(crate) fn timeout(&self, max_wait: Duration) -> Duration {
+        // More would not fit into a `grpc-timeout` header, and tonic would panic.
+        self.timeout.saturating_add(max_wait).min(MAX_DURATION)
+    }
+
+    /// A unary request with its deadline set.
+    pub(crate) fn request<T>(&self, message: T, max_wait: Duration) -> Request<T> {
+        let mut request = Request::new(message);
+        request.set_timeout(self.timeout(max_wait));
+        request
+    }
+}

@@ -1,0 +1,143 @@
+//! What a daemon is and how it does.
+
+use std::time::{Duration, SystemTime};
+
+use trellis_proto::v1 as proto;
+
+use crate::convert;
+use crate::error::{Error, Result};
+use crate::scope::Scope;
+
+/// The state of the daemon that answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DaemonStatus {
+    /// Version of the daemon, as in semver.org.
+    pub version: String,
+    /// Where the daemon keeps what it shares.
+    pub mode: Mode,
+    /// When the daemon started.
+    pub started: SystemTime,
+    /// How long the daemon has run.
+    pub uptime: Duration,
+    /// The guarantee that limits carry now.
+    pub limits_scope: Scope,
+    /// How much state limits keep now.
+    pub limits: LimitsStatus,
+    /// Latency of every RPC called since the start, by name.
+    pub rpcs: Vec<RpcStatus>,
+}
+
+/// Where a daemon keeps what it shares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// In its process, for one server.
+    Embedded,
+    /// In Redis and Kafka, for many servers.
+    Distributed,
+}
+
+/// How much state limits keep, over all namespaces, and what was decided since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LimitsStatus {
+    /// Namespaces in use.
+    pub namespaces: i64,
+    /// Limits, declared and inline.
+    pub limits: i64,
+    /// Buckets that are not idle and full.
+    pub buckets: i64,
+    /// Calls waiting for their charges.
+    pub waiters: i64,
+    /// Reservations open or remembered.
+    pub reservations: i64,
+    /// Request ids remembered.
+    pub request_ids: i64,
+    /// Acquires admitted, dry runs apart.
+    pub granted: i64,
+    /// Acquires denied, dry runs apart.
+    pub denied: i64,
+    /// Acquires that could never be admitted.
+    pub never: i64,
+    /// Acquires that waited in vain.
+    pub timed_out: i64,
+}
+
+/// Latency of one RPC, waiting included; within 1 %.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RpcStatus {
+    /// Full name, for example `trellis.v1.LimitService/Acquire`.
+    pub name: String,
+    /// Calls answered.
+    pub calls: i64,
+    /// Calls answered with an error.
+    pub errors: i64,
+    /// Half of the calls took at most this long.
+    pub p50: Duration,
+    /// 90 % of the calls took at most this long.
+    pub p90: Duration,
+    /// 99 % of the calls took at most this long.
+    pub p99: Duration,
+    /// 99.9 % of the calls took at most this long.
+    pub p999: Duration,
+    /// No call took longer than this.
+    pub max: Duration,
+}
+
+impl TryFrom<proto::GetStatusResponse> for DaemonStatus {
+    type Error = Error;
+
+    fn try_from(status: proto::GetStatusResponse) -> Result<Self> {
+        Ok(Self {
+            version: status.version,
+            mode: Mode::decode(status.mode)?,
+            started: convert::time(status.started, "started")?,
+            uptime: convert::duration(status.uptime, "uptime")?,
+            limits_scope: status.limits_scope.try_into()?,
+            limits: convert::required(status.limits, "limits")?.into(),
+            rpcs: convert::all(status.rpcs)?,
+        })
+    }
+}
+
+impl Mode {
+    fn decode(value: i32) -> Result<Self> {
+        match proto::Mode::try_from(value) {
+            Ok(proto::Mode::Embedded) => Ok(Self::Embedded),
+            Ok(proto::Mode::Distributed) => Ok(Self::Distributed),
+            Ok(proto::Mode::Unspecified) | Err(_) => Err(convert::unknown(value, "mode")),
+        }
+    }
+}
+
+impl From<proto::LimitsStatus> for LimitsStatus {
+    fn from(status: proto::LimitsStatus) -> Self {
+        Self {
+            namespaces: status.namespaces,
+            limits: status.limits,
+            buckets: status.buckets,
+            waiters: status.waiters,
+            reservations: status.reservations,
+            request_ids: status.request_ids,
+            granted: status.granted,
+            denied: status.denied,
+            never: status.never,
+            timed_out: status.timed_out,
+        }
+    }
+}
+
+impl TryFrom<proto::RpcStatus> for RpcStatus {
+    type Error = Error;
+
+    fn try_from(rpc: proto::RpcStatus) -> Result<Self> {
+        Ok(Self {
+            name: rpc.name,
+            calls: rpc.calls,
+            errors: rpc.errors,
+            p50: convert::duration(rpc.p50, "rpc.p50")?,
+            p90: convert::duration(rpc.p90, "rpc.p90")?,
+            p99: convert::duration(rpc.p99, "rpc.p99")?,
+            p999: convert::duration(rpc.p999, "rpc.p999")?,
+            max: convert::duration(rpc.max, "rpc.max")?,
+        })
+    }
+}

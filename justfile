@@ -1,0 +1,39 @@
+# Routine tasks. `just` lists them.
+
+[private]
+default:
+    @just --list --unsorted
+
+# Start the daemon with default settings.
+serve *arguments:
+    cargo run --release --bin trellisd -- {{arguments}}
+
+# Everything that must pass before a change lands: what CI runs.
+verify:
+    tests/run
+
+# Format the sources.
+fmt:
+    cargo fmt --all
+
+# Lint sources and contract.
+lint:
+    cargo clippy --workspace --all-targets -- --deny warnings
+    buf lint
+
+# Run the tests, or those whose name contains NAME.
+test *name:
+    cargo test --workspace {{name}}
+
+# Compare the contract with that of main: no change may break a client.
+breaking:
+    buf breaking --against '.git#branch=main'
+
+# Measure: `just bench limits` prints ratios to baselines measured in the same run.
+bench name:
+    cargo build --release --bin trellisd
+    cargo bench --package trellis-tests --bench {{name}}
+
+# Open the documentation of the crates.
+docs:
+    cargo doc --workspace --no-deps --open

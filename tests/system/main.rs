@@ -1,0 +1,7 @@
+//! Tests of the real binary over real connections.
+
+mod hostile;
+mod requests;
+mod settings;
+mod shutdown;
+mod waiters;

@@ -1,0 +1,63 @@
+//! Requests that the tests send, and what they look for in answers.
+
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+use trellis_proto::v1::{self, limit_spec::Kind};
+
+pub fn seconds(seconds: i64) -> Option<prost_types::Duration> {
+    Some(prost_types::Duration { seconds, nanos: 0 })
+}
+
+/// A rate so slow that nothing comes back during a test.
+pub fn slow_rate(burst: i64) -> v1::LimitSpec {
+    let rate = v1::RateSpec {
+        amount: 1,
+        period: seconds(86_400),
+        burst: Some(burst),
+    };
+    v1::LimitSpec {
+        kind: Some(Kind::Rate(rate)),
+    }
+}
+
+pub fn charge(limit: &str, amount: i64) -> v1::Charge {
+    v1::Charge {
+        limit: limit.into(),
+        amount,
+        spec: Some(slow_rate(100)),
+        ..Default::default()
+    }
+}
+
+pub fn acquire(charges: Vec<v1::Charge>) -> v1::AcquireRequest {
+    v1::AcquireRequest {
+        charges,
+        ..Default::default()
+    }
+}
+
+pub fn waiting(charges: Vec<v1::Charge>, max_wait_seconds: i64) -> v1::AcquireRequest {
+    let mut request = acquire(charges);
+    request.set_mode(v1::AcquireMode::Wait);
+    request.max_wait = seconds(max_wait_seconds);
+    request
+}
+
+/// The reason of an error, and the field at fault.
+pub fn reason(status: &Status) -> (Code, String, String) {
+    let details = status.get_error_details();
+    let reason = details
+        .error_info()
+        .map(|info| info.reason.clone())
+        .unwrap_or_default();
+    let field = details
+        .bad_request()
+        .and_then(|bad| bad.field_violations.first());
+    (
+        status.code(),
+        reason,
+        field
+            .map(|violation| violation.field.clone())
+            .unwrap_or_default(),
+    )
+}

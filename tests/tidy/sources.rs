@@ -1,0 +1,126 @@
+//! Rules about the text of source files.
+
+use crate::{files, none, root};
+
+const MAX_FILE_LINES: usize = 500;
+const MAX_FUNCTION_LINES: usize = 70;
+
+/// Every Rust file and its text.
+fn sources() -> Vec<(String, String)> {
+    let sources = files().into_iter().filter(|path| path.ends_with(".rs"));
+    let read = |path: String| {
+        let text = std::fs::read_to_string(root().join(&path)).unwrap();
+        (path, text)
+    };
+    let sources: Vec<_> = sources.map(read).collect();
+    assert!(sources.len() > 50, "the tidy test does not see the tree");
+    sources
+}
+
+#[test]
+fn every_file_opens_with_what_it_is() {
+    let bare: Vec<_> = sources()
+        .into_iter()
+        .filter(|(_, text)| !text.starts_with("//!"))
+        .map(|(path, _)| path)
+        .collect();
+    none(
+        &bare,
+        "open the file with a `//!` header: what it is, guarantees, leaves to others",
+    );
+}
+
+#[test]
+fn files_and_functions_stay_small() {
+    let mut large = Vec::new();
+    for (path, text) in sources() {
+        let lines = text.lines().count();
+        if lines > MAX_FILE_LINES {
+            large.push(format!("{path}: {lines} lines"));
+        }
+        for (name, line, length) in functions(&text) {
+            if length > MAX_FUNCTION_LINES {
+                large.push(format!("{path}:{line}: {name} has {length} lines"));
+            }
+        }
+    }
+    none(
+        &large,
+        "split it: a file has at most 500 lines and one reason to exist, a function 70",
+    );
+}
+
+/// Name, first line and length of every function. rustfmt puts the closing brace below the opening
+/// line's first column, which is all that this relies on.
+fn functions(text: &str) -> Vec<(&str, usize, usize)> {
+    let lines: Vec<&str> = text.lines().collect();
+    let mut functions = Vec::new();
+    for (first, line) in lines.iter().enumerate() {
+        let code = line.trim_start();
+        let indent = line.len() - code.len();
+        let words = code
+            .split_whitespace()
+            .take_while(|word| !word.starts_with('"'));
+        let modifiers = ["pub", "pub(crate)", "pub(super)", "const", "async"];
+        let mut words = words.skip_while(|word| modifiers.contains(word));
+        if words.next() != Some("fn") {
+            continue;
+        }
+        let end = lines[first..].iter().position(|line| {
+            line.len() - line.trim_start().len() == indent && line.trim_start().starts_with('}')
+        });
+        let name = words.next().unwrap_or_default();
+        functions
+            .extend(end.map(|end| (name.split('(').next().unwrap_or(name), first + 1, end + 1)));
+    }
+    functions
+}
+
+#[test]
+fn nothing_is_left_for_later_and_no_test_waits_for_a_time() {
+    // Assembled, so that this file does not find itself.
+    let banned: Vec<(String, &str)> = vec![
+        (format!("{}!(", "todo"), "finish it"),
+        (format!("{}!(", "unimplemented"), "finish it"),
+        (format!("// {}", "TODO"), "do it, or file an issue"),
+        (format!("// {}", "FIXME"), "fix it"),
+        (
+            format!("#[{}", "ignore"),
+            "a test that does not run proves nothing",
+        ),
+        (format!("thread::{}(", "sleep"), "wait for an event"),
+    ];
+    let mut found = Vec::new();
+    for (path, text) in sources() {
+        for (line, code) in text.lines().enumerate() {
+            for (call, why) in &banned {
+                if code.contains(call.as_str()) {
+                    found.push(format!("{path}:{}: {call} ({why})", line + 1));
+                }
+            }
+            let in_tests = path.contains("tests/") || path.contains("conformance/");
+            let sleep = format!("time::{}(", "sleep");
+            if in_tests && code.contains(&sleep) && !path.ends_with("tidy/sources.rs") {
+                found.push(format!("{path}:{}: {sleep} (wait for an event)", line + 1));
+            }
+        }
+    }
+    none(&found, "see the reason beside each");
+}
+
+#[test]
+fn the_tree_speaks_of_itself_alone() {
+    let mut found = Vec::new();
+    let machine = ["work", "root", "home"].map(|folder| format!("/{folder}/"));
+    for path in files() {
+        let Ok(text) = std::fs::read_to_string(root().join(&path)) else {
+            continue;
+        };
+        for (line, code) in text.lines().enumerate() {
+            if machine.iter().any(|folder| code.contains(folder.as_str())) {
+                found.push(format!("{path}:{}: {}", line + 1, code.trim()));
+            }
+        }
+    }
+    none(&found, "name no path of a machine");
+}
