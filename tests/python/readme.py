@@ -1,6 +1,6 @@
 """Runs the README's sessions against the real binary and compares what they print.
 
-A ```console block holds commands ("$ ...") and their output; a ```python block is followed by a
+A ```console block holds commands ("$ ...", going on in "> ..." lines) and their output; a ```python block is followed by a
 ```text block with its output. In expected output, "…" stands for anything within a line. The Python
 block runs on stubs generated here from proto/, as a backend team would generate them.
 """
@@ -48,7 +48,8 @@ def run_console(block):
     for session in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
         lines = session.splitlines()
         length = 1
-        while lines[length - 1].endswith("\\"):
+        while length < len(lines) and lines[length].startswith("> "):
+            lines[length] = lines[length][2:]
             length += 1
         command = "\n".join(lines[:length])
         if "--bin trellisd" in command:

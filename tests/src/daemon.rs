@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 use tonic::transport::{Channel, Endpoint};
 
@@ -149,12 +149,16 @@ impl Daemon {
     /// Waits for the end of the process; returns its status and the whole log.
     pub fn wait(mut self) -> (ExitStatus, String) {
         // The log ends with the process.
-        while let Ok(line) = self.log.recv_timeout(PATIENCE) {
-            self.seen.push(line);
+        loop {
+            match self.log.recv_timeout(PATIENCE) {
+                Ok(line) => self.seen.push(line),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    panic!("the daemon hangs:\n{}", self.seen.join("\n"))
+                }
+            }
         }
-        let status = self.process.try_wait().unwrap();
-        let status =
-            status.unwrap_or_else(|| panic!("the daemon hangs:\n{}", self.seen.join("\n")));
+        let status = self.process.wait().unwrap();
         (status, self.seen.join("\n"))
     }
 }

@@ -11,36 +11,29 @@ use trellis_tests::raw;
 
 const ACQUIRE: &str = "/trellis.v1.LimitService/Acquire";
 
-/// Requests that must be refused, with the field that is at fault.
-fn malformed() -> Vec<(v1::AcquireRequest, &'static str)> {
-    let named = |limit: &str, key: &str| v1::Charge {
-        key: key.into(),
-        ..charge(limit, 1)
+fn one(charge: v1::Charge) -> v1::AcquireRequest {
+    acquire(vec![charge])
+}
+
+/// Requests whose charges are refused, with the field that is at fault.
+fn bad_charges() -> Vec<(v1::AcquireRequest, &'static str)> {
+    let named = |limit: &str, key: &str| {
+        let key = key.into();
+        one(v1::Charge {
+            key,
+            ..charge(limit, 1)
+        })
     };
-    let with_spec = |kind| v1::Charge {
-        spec: Some(v1::LimitSpec { kind }),
+    let require_none = v1::Charge {
+        spec: None,
+        require_spec: true,
         ..charge("a", 1)
     };
-    let rate = |amount, period, burst| {
-        with_spec(Some(Kind::Rate(v1::RateSpec {
-            amount,
-            period,
-            burst,
-        })))
-    };
-    let window = |span| with_spec(Some(Kind::Window(v1::WindowSpec { amount: 1, span })));
-    let bad_duration = Some(prost_types::Duration {
-        seconds: 1,
-        nanos: -1,
-    });
     let long = "x".repeat(257);
-    let one = |charge| acquire(vec![charge]);
+    let many = (0..10_000).map(|n| charge(&n.to_string(), 1)).collect();
     vec![
         (acquire(vec![]), "charges"),
-        (
-            acquire((0..10_000).map(|n| charge(&n.to_string(), 1)).collect()),
-            "charges",
-        ),
+        (acquire(many), "charges"),
         (acquire(vec![charge("a", 1), charge("a", 2)]), "charges[1]"),
         (one(charge("a", 0)), "charges[0].amount"),
         (one(charge("a", -1)), "charges[0].amount"),
@@ -51,119 +44,94 @@ fn malformed() -> Vec<(v1::AcquireRequest, &'static str)> {
             acquire(vec![charge("a", 1), charge("", 1)]),
             "charges[1].limit",
         ),
-        (one(named(&long, "")), "charges[0].limit"),
-        (one(named("a\nb", "")), "charges[0].limit"),
-        (one(named("a", &long)), "charges[0].key"),
-        (one(named("a", "\u{0}")), "charges[0].key"),
-        (one(with_spec(None)), "charges[0].spec.kind"),
-        (
-            one(rate(0, seconds(1), None)),
-            "charges[0].spec.rate.amount",
-        ),
-        (
-            one(rate(1, seconds(-1), None)),
-            "charges[0].spec.rate.period",
-        ),
-        (one(rate(1, None, None)), "charges[0].spec.rate.period"),
-        (
-            one(rate(1, bad_duration, None)),
-            "charges[0].spec.rate.period",
-        ),
-        (
-            one(rate(1, seconds(i64::MAX), None)),
-            "charges[0].spec.rate.period",
-        ),
-        (
-            one(rate(1, seconds(1), Some(0))),
-            "charges[0].spec.rate.burst",
-        ),
-        (one(window(None)), "charges[0].spec.window.span"),
-        (
-            one(window(Some(Span::Period(prost_types::Duration {
-                seconds: 0,
-                nanos: 999_999,
-            })))),
-            "charges[0].spec.window.period",
-        ),
-        (
-            one(with_spec(Some(Kind::Concurrency(v1::ConcurrencySpec {
-                slots: -5,
-            })))),
-            "charges[0].spec.concurrency.slots",
-        ),
-        (
-            one(v1::Charge {
-                spec: None,
-                require_spec: true,
-                ..charge("a", 1)
-            }),
-            "charges[0].require_spec",
-        ),
+        (named(&long, ""), "charges[0].limit"),
+        (named("a\nb", ""), "charges[0].limit"),
+        (named("a", &long), "charges[0].key"),
+        (named("a", "\u{0}"), "charges[0].key"),
+        (one(require_none), "charges[0].require_spec"),
+    ]
+}
+
+/// Requests whose spec is refused, with the field of the spec that is at fault.
+fn bad_specs() -> Vec<(v1::AcquireRequest, &'static str)> {
+    let with = |kind| {
+        let spec = Some(v1::LimitSpec { kind });
+        one(v1::Charge {
+            spec,
+            ..charge("a", 1)
+        })
+    };
+    let rate = |amount, period, burst| {
+        with(Some(Kind::Rate(v1::RateSpec {
+            amount,
+            period,
+            burst,
+        })))
+    };
+    let window = |span| with(Some(Kind::Window(v1::WindowSpec { amount: 1, span })));
+    let odd = |seconds, nanos| Some(prost_types::Duration { seconds, nanos });
+    let slots = v1::ConcurrencySpec { slots: -5 };
+    vec![
+        (with(None), "kind"),
+        (rate(0, seconds(1), None), "rate.amount"),
+        (rate(1, seconds(-1), None), "rate.period"),
+        (rate(1, None, None), "rate.period"),
+        (rate(1, odd(1, -1), None), "rate.period"),
+        (rate(1, seconds(i64::MAX), None), "rate.period"),
+        (rate(1, seconds(1), Some(0)), "rate.burst"),
+        (window(None), "window.span"),
+        (window(odd(0, 999_999).map(Span::Period)), "window.period"),
+        (with(Some(Kind::Concurrency(slots))), "concurrency.slots"),
+    ]
+}
+
+/// Requests of which another field is refused.
+fn bad_requests() -> Vec<(v1::AcquireRequest, &'static str)> {
+    let long = "x".repeat(257);
+    let good = || one(charge("a", 1));
+    let wait = |max_wait| v1::AcquireRequest {
+        max_wait,
+        mode: 2,
+        ..good()
+    };
+    let reserve = |reservation_ttl| v1::AcquireRequest {
+        reservation_ttl,
+        ..good()
+    };
+    vec![
         (
             v1::AcquireRequest {
                 namespace: long.clone(),
-                ..one(charge("a", 1))
+                ..good()
             },
             "namespace",
         ),
         (
             v1::AcquireRequest {
-                request_id: long.clone(),
-                ..one(charge("a", 1))
+                request_id: long,
+                ..good()
             },
             "request_id",
         ),
-        (
-            v1::AcquireRequest {
-                mode: 77,
-                ..one(charge("a", 1))
-            },
-            "mode",
-        ),
+        (v1::AcquireRequest { mode: 77, ..good() }, "mode"),
         (
             v1::AcquireRequest {
                 priority: -7,
-                ..one(charge("a", 1))
+                ..good()
             },
             "priority",
         ),
         (
             v1::AcquireRequest {
                 max_wait: seconds(1),
-                ..one(charge("a", 1))
+                ..good()
             },
             "max_wait",
         ),
-        (
-            v1::AcquireRequest {
-                max_wait: seconds(3_601),
-                mode: 2,
-                ..one(charge("a", 1))
-            },
-            "max_wait",
-        ),
-        (
-            v1::AcquireRequest {
-                max_wait: seconds(-1),
-                mode: 2,
-                ..one(charge("a", 1))
-            },
-            "max_wait",
-        ),
-        (
-            v1::AcquireRequest {
-                reservation_ttl: seconds(0),
-                ..one(charge("a", 1))
-            },
-            "reservation_ttl",
-        ),
-        (
-            v1::AcquireRequest {
-                reservation_ttl: seconds(86_401),
-                ..one(charge("a", 1))
-            },
-            "reservation_ttl",
-        ),
+        (wait(seconds(3_601)), "max_wait"),
+        (wait(seconds(-1)), "max_wait"),
+        (reserve(seconds(0)), "reservation_ttl"),
+        (reserve(seconds(86_401)), "reservation_ttl"),
     ]
 }
 
@@ -192,9 +160,13 @@ async fn malformed_requests_name_the_field_and_charge_nothing() {
         ..Default::default()
     };
     client.set_limit(set).await.unwrap();
-    for (request, field) in malformed() {
+    let specs = bad_specs().into_iter();
+    let specs = specs.map(|(request, field)| (request, format!("charges[0].spec.{field}")));
+    let others = bad_charges().into_iter().chain(bad_requests());
+    let others = others.map(|(request, field)| (request, field.to_owned()));
+    for (request, field) in specs.chain(others) {
         let error = client.acquire(request.clone()).await.unwrap_err();
-        let wanted = (Code::InvalidArgument, "INVALID_FIELD".into(), field.into());
+        let wanted = (Code::InvalidArgument, "INVALID_FIELD".into(), field);
         assert_eq!(reason(&error), wanted, "{error}");
         assert!(error.message().len() < 1_000, "{}", error.message());
     }

@@ -6,12 +6,16 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Code;
+use tonic::transport::Channel;
+use tonic::{Code, Streaming};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
 use trellis_proto::v1::acquire_stream_request::Request;
 use trellis_proto::v1::acquire_stream_response::Response;
 use trellis_proto::v1::limit_service_client::LimitServiceClient;
 use trellis_proto::v1::status_service_client::StatusServiceClient;
-use trellis_proto::v1::{self, AcquireStreamRequest};
+use trellis_proto::v1::{self, AcquireStreamRequest, AcquireStreamResponse};
 use trellis_tests::daemon::Daemon;
 
 /// Waits until `condition` holds, by asking again; a daemon that never gets there fails the test.
@@ -42,7 +46,7 @@ async fn wait_for_waiters(daemon: &Daemon, wanted: i64) {
     .await;
 }
 
-/// Callers that charge as fast as they are answered; each counts its grants until its first error.
+/// Callers that charge as fast as they are answered; each counts its answers until its first error.
 async fn load(
     daemon: &Daemon,
     callers: usize,
@@ -53,13 +57,13 @@ async fn load(
         let mut client = LimitServiceClient::new(daemon.connect().await);
         let first = first.clone();
         tasks.spawn(async move {
-            let mut granted = 0;
+            let mut answered = 0;
             loop {
                 match client.acquire(acquire(vec![charge("load", 1)])).await {
-                    Ok(_) => granted += 1,
-                    Err(status) => return (granted, status),
+                    Ok(_) => answered += 1,
+                    Err(status) => return (answered, status),
                 }
-                if granted == 1 {
+                if answered == 1 {
                     let _ = first.send(()).await;
                 }
             }
@@ -68,19 +72,24 @@ async fn load(
     tasks
 }
 
-async fn stopped_under_load_by(signal: &str) {
-    let daemon = Daemon::start(&[]);
-    let mut client = LimitServiceClient::new(daemon.connect().await);
-    client
-        .acquire(acquire(vec![charge("full", 100)]))
-        .await
-        .unwrap();
-    // 32 unary calls and 32 streamed ones wait for a limit that is used up.
-    let mut waiters = JoinSet::new();
+/// Calls that wait for a limit that is used up, one by one.
+fn wait_one_by_one(client: &LimitServiceClient<Channel>) -> JoinSet<Result<(), tonic::Status>> {
+    let mut calls = JoinSet::new();
     for _ in 0..32 {
         let mut client = client.clone();
-        waiters.spawn(async move { client.acquire(waiting(vec![charge("full", 1)], 600)).await });
+        let request = waiting(vec![charge("full", 1)], 600);
+        calls.spawn(async move { client.acquire(request).await.map(drop) });
     }
+    calls
+}
+
+/// As many that wait over one stream, which stays open as long as the sender lives.
+async fn wait_on_a_stream(
+    client: &mut LimitServiceClient<Channel>,
+) -> (
+    mpsc::Sender<AcquireStreamRequest>,
+    Streaming<AcquireStreamResponse>,
+) {
     let (requests, inbound) = mpsc::channel(64);
     let open = Request::Open(v1::StreamOpen::default());
     requests
@@ -101,7 +110,39 @@ async fn stopped_under_load_by(signal: &str) {
         .acquire_stream(ReceiverStream::new(inbound))
         .await
         .unwrap();
-    let mut stream = stream.into_inner();
+    (requests, stream.into_inner())
+}
+
+/// Every request in hand is answered, then the stream says why it ends.
+async fn is_drained(mut stream: Streaming<AcquireStreamResponse>) {
+    let mut ids = Vec::new();
+    let mut last = None;
+    while let Some(answer) = stream.message().await.unwrap() {
+        match answer.response.unwrap() {
+            Response::Error(error) => {
+                assert_eq!(error.code, Code::Unavailable as i32);
+                ids.push(answer.id);
+            }
+            other => last = Some(other),
+        }
+    }
+    ids.sort_unstable();
+    assert_eq!(ids, (1..=32).collect::<Vec<_>>());
+    let Some(Response::Draining(draining)) = last else {
+        panic!("the stream ended with {last:?}")
+    };
+    assert!(draining.reason.contains("shutting down"));
+}
+
+async fn stopped_under_load_by(signal: &str) {
+    let daemon = Daemon::start(&[]);
+    let mut client = LimitServiceClient::new(daemon.connect().await);
+    client
+        .acquire(acquire(vec![charge("full", 100)]))
+        .await
+        .unwrap();
+    let mut waiters = wait_one_by_one(&client);
+    let (_requests, stream) = wait_on_a_stream(&mut client).await;
     wait_for_waiters(&daemon, 64).await;
     let (first, mut started) = mpsc::channel(16);
     let tasks = load(&daemon, 8, first).await;
@@ -118,41 +159,61 @@ async fn stopped_under_load_by(signal: &str) {
             (Code::Unavailable, "DRAINING".into(), String::new())
         );
     }
-    let mut ids = Vec::new();
-    let mut last = None;
-    while let Some(answer) = stream.message().await.unwrap() {
-        match answer.response.unwrap() {
-            Response::Error(error) => {
-                assert_eq!(error.code, Code::Unavailable as i32);
-                ids.push(answer.id);
-            }
-            other => last = Some(other),
-        }
-    }
-    ids.sort_unstable();
-    assert_eq!(
-        ids,
-        (1..=32).collect::<Vec<_>>(),
-        "every request in hand is answered"
-    );
-    let Some(Response::Draining(draining)) = last else {
-        panic!("the stream ended with {last:?}")
-    };
-    assert!(draining.reason.contains("shutting down"));
-    for (granted, error) in tasks.join_all().await {
-        assert!(granted > 0);
-        assert_eq!(error.code(), Code::Unavailable, "{error:?}");
+    is_drained(stream).await;
+    let mut received = 0;
+    for (answered, error) in tasks.join_all().await {
+        assert!(answered > 0);
+        // What the daemon did not accept fails in the client: refused, or never sent.
+        let never_accepted = [Code::Unavailable, Code::Cancelled];
+        assert!(never_accepted.contains(&error.code()), "{error:?}");
+        received += answered;
     }
     let (status, log) = daemon.wait();
     assert_eq!(status.code(), Some(0), "{log}");
+    // Every decision has been received: the load's, and the one that filled the bucket.
+    let decided = |name: &str| -> u64 {
+        let (_, rest) = log
+            .split_once(name)
+            .unwrap_or_else(|| panic!("no {name} in {log}"));
+        rest.split_whitespace().next().unwrap().parse().unwrap()
+    };
+    assert_eq!(decided(" granted=") + decided(" denied="), received + 1);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sigterm_under_load_answers_every_accepted_call() {
     stopped_under_load_by("TERM").await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sigint_does_the_same() {
     stopped_under_load_by("INT").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_open_health_watch_does_not_hold_the_shutdown_up() {
+    let daemon = Daemon::start(&["--log-format", "text"]);
+    let mut health = HealthClient::new(daemon.connect().await);
+    let watched = HealthCheckRequest {
+        service: "trellis.v1.LimitService".into(),
+    };
+    let mut watch = health.watch(watched).await.unwrap().into_inner();
+    let seen = watch.message().await.unwrap().unwrap();
+    assert_eq!(seen.status(), ServingStatus::Serving);
+    daemon.signal("TERM");
+    let mut last = seen.status();
+    let end = loop {
+        match watch.message().await {
+            Ok(Some(seen)) => last = seen.status(),
+            Ok(None) => panic!("the watch ended without a reason"),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(last, ServingStatus::NotServing, "the watcher is told first");
+    assert_eq!(
+        reason(&end),
+        (Code::Unavailable, "DRAINING".into(), String::new())
+    );
+    let (status, log) = daemon.wait();
+    assert_eq!(status.code(), Some(0), "{log}");
 }

@@ -1,5 +1,6 @@
 //! Every service of the daemon, ready to be served.
 
+use crate::layers::EndOnDrain;
 use crate::limits::{LimitRpc, LimitServer};
 use crate::status::StatusServer;
 use crate::{RpcStats, ServiceConfig};
@@ -71,6 +72,10 @@ pub fn routes(parts: &Parts, config: ServiceConfig) -> Result<(Routes, HealthHan
         .max_decoding_message_size(bytes)
         .accept_compressed(Gzip);
     let (reporter, health) = tonic_health::server::health_reporter();
+    let health = EndOnDrain {
+        inner: health,
+        drain: parts.drain.clone(),
+    };
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
@@ -82,10 +87,19 @@ pub fn routes(parts: &Parts, config: ServiceConfig) -> Result<(Routes, HealthHan
             format!("the contract's descriptors: {error}"),
         )
     };
+    let drain = parts.drain.clone();
+    let reflection_v1 = EndOnDrain {
+        inner: reflection().build_v1().map_err(broken)?,
+        drain: drain.clone(),
+    };
+    let reflection_v1alpha = EndOnDrain {
+        inner: reflection().build_v1alpha().map_err(broken)?,
+        drain,
+    };
     let routes = Routes::new(limits)
         .add_service(status)
         .add_service(health)
-        .add_service(reflection().build_v1().map_err(broken)?)
-        .add_service(reflection().build_v1alpha().map_err(broken)?);
+        .add_service(reflection_v1)
+        .add_service(reflection_v1alpha);
     Ok((routes.prepare(), HealthHandle(reporter)))
 }

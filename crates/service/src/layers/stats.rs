@@ -94,14 +94,12 @@ impl RpcStats {
                     let name = format!("{}.{}/{}", file.package(), service.name(), method.name());
                     let unary = !method.client_streaming() && !method.server_streaming();
                     let errors = AtomicU64::new(0);
-                    rpcs.insert(
+                    rpcs.push(Rpc {
                         name,
-                        Rpc {
-                            unary,
-                            latency: Mutex::new(None),
-                            errors,
-                        },
-                    );
+                        unary,
+                        latency: Mutex::new(None),
+                        errors,
+                    });
                 }
             }
         }

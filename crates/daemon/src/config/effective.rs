@@ -1,0 +1,148 @@
+//! The value in force of every setting, and which place it comes from.
+
+use super::checked::Checked;
+use super::error::Problem;
+use super::layer::{DECLARED, Layer};
+use super::secret::REDACTED;
+use super::settings::{SETTINGS, Setting};
+use figment::value::{Dict, Value};
+use figment::{Figment, Profile};
+
+/// One setting in force.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub setting: &'static Setting,
+    pub value: Checked,
+    /// Its name in the place it comes from.
+    pub written: String,
+    /// The place.
+    pub origin: String,
+}
+
+/// Everything in force.
+#[derive(Clone, Debug)]
+pub(super) struct Effective {
+    entries: Vec<Entry>,
+}
+
+impl Effective {
+    /// Puts layers over each other, the last one strongest, and checks every value. The second part is
+    /// the list of declared limits as it was written.
+    pub(super) fn merge(layers: Vec<Layer>, problems: &mut Vec<Problem>) -> (Self, Declarations) {
+        let mut figment = Figment::new();
+        for mut layer in layers {
+            problems.append(&mut layer.take_problems());
+            figment = figment.merge(layer);
+        }
+        let mut entries = Vec::new();
+        for setting in SETTINGS {
+            match entry(&figment, setting) {
+                Ok(entry) => entries.push(entry),
+                Err(problem) => problems.push(problem),
+            }
+        }
+        let declared = figment.find_value(DECLARED).ok();
+        let origin = figment.find_metadata(DECLARED);
+        let declarations = Declarations {
+            origin: origin.map_or_else(String::new, |metadata| metadata.name.to_string()),
+            list: declared,
+        };
+        (Self { entries }, declarations)
+    }
+
+    /// All settings, in the order of the table.
+    pub(super) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// A problem with the value in force of a setting.
+    pub(super) fn problem(&self, key: &str, allowed: &str) -> Problem {
+        let entry = self.entries.iter().find(|entry| entry.setting.key == key);
+        Problem {
+            setting: entry.map_or_else(|| key.to_owned(), |entry| entry.written.clone()),
+            origin: entry.map_or_else(String::new, |entry| entry.origin.clone()),
+            value: entry.map(|entry| entry.value.to_string()),
+            allowed: allowed.to_owned(),
+        }
+    }
+
+    /// The values as a tree, to be read into typed settings.
+    pub(super) fn tree(&self) -> Value {
+        let mut tree = Dict::new();
+        for entry in &self.entries {
+            let value = Value::from(&entry.value);
+            match entry.setting.key.split_once('.') {
+                None => {
+                    tree.insert(entry.setting.key.to_owned(), value);
+                }
+                Some((group, name)) => {
+                    let group = tree.entry(group.to_owned());
+                    if let Value::Dict(_, group) = group.or_insert_with(|| Dict::new().into()) {
+                        group.insert(name.to_owned(), value);
+                    }
+                }
+            }
+        }
+        tree.into()
+    }
+}
+
+/// The list of declared limits as it was written.
+pub(super) struct Declarations {
+    /// The place it comes from.
+    pub origin: String,
+    /// The list, if there is one.
+    pub list: Option<Value>,
+}
+
+fn entry(figment: &Figment, setting: &'static Setting) -> Result<Entry, Problem> {
+    let raw = figment
+        .find_value(setting.key)
+        .unwrap_or_else(|_| setting.default.into());
+    let metadata = figment.get_metadata(raw.tag());
+    let keys: Vec<&str> = setting.key.split('.').collect();
+    let (written, origin) = match metadata {
+        Some(metadata) => (
+            metadata.interpolate(&Profile::Default, &keys),
+            metadata.name.to_string(),
+        ),
+        None => (setting.key.to_owned(), "default".to_owned()),
+    };
+    match setting.allowed.check(&raw) {
+        Some(value) => Ok(Entry {
+            setting,
+            value,
+            written,
+            origin,
+        }),
+        None => Err(Problem {
+            setting: written,
+            origin,
+            value: Some(shown(setting, &raw)),
+            allowed: format!("must be {}", setting.allowed),
+        }),
+    }
+}
+
+/// A refused value as a problem may show it.
+fn shown(setting: &Setting, raw: &Value) -> String {
+    if setting.allowed.is_secret() {
+        return REDACTED.to_owned();
+    }
+    show(raw)
+}
+
+/// A value as it was written, or what kind of thing it is.
+pub(super) fn show(raw: &Value) -> String {
+    match raw {
+        Value::String(_, text) => format!("{text:?}"),
+        Value::Bool(_, flag) => flag.to_string(),
+        Value::Num(_, number) => match (number.to_i128(), number.to_f64()) {
+            (Some(whole), _) => whole.to_string(),
+            (None, fraction) => fraction.unwrap_or(f64::NAN).to_string(),
+        },
+        Value::Array(..) => "an array".to_owned(),
+        Value::Dict(..) => "a table".to_owned(),
+        _ => "nothing".to_owned(),
+    }
+}

@@ -1,0 +1,192 @@
+//! The configuration: settings in layers, checked as a whole before anything starts.
+//!
+//! A [`Config`] that exists is valid: each setting is within its bounds and all of them fit together.
+//! What is refused is told in the user's own words, all at once ([`ConfigError`]).
+//!
+//! Files: `settings` every setting as data; `sources` reading files and variables; `layer` one place's
+//! values; `allowed` the checks, which make `checked` values; `effective` the layers over each other;
+//! `rules` what settings mean for each other; `declared` limits that exist from the start; `dump`
+//! printing.
+
+mod allowed;
+mod checked;
+mod declared;
+mod dump;
+mod effective;
+mod error;
+mod layer;
+mod rules;
+mod secret;
+mod settings;
+mod sources;
+mod span;
+#[cfg(test)]
+mod tests;
+
+pub use error::{ConfigError, Problem};
+pub use sources::Sources;
+
+use declared::Declared;
+use effective::Effective;
+use layer::Layer;
+use serde::Deserialize;
+use span::Span;
+use std::net::SocketAddr;
+use trellis_core::limits::{MachineConfig, SetLimit};
+use trellis_local::MemoryLimitsConfig;
+use trellis_service::ServiceConfig;
+
+/// A valid configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub(crate) settings: Settings,
+    /// Limits that exist from the start.
+    pub(crate) limits: Vec<SetLimit>,
+    effective: Effective,
+    declared: Vec<Declared>,
+}
+
+/// The settings in use, typed. The table in `settings` tells what each means.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Settings {
+    pub listen: SocketAddr,
+    pub http_listen: SocketAddr,
+    pub insecure: bool,
+    pub workers: usize,
+    pub shutdown_timeout: Span,
+    pub log: LogSettings,
+    pub grpc: GrpcSettings,
+    limits: LimitsSettings,
+    use_distributed: bool,
+    data_dir: String,
+}
+
+/// The group `log`.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct LogSettings {
+    pub format: LogFormat,
+    pub level: String,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+/// The group `grpc`.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct GrpcSettings {
+    max_message_bytes: usize,
+    pub max_connections: usize,
+    pub max_concurrent_streams: u32,
+    pub max_calls: usize,
+    max_streams: usize,
+    pub keepalive_interval: Span,
+    pub keepalive_timeout: Span,
+}
+
+/// The group `limits`.
+#[derive(Clone, Debug, Deserialize)]
+struct LimitsSettings {
+    max_namespaces: usize,
+    max_limits: usize,
+    max_buckets: usize,
+    max_waiters: usize,
+    max_reservations: usize,
+    max_request_ids: usize,
+    max_charges: usize,
+    max_batch: usize,
+    max_stream_in_flight: usize,
+    max_wait: Span,
+    default_reservation_ttl: Span,
+    max_reservation_ttl: Span,
+    max_pause: Span,
+    hold_after: Span,
+    request_window: Span,
+    settle_window: Span,
+    sweep_every: Span,
+}
+
+impl Config {
+    /// Reads and checks the settings of all sources.
+    pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
+        Self::from_layers(sources.layers()?)
+    }
+
+    /// The configuration of this `trellis.toml` and nothing else. Empty text means the defaults.
+    pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
+        let file = sources::parse("trellis.toml", text)?;
+        Self::from_layers(vec![Layer::defaults(), file])
+    }
+
+    fn from_layers(layers: Vec<Layer>) -> Result<Self, ConfigError> {
+        let mut problems = Vec::new();
+        let (effective, written) = Effective::merge(layers, &mut problems);
+        let (declared, limits) = declared::read(&written, &mut problems);
+        ConfigError::unless_empty(problems)?;
+        // Checked values fit their types; a test holds the table and the struct together.
+        let settings: Settings = effective.tree().deserialize().map_err(|error| {
+            let problem = effective.problem(&error.path.join("."), &error.kind.to_string());
+            ConfigError {
+                problems: vec![problem],
+            }
+        })?;
+        ConfigError::unless_empty(rules::broken(&settings, &effective))?;
+        Ok(Self {
+            settings,
+            limits,
+            effective,
+            declared,
+        })
+    }
+
+    /// The settings in force as a `trellis.toml`, each with its meaning, default and bounds. Loading it
+    /// gives the same configuration, except for secrets, which are left out.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        dump::dump(&self.effective, &self.declared)
+    }
+
+    /// Threads that serve calls; `None` means one for each core.
+    #[must_use]
+    pub fn workers(&self) -> Option<usize> {
+        Some(self.settings.workers).filter(|workers| *workers > 0)
+    }
+
+    pub(crate) fn service(&self) -> ServiceConfig {
+        let Settings { grpc, limits, .. } = &self.settings;
+        ServiceConfig {
+            max_charges: limits.max_charges,
+            max_batch: limits.max_batch,
+            max_stream_in_flight: limits.max_stream_in_flight,
+            max_streams: grpc.max_streams,
+            max_wait: limits.max_wait.into(),
+            default_reservation_ttl: limits.default_reservation_ttl.into(),
+            max_reservation_ttl: limits.max_reservation_ttl.into(),
+            max_pause: limits.max_pause.into(),
+            max_message_bytes: grpc.max_message_bytes,
+        }
+    }
+
+    pub(crate) fn memory_limits(&self) -> MemoryLimitsConfig {
+        let limits = &self.settings.limits;
+        MemoryLimitsConfig {
+            max_namespaces: limits.max_namespaces,
+            machine: MachineConfig {
+                max_limits: limits.max_limits,
+                max_buckets: limits.max_buckets,
+                max_waiters: limits.max_waiters,
+                max_reservations: limits.max_reservations,
+                max_request_ids: limits.max_request_ids,
+                hold_after: limits.hold_after.into(),
+                request_window: limits.request_window.into(),
+                settle_window: limits.settle_window.into(),
+                default_reservation_ttl: limits.default_reservation_ttl.into(),
+                sweep_every: limits.sweep_every.into(),
+            },
+        }
+    }
+}

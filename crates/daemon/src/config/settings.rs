@@ -1,0 +1,311 @@
+//! Every setting as data: its key, what it means, what is allowed and what applies when nobody sets it.
+//!
+//! This table is the one source of defaults and bounds. The checks, the hints, `--dump-config` and
+//! `deploy/trellis.toml` come from it; [`super::Settings`] has a field for each setting in use.
+
+use super::allowed::Allowed::{
+    self, Address, Choice, Count, Filter, Flag, Host, Secret, SecretUrl, Servers, Text, Word,
+};
+use super::span::Span;
+
+/// One setting.
+#[derive(Debug)]
+pub(super) struct Setting {
+    /// Its name, `group.name` or `name`.
+    pub key: &'static str,
+    /// What applies when nobody sets it, as a variable would spell it.
+    pub default: &'static str,
+    /// What it may be.
+    pub allowed: Allowed,
+    /// What it means, in one or two sentences.
+    pub about: &'static str,
+}
+
+const fn setting(
+    key: &'static str,
+    default: &'static str,
+    allowed: Allowed,
+    about: &'static str,
+) -> Setting {
+    Setting {
+        key,
+        default,
+        allowed,
+        about,
+    }
+}
+
+const fn span(min: Span, max: Span) -> Allowed {
+    Allowed::Span(min, max)
+}
+
+const MS: Span = Span::millis(1);
+const SECOND: Span = Span::secs(1);
+const HOUR: Span = Span::secs(3_600);
+const DAY: Span = Span::days(1);
+const YEAR: Span = Span::days(366);
+const MILLION: u64 = 1_000_000;
+
+/// The setting of a key.
+pub(super) fn find(key: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.key == key)
+}
+
+/// All settings, those of one group together. Not in the table: the list `limits.declared`.
+pub(super) static SETTINGS: &[Setting] = &[
+    setting(
+        "listen",
+        "127.0.0.1:7117",
+        Address,
+        "Where gRPC is served. Port 0 takes a free port, which the log tells. \
+         An address that is not loopback needs `insecure`.",
+    ),
+    setting(
+        "http_listen",
+        "127.0.0.1:7118",
+        Address,
+        "Where /metrics, /healthz and /readyz are served, under the same rule.",
+    ),
+    setting(
+        "insecure",
+        "false",
+        Flag,
+        "Serve on addresses that are not loopback, although callers are neither authenticated nor \
+         encrypted.",
+    ),
+    setting(
+        "workers",
+        "0",
+        Count(0, 1_024),
+        "Threads that serve calls; 0 means one for each core.",
+    ),
+    setting(
+        "shutdown_timeout",
+        "10s",
+        span(Span::millis(100), HOUR),
+        "How long calls in flight may take to end after SIGTERM or SIGINT before they are cut.",
+    ),
+    setting(
+        "use_distributed",
+        "false",
+        Flag,
+        "Share state through Redis and Kafka. Not built yet: true is refused.",
+    ),
+    setting(
+        "data_dir",
+        "",
+        Text,
+        "Directory for state that survives a restart. Not built yet: anything but none is refused.",
+    ),
+    setting(
+        "log.format",
+        "text",
+        Choice(&["text", "json"]),
+        "How log lines are written to stderr.",
+    ),
+    setting(
+        "log.level",
+        "info",
+        Filter,
+        "Which events are logged: a level, or a filter by module.",
+    ),
+    setting(
+        "grpc.max_message_bytes",
+        "4194304",
+        Count(65_536, 64 * 1_024 * 1_024),
+        "The largest message accepted, in bytes.",
+    ),
+    setting(
+        "grpc.max_connections",
+        "4096",
+        Count(1, MILLION),
+        "Connections open at a time. Further ones wait until one closes.",
+    ),
+    setting(
+        "grpc.max_concurrent_streams",
+        "4096",
+        Count(1, MILLION),
+        "Calls and streams in flight on one connection. Further ones wait in the client.",
+    ),
+    setting(
+        "grpc.max_calls",
+        "65536",
+        Count(1, 10 * MILLION),
+        "Calls in flight in this daemon. Further ones fail with TOO_MANY_CALLS.",
+    ),
+    setting(
+        "grpc.max_streams",
+        "1024",
+        Count(1, MILLION),
+        "Open streams in this daemon. Further ones fail with TOO_MANY_STREAMS.",
+    ),
+    setting(
+        "grpc.keepalive_interval",
+        "15s",
+        span(SECOND, HOUR),
+        "How often a connection without traffic is probed.",
+    ),
+    setting(
+        "grpc.keepalive_timeout",
+        "20s",
+        span(SECOND, HOUR),
+        "How long a probe may stay unanswered before the connection is closed.",
+    ),
+    setting(
+        "limits.max_namespaces",
+        "1024",
+        Count(1, MILLION),
+        "Namespaces in use at a time. Further ones fail with TOO_MANY_NAMESPACES.",
+    ),
+    setting(
+        "limits.max_limits",
+        "100000",
+        Count(1, 100 * MILLION),
+        "Limits in one namespace, declared and inline. Further ones fail with TOO_MANY_LIMITS.",
+    ),
+    setting(
+        "limits.max_buckets",
+        "1000000",
+        Count(1, 100 * MILLION),
+        "Buckets in use in one namespace. Further ones fail with TOO_MANY_BUCKETS.",
+    ),
+    setting(
+        "limits.max_waiters",
+        "16384",
+        Count(1, 10 * MILLION),
+        "Calls waiting in one namespace. Further ones fail with TOO_MANY_WAITERS.",
+    ),
+    setting(
+        "limits.max_reservations",
+        "1000000",
+        Count(1, 100 * MILLION),
+        "Reservations open or remembered in one namespace. Further ones fail with \
+         TOO_MANY_RESERVATIONS.",
+    ),
+    setting(
+        "limits.max_request_ids",
+        "100000",
+        Count(1, 100 * MILLION),
+        "Request ids remembered in one namespace. Further ones fail with TOO_MANY_REQUEST_IDS.",
+    ),
+    setting(
+        "limits.max_charges",
+        "32",
+        Count(1, 1_000),
+        "Charges in one acquire.",
+    ),
+    setting(
+        "limits.max_batch",
+        "1000",
+        Count(1, 100_000),
+        "Acquires in one batch.",
+    ),
+    setting(
+        "limits.max_stream_in_flight",
+        "1024",
+        Count(1, MILLION),
+        "Requests in hand on one stream; then it is not read further.",
+    ),
+    setting(
+        "limits.max_wait",
+        "1h",
+        span(MS, DAY),
+        "The longest `max_wait` of an acquire.",
+    ),
+    setting(
+        "limits.default_reservation_ttl",
+        "1m",
+        span(MS, YEAR),
+        "How long a reservation lasts when the caller does not say. At most max_reservation_ttl.",
+    ),
+    setting(
+        "limits.max_reservation_ttl",
+        "1d",
+        span(MS, YEAR),
+        "The longest time of a reservation.",
+    ),
+    setting(
+        "limits.max_pause",
+        "1d",
+        span(MS, YEAR),
+        "The longest pause that ReportThrottled may ask for.",
+    ),
+    setting(
+        "limits.hold_after",
+        "100ms",
+        span(MS, HOUR),
+        "How long a waiting call that is short of one limit lets others pass on its other limits.",
+    ),
+    setting(
+        "limits.request_window",
+        "10m",
+        span(SECOND, DAY),
+        "How long an answer is remembered under its request id.",
+    ),
+    setting(
+        "limits.settle_window",
+        "10m",
+        span(SECOND, DAY),
+        "How long a settled or expired reservation is remembered.",
+    ),
+    setting(
+        "limits.sweep_every",
+        "1s",
+        span(Span::millis(10), HOUR),
+        "How often idle full buckets are looked for, to be dropped.",
+    ),
+    setting(
+        "redis.host",
+        "127.0.0.1",
+        Host,
+        "Redis of the distributed mode. Not used yet, as all redis and kafka settings.",
+    ),
+    setting("redis.port", "6379", Count(1, 65_535), "Its port."),
+    setting("redis.db", "0", Count(0, MILLION), "Its database."),
+    setting("redis.username", "", Text, "The user to log in as."),
+    setting("redis.password", "", Secret, "The user's password."),
+    setting(
+        "redis.url",
+        "",
+        SecretUrl(&["redis", "rediss"]),
+        "Stands for host, port, database, user and password when it is set.",
+    ),
+    setting(
+        "redis.key_prefix",
+        "trellis",
+        Word("._-:"),
+        "What every key starts with.",
+    ),
+    setting(
+        "kafka.bootstrap_servers",
+        "",
+        Servers,
+        "Brokers to ask first.",
+    ),
+    setting(
+        "kafka.client_id",
+        "trellis",
+        Word("._-"),
+        "The name that the brokers' logs show.",
+    ),
+    setting(
+        "kafka.topic_prefix",
+        "trellis",
+        Word("._-"),
+        "What every topic starts with.",
+    ),
+    setting(
+        "kafka.security_protocol",
+        "PLAINTEXT",
+        Choice(&["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]),
+        "How to connect to the brokers.",
+    ),
+    setting(
+        "kafka.sasl_mechanism",
+        "PLAIN",
+        Choice(&["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]),
+        "How to log in, with a SASL protocol.",
+    ),
+    setting("kafka.sasl_username", "", Text, "The user to log in as."),
+    setting("kafka.sasl_password", "", Secret, "The user's password."),
+];

@@ -1,0 +1,169 @@
+//! The metrics, collected when they are asked for.
+//!
+//! Names: `trellis_` and the noun; counters end in `_total`, times in `_seconds`.
+
+use crate::readiness::{Phase, Readiness};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use trellis_core::limits::Limits;
+use trellis_core::{Clock, Now};
+use trellis_service::{RpcSnapshot, RpcStats};
+
+/// Where the figures come from.
+pub(crate) struct DaemonMetrics {
+    pub limits: Arc<dyn Limits>,
+    pub stats: Arc<RpcStats>,
+    pub readiness: Arc<Readiness>,
+    pub clock: Arc<dyn Clock>,
+    pub started: Now,
+}
+
+impl fmt::Debug for DaemonMetrics {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("DaemonMetrics")
+            .finish_non_exhaustive()
+    }
+}
+
+impl Collector for DaemonMetrics {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        self.encode_daemon(&mut encoder)?;
+        self.encode_limits(&mut encoder)?;
+        encode_rpcs(&mut encoder, &self.stats.snapshot())
+    }
+}
+
+impl DaemonMetrics {
+    fn encode_daemon(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
+        let version = [("version", env!("CARGO_PKG_VERSION"))];
+        encoder
+            .encode_descriptor(
+                "trellis_build",
+                "Version of the daemon.",
+                None,
+                MetricType::Info,
+            )?
+            .encode_info(&version)?;
+        let now = self.clock.now();
+        let uptime = Duration::from(now.mono - self.started.mono);
+        let started = Duration::from_micros(self.started.wall.0);
+        let draining = self.readiness.phase() == Phase::Draining;
+        let gauges = [
+            (
+                "process_start_time_seconds",
+                "When the daemon started, in seconds since the Unix epoch.",
+                started.as_secs_f64(),
+            ),
+            (
+                "trellis_uptime_seconds",
+                "How long the daemon has run.",
+                uptime.as_secs_f64(),
+            ),
+            (
+                "trellis_draining",
+                "1 while the daemon shuts down, else 0.",
+                f64::from(u8::from(draining)),
+            ),
+        ];
+        for (name, help, value) in gauges {
+            encoder
+                .encode_descriptor(name, help, None, MetricType::Gauge)?
+                .encode_gauge(&value)?;
+        }
+        Ok(())
+    }
+
+    fn encode_limits(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
+        let status = self.limits.status();
+        let gauges = [
+            ("namespaces", "Namespaces in use.", status.namespaces),
+            ("limits", "Limits, declared and inline.", status.limits),
+            (
+                "buckets",
+                "Buckets that are not idle and full.",
+                status.buckets,
+            ),
+            (
+                "waiters",
+                "Calls waiting for their charges.",
+                status.waiters,
+            ),
+            (
+                "reservations",
+                "Reservations open or remembered.",
+                status.reservations,
+            ),
+            ("request_ids", "Request ids remembered.", status.request_ids),
+        ];
+        for (noun, help, value) in gauges {
+            let name = format!("trellis_limits_{noun}");
+            encoder
+                .encode_descriptor(&name, help, None, MetricType::Gauge)?
+                .encode_gauge(&u64::try_from(value).unwrap_or(u64::MAX))?;
+        }
+        let name = "trellis_limits_decisions";
+        let help = "Acquires decided, dry runs apart.";
+        let mut counter = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (outcome, count) in [
+            ("granted", status.granted),
+            ("denied", status.denied),
+            ("never", status.never),
+            ("timed_out", status.timed_out),
+        ] {
+            counter
+                .encode_family(&[("outcome", outcome)])?
+                .encode_counter::<NoLabelSet, _, f64>(&count, None)?;
+        }
+        Ok(())
+    }
+}
+
+fn encode_rpcs(encoder: &mut DescriptorEncoder, rpcs: &[RpcSnapshot]) -> fmt::Result {
+    let name = "trellis_rpc_duration_seconds";
+    let help = "Latency of each RPC, time spent waiting included.";
+    let mut histogram = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
+    for rpc in rpcs {
+        let buckets = apart(&rpc.buckets, rpc.calls);
+        histogram
+            .encode_family(&[("rpc", rpc.name.as_str())])?
+            .encode_histogram::<NoLabelSet>(rpc.sum.as_secs_f64(), rpc.calls, &buckets, None)?;
+    }
+    let help = "Calls answered with an error.";
+    let mut counter =
+        encoder.encode_descriptor("trellis_rpc_errors", help, None, MetricType::Counter)?;
+    for rpc in rpcs {
+        counter
+            .encode_family(&[("rpc", rpc.name.as_str())])?
+            .encode_counter::<NoLabelSet, _, f64>(&rpc.errors, None)?;
+    }
+    Ok(())
+}
+
+/// Counts of each bucket from cumulative ones, as the encoder adds them up again; the last bucket takes
+/// what is above every bound.
+fn apart(cumulative: &[(f64, u64)], calls: u64) -> Vec<(f64, u64)> {
+    let mut below = 0;
+    let all = cumulative.iter().copied().chain([(f64::INFINITY, calls)]);
+    all.map(|(bound, count)| {
+        let own = count.saturating_sub(below);
+        below = count.max(below);
+        (bound, own)
+    })
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cumulative_buckets_come_out_as_they_went_in() {
+        let counts = apart(&[(0.1, 2), (0.2, 2), (0.5, 5)], 6);
+        assert_eq!(counts, [(0.1, 2), (0.2, 0), (0.5, 3), (f64::INFINITY, 1)]);
+    }
+}

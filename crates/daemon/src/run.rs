@@ -1,0 +1,180 @@
+//! Puts the daemon together and runs it until it is told to end.
+
+use crate::clock::SystemClock;
+use crate::config::Config;
+use crate::connection::Acceptor;
+use crate::error::RunError;
+use crate::http::DaemonMetrics;
+use crate::readiness::{Phase, Readiness};
+use crate::supervisor::{Supervisor, TaskKind};
+use crate::{grpc, http};
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use trellis_core::Clock;
+use trellis_core::limits::{Limits, SetLimit};
+use trellis_local::MemoryLimits;
+use trellis_service::{DaemonInfo, HealthHandle, Parts, RpcStats, routes};
+
+/// Connections to the HTTP port: a handful of scrapers and probes.
+const HTTP_CONNECTIONS: usize = 256;
+
+/// The ports of a daemon, bound already.
+#[derive(Debug)]
+pub struct Listeners {
+    /// Where gRPC is served.
+    pub grpc: TcpListener,
+    /// Where metrics and probes are served.
+    pub http: TcpListener,
+}
+
+impl Listeners {
+    /// Binds the addresses that the configuration names.
+    pub async fn bind(config: &Config) -> Result<Self, RunError> {
+        Ok(Self {
+            grpc: bind("listen", config.settings.listen).await?,
+            http: bind("http_listen", config.settings.http_listen).await?,
+        })
+    }
+}
+
+async fn bind(setting: &'static str, address: SocketAddr) -> Result<TcpListener, RunError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| RunError::Bind {
+            setting,
+            address,
+            source,
+        })
+}
+
+/// Runs a daemon until `shutdown` completes and everything has ended in order.
+///
+/// Dropping the future cuts at once whatever is in flight.
+pub async fn run(
+    config: Config,
+    listeners: Listeners,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), RunError> {
+    let mut daemon = Daemon::start(config, listeners).await?;
+    let fault = tokio::select! {
+        fault = daemon.supervisor.critical_fault() => Some(fault),
+        () = shutdown => None,
+    };
+    let ended = daemon.shut_down().await;
+    match fault {
+        Some(task) => Err(RunError::Task(task.name())),
+        None => ended,
+    }
+}
+
+/// What the shutdown needs of a running daemon.
+pub(crate) struct Daemon {
+    pub supervisor: Supervisor,
+    pub readiness: Arc<Readiness>,
+    pub health: HealthHandle,
+    pub limits: Arc<dyn Limits>,
+    /// Ends waiting calls and streams.
+    pub drain: CancellationToken,
+    /// Makes every gRPC connection fail.
+    pub cut: CancellationToken,
+    pub timeout: Duration,
+    /// Makes every connection fail when the daemon is dropped.
+    _cut_all: DropGuard,
+}
+
+impl Daemon {
+    async fn start(config: Config, listeners: Listeners) -> Result<Self, RunError> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let cut_all = CancellationToken::new();
+        let mut supervisor = Supervisor::default();
+        let memory = Arc::new(MemoryLimits::new(
+            config.memory_limits(),
+            Arc::clone(&clock),
+        ));
+        let timer = Arc::clone(&memory);
+        supervisor.start(TaskKind::LimitsTimer, |stop| async move {
+            stop.run_until_cancelled(timer.run()).await;
+        });
+        let parts = Parts {
+            limits: memory,
+            stats: Arc::new(RpcStats::new(Arc::clone(&clock))),
+            info: DaemonInfo {
+                version: env!("CARGO_PKG_VERSION"),
+                distributed: false,
+                started: clock.now(),
+            },
+            clock,
+            drain: CancellationToken::new(),
+        };
+        let readiness = Arc::new(Readiness::default());
+        let pages = http::router(metrics(&parts, &readiness), Arc::clone(&readiness));
+        log_address("serving HTTP", listeners.http.local_addr());
+        let acceptor = Acceptor::new(listeners.http, HTTP_CONNECTIONS, cut_all.child_token());
+        supervisor.start(TaskKind::HttpServer, |stop| {
+            http::serve(acceptor, pages, stop)
+        });
+
+        declare(&*parts.limits, &config.limits).await?;
+        let (services, health) = routes(&parts, config.service()).map_err(RunError::Contract)?;
+        let settings = config.settings.grpc;
+        let address = listeners.grpc.local_addr();
+        let cut = cut_all.child_token();
+        let acceptor = Acceptor::new(listeners.grpc, settings.max_connections, cut.clone());
+        let stats = Arc::clone(&parts.stats);
+        supervisor.start(TaskKind::GrpcServer, |stop| {
+            grpc::serve(settings, acceptor, services, stats, stop)
+        });
+        health.set_serving(true).await;
+        readiness.advance(Phase::Serving);
+        log_address("serving gRPC", address);
+        Ok(Self {
+            supervisor,
+            readiness,
+            health,
+            limits: parts.limits,
+            drain: parts.drain,
+            cut,
+            timeout: config.settings.shutdown_timeout.into(),
+            _cut_all: cut_all.drop_guard(),
+        })
+    }
+}
+
+fn metrics(parts: &Parts, readiness: &Arc<Readiness>) -> DaemonMetrics {
+    DaemonMetrics {
+        limits: Arc::clone(&parts.limits),
+        stats: Arc::clone(&parts.stats),
+        readiness: Arc::clone(readiness),
+        clock: Arc::clone(&parts.clock),
+        started: parts.info.started,
+    }
+}
+
+/// One line for each port, so that whoever asked for port 0 learns which one it is.
+fn log_address(message: &'static str, address: io::Result<SocketAddr>) {
+    match address {
+        Ok(address) if address.ip().to_canonical().is_loopback() => {
+            tracing::info!(%address, "{message}");
+        }
+        Ok(address) => {
+            tracing::info!(%address, "{message}");
+            tracing::warn!(%address, "callers are neither authenticated nor encrypted");
+        }
+        Err(error) => tracing::warn!(%error, "{message} on an unknown address"),
+    }
+}
+
+/// Declares the configuration's limits before the first call can ask for them.
+async fn declare(limits: &dyn Limits, declared: &[SetLimit]) -> Result<(), RunError> {
+    for (index, limit) in declared.iter().enumerate() {
+        if let Err(error) = limits.set_limit(limit.clone()).await {
+            return Err(RunError::Declared { index, error });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,64 @@
+//! The end of a daemon: one list of steps, in order and bounded in time.
+//!
+//! 1. Probes say "not ready", so that no new callers are sent here.
+//! 2. Waiting calls and streams end with the reason.
+//! 3. Nothing more is accepted; calls in flight end.
+//! 4. What is left after `shutdown_timeout` is cut.
+//! 5. The limits' timer and, last, HTTP stop: metrics can be read until the end.
+//!
+//! It leaves a second signal to its caller, who drops the future.
+
+use crate::error::RunError;
+use crate::readiness::Phase;
+use crate::run::Daemon;
+use crate::supervisor::TaskKind;
+use std::time::Duration;
+
+/// How long a task may take to end when nothing holds it any more.
+const GRACE: Duration = Duration::from_secs(1);
+
+impl Daemon {
+    /// Takes every step, in order. Fails when calls or connections had to be cut.
+    pub(crate) async fn shut_down(mut self) -> Result<(), RunError> {
+        tracing::info!(timeout = ?self.timeout, "shutting down: not ready any more");
+        self.readiness.advance(Phase::Draining);
+        self.health.set_serving(false).await;
+
+        tracing::info!("shutting down: ending waiting calls and streams");
+        self.drain.cancel();
+
+        tracing::info!("shutting down: accepting nothing more, waiting for calls in flight");
+        let clean = self
+            .supervisor
+            .stop(TaskKind::GrpcServer, self.timeout)
+            .await;
+        if !clean {
+            tracing::warn!(timeout = ?self.timeout, "shutting down: cutting what is left");
+            self.cut.cancel();
+            self.end(TaskKind::GrpcServer).await;
+        }
+
+        tracing::info!("shutting down: stopping the limits' timer and HTTP");
+        self.end(TaskKind::LimitsTimer).await;
+        self.end(TaskKind::HttpServer).await;
+        let decided = self.limits.status();
+        tracing::info!(
+            clean,
+            granted = decided.granted,
+            denied = decided.denied,
+            "shut down"
+        );
+        if clean {
+            Ok(())
+        } else {
+            Err(RunError::Cut(self.timeout))
+        }
+    }
+
+    /// Stops a task, the hard way if need be.
+    async fn end(&mut self, kind: TaskKind) {
+        if !self.supervisor.stop(kind, GRACE).await {
+            self.supervisor.abort(kind);
+        }
+    }
+}
