@@ -9,7 +9,7 @@ use std::time::Duration;
 use tonic::transport::{Channel, Endpoint};
 
 /// How long a process may take to do what it is waited for. Reached only when it hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Path of the binary: `$TRELLISD`, or the one that cargo builds beside the tests.
 pub fn binary() -> PathBuf {

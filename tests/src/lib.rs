@@ -3,6 +3,14 @@
 //! The programs here start real processes and talk to them over loopback addresses only. A process is
 //! ended by its number when its handle is dropped, whatever happened before.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    clippy::must_use_candidate,
+    reason = "support of tests: a failure here is a failed test"
+)]
+
 pub mod daemon;
 pub mod raw;
 

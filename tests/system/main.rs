@@ -1,5 +1,12 @@
 //! Tests of the real binary over real connections.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests: a failure is a failed test"
+)]
+
 mod hostile;
 mod requests;
 mod settings;

@@ -4,6 +4,8 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 use trellis_proto::v1::{self, limit_spec::Kind};
 
+/// A duration as an optional field carries it.
+#[allow(clippy::unnecessary_wraps, reason = "every message wants it so")]
 pub fn seconds(seconds: i64) -> Option<prost_types::Duration> {
     Some(prost_types::Duration { seconds, nanos: 0 })
 }

@@ -25,7 +25,7 @@ async fn until<F: Future<Output = bool>>(mut condition: impl FnMut() -> F) {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), asked)
+    tokio::time::timeout(Duration::from_mins(1), asked)
         .await
         .expect("never got there");
 }

@@ -13,6 +13,7 @@ const DRIVERS: [(&str, &[&str]); 6] = [
             "trellis-service",
             "trellis-daemon",
             "trellis-client",
+            "trellis-conformance",
             "trellis-tests",
         ],
     ),

@@ -2,6 +2,13 @@
 //!
 //! A failed check says what to change. Exceptions stand here, each with its reason.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests: a failure is a failed test"
+)]
+
 mod dependencies;
 mod sources;
 

@@ -1,1 +1,36 @@
-//! stub
+//! The suites that every backend of a Trellis port must pass.
+//!
+//! A case is written once, against the port alone, and run on every backend, and again through the
+//! service over gRPC. A backend opts in with one line:
+//!
+//! ```ignore
+//! trellis_conformance::limits_conformance!(my_backend);
+//! ```
+//!
+//! where `my_backend` is a function from [`limits::Settings`] to [`limits::Subject`], `async` or not. That makes one
+//! `#[tokio::test]` of every case, so that none can be left out by mistake.
+//!
+//! - [`limits`]: the suite of the limits port.
+//! - [`grpc`]: the same port through client, contract and server.
+//! - [`Pace`], [`PausedClock`]: how time passes in a case.
+//!
+//! Cases wait for events, never for a duration to be long enough. On a paused runtime they take no
+//! time at all, and times are compared to the microsecond.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "the crate is test support: a failed expectation is a panic"
+)]
+
+mod clock;
+pub mod grpc;
+pub mod limits;
+mod pace;
+mod task;
+
+pub use clock::PausedClock;
+pub use pace::Pace;
+pub use task::spawn;

@@ -2,16 +2,30 @@
 
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::oneshot;
 use trellis_core::limits::{Acquired, LimitsStatus, Machine, Receipt, Ticket};
 use trellis_core::{Namespace, Now, Result, Time};
 
-/// The end of a waiting call on its way to the caller.
+/// The end of a waiting call on its way to a caller.
 pub(super) struct Delivery {
-    pub result: Result<Acquired>,
-    /// What to give back when the caller is gone; nothing when several callers share the call.
-    pub receipt: Option<Receipt>,
+    result: Result<Acquired>,
+    /// What a grant took, until one of its callers has received it.
+    receipt: Arc<Mutex<Option<Receipt>>>,
+}
+
+impl Delivery {
+    /// Hands the result over; from then on a grant stands.
+    pub fn receive(self) -> Result<Acquired> {
+        self.receipt.lock().take();
+        self.result
+    }
+
+    /// What is to be given back, once no caller is left and none has received it.
+    pub fn refuse(self) -> Option<Receipt> {
+        Arc::into_inner(self.receipt)?.into_inner()
+    }
 }
 
 /// A caller that waits; known by its number.
@@ -56,20 +70,13 @@ impl Space {
     /// Hands the calls that have ended to their callers.
     fn deliver(&mut self) {
         for answer in self.machine.take_answers() {
-            let mut callers = self.callers.remove(&answer.ticket).unwrap_or_default();
-            let last = callers.pop();
-            let receipt = answer.receipt.filter(|_| callers.is_empty());
+            let callers = self.callers.remove(&answer.ticket).unwrap_or_default();
+            let receipt = Arc::new(Mutex::new(answer.receipt));
             for (_, caller) in callers {
                 // A caller leaves under the lock before its receiver goes, so every send arrives.
                 let _ = caller.send(Delivery {
                     result: answer.result.clone(),
-                    receipt: None,
-                });
-            }
-            if let Some((_, caller)) = last {
-                let _ = caller.send(Delivery {
-                    result: answer.result,
-                    receipt,
+                    receipt: Arc::clone(&receipt),
                 });
             }
         }

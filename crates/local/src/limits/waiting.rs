@@ -5,8 +5,8 @@ use super::shard::{Caller, Delivery};
 use trellis_core::limits::{Acquired, Ticket};
 use trellis_core::{Error, ErrorCode, Namespace, Result};
 
-/// A caller's place in line. Dropped before its end it leaves the line; dropped after a grant that it
-/// has not taken, the grant is given back whole.
+/// A caller's place in line. Dropped before its end it leaves the line; dropped after a grant that
+/// neither it nor another caller of the same call has received, the grant is given back whole.
 pub(super) struct Waiting<'a> {
     limits: &'a MemoryLimits,
     namespace: Namespace,
@@ -36,7 +36,7 @@ impl<'a> Waiting<'a> {
         let delivery = (&mut self.caller.receiver).await;
         self.received = true;
         match delivery {
-            Ok(Delivery { result, .. }) => result,
+            Ok(delivery) => delivery.receive(),
             Err(_) => Err(Error::new(ErrorCode::Internal, "a waiting call was lost")),
         }
     }
@@ -52,11 +52,8 @@ impl Drop for Waiting<'_> {
         // then there is no line left to leave.
         let _ = self.limits.change(&self.namespace, |space, now| {
             space.leave(ticket, caller.number, now);
-            if let Ok(Delivery {
-                receipt: Some(receipt),
-                ..
-            }) = caller.receiver.try_recv()
-            {
+            let delivery = caller.receiver.try_recv().ok();
+            if let Some(receipt) = delivery.and_then(Delivery::refuse) {
                 space.machine.take_back(receipt, now);
             }
             Ok(())

@@ -1,0 +1,47 @@
+//! The limits port through client, contract and server, so that one suite tests all of them.
+//!
+//! ```ignore
+//! fn over_grpc(settings: Settings) -> Subject {
+//!     let client = grpc::connect(routes_over(memory(settings)));
+//!     grpc::subject([client], Pace::Virtual)
+//! }
+//! limits_conformance!(over_grpc);
+//! ```
+//!
+//! The pipe is in this process, so that paused time works.
+
+mod convert;
+mod limits;
+mod pages;
+mod pipe;
+
+pub use limits::GrpcLimits;
+pub use pipe::{connect, connect_to};
+
+use crate::Pace;
+use crate::limits::Subject;
+use std::sync::Arc;
+use trellis_client::Client;
+use trellis_core::limits::Limits;
+
+/// Daemons under test, each call an RPC of its own.
+#[must_use]
+pub fn subject(clients: impl IntoIterator<Item = Client>, pace: Pace) -> Subject {
+    over(clients, GrpcLimits::unary, pace)
+}
+
+/// Daemons under test, acquires, settles and extensions over one stream for each namespace.
+#[must_use]
+pub fn pipelined_subject(clients: impl IntoIterator<Item = Client>, pace: Pace) -> Subject {
+    over(clients, GrpcLimits::pipelined, pace)
+}
+
+fn over(
+    clients: impl IntoIterator<Item = Client>,
+    adapt: fn(Client) -> GrpcLimits,
+    pace: Pace,
+) -> Subject {
+    let adapted = clients.into_iter().map(adapt);
+    let handles = adapted.map(|limits| Arc::new(limits) as Arc<dyn Limits>);
+    Subject::new(handles.collect(), pace)
+}

@@ -1,0 +1,52 @@
+//! Servers and clients of one process, joined by pipes instead of sockets.
+
+use crate::spawn;
+use hyper_util::rt::TokioIo;
+use std::future::Future;
+use std::io;
+use tokio::io::{DuplexStream, duplex};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::service::Routes;
+use tonic::transport::{Endpoint, Server, Uri};
+use trellis_client::Client;
+
+/// The bytes that a pipe holds in each direction.
+const PIPE_BYTES: usize = 64 * 1024;
+
+/// The connections that a server of this process gets.
+pub type Incoming = ReceiverStream<io::Result<DuplexStream>>;
+
+/// Serves `routes` in this process, and connects a client.
+#[must_use]
+pub fn connect(routes: Routes) -> Client {
+    connect_to(|incoming| async move {
+        let served = Server::builder()
+            .add_routes(routes)
+            .serve_with_incoming(incoming)
+            .await;
+        served.expect("a server over pipes runs");
+    })
+}
+
+/// Runs the server that `serve` makes of its connections, and connects a client: for servers with
+/// layers, bounds or a shutdown of their own.
+#[must_use]
+pub fn connect_to<S>(serve: impl FnOnce(Incoming) -> S) -> Client
+where
+    S: Future<Output = ()> + Send + 'static,
+{
+    let (connections, incoming) = mpsc::channel(1);
+    spawn(serve(ReceiverStream::new(incoming)));
+    let connector = tower::service_fn(move |_: Uri| {
+        let connections = connections.clone();
+        async move {
+            let (ours, theirs) = duplex(PIPE_BYTES);
+            let refused = |_| io::Error::from(io::ErrorKind::ConnectionRefused);
+            connections.send(Ok(theirs)).await.map_err(refused)?;
+            Ok::<_, io::Error>(TokioIo::new(ours))
+        }
+    });
+    let endpoint = Endpoint::from_static("http://daemon");
+    Client::from_channel(endpoint.connect_with_connector_lazy(connector))
+}

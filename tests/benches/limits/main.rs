@@ -1,0 +1,193 @@
+//! `just bench limits`: what limits cost, as ratios to baselines measured in the same run.
+//!
+//! Two servers run: the real `trellisd`, with tracing and histograms on, and a bare tonic server that
+//! answers the same messages and does nothing else (`echo`), the floor of what gRPC costs. This process
+//! is the load generator. Each comparison alternates its sides over [`ROUNDS`] rounds; a figure is the
+//! median over the rounds, a ratio the median of the ratios within the rounds, with its spread.
+//!
+//! With the name of a part (memory, unary, streams, charges) only that one is measured:
+//! `cargo bench --package trellis-tests --bench limits -- streams`.
+//!
+//! CPU per call is the time that the server's threads ran, from the scheduler's own count: it is the
+//! figure least troubled by other load on the machine. Needs Linux. Takes a minute and a half.
+//!
+//! Files: `process` the servers, `echo` the floor, `messages` what is sent, `load` how it is sent,
+//! `rounds` alternating, `memory` resident sizes, `table` what is printed.
+
+mod echo;
+mod load;
+mod memory;
+mod messages;
+mod process;
+mod rounds;
+mod table;
+
+use load::{CALLS, Connections, STREAMS, Shape};
+use messages::Work;
+use process::{Pinning, Server};
+use rounds::{Case, ROUNDS, Sample, alternate};
+use std::time::Duration;
+use table::{Row, Table, Target, say};
+use trellis_proto::v1::Outcome;
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+fn main() -> Result<()> {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    if arguments.iter().any(|argument| argument == echo::ARGUMENT) {
+        return echo::serve();
+    }
+    if !arguments.iter().any(|argument| argument == "--bench") {
+        say("this program measures only under `cargo bench`");
+        return Ok(());
+    }
+    let pinning = Pinning::apply();
+    // One thread, so that the same core sends all load.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let parts: Vec<_> = PARTS
+        .into_iter()
+        .filter(|part| arguments.iter().any(|argument| argument == part))
+        .collect();
+    let parts = if parts.is_empty() {
+        PARTS.to_vec()
+    } else {
+        parts
+    };
+    runtime.block_on(run(pinning, &parts))
+}
+
+/// What is measured, in this order.
+const PARTS: [&str; 4] = ["memory", "unary", "streams", "charges"];
+
+async fn run(pinning: Pinning, parts: &[&str]) -> Result<()> {
+    let mut table = Table::default();
+    say(&format!("limits: {ROUNDS} alternating rounds; {pinning}"));
+    if parts.contains(&"memory") {
+        memory::measure(pinning, &mut table).await?;
+    }
+    let (echo, trellis) = (Server::echo(pinning)?, Server::trellis(pinning)?);
+    let echo = Side::connect(&echo).await?;
+    let trellis = Side::connect(&trellis).await?;
+    messages::declare(&trellis.connections).await?;
+    for line in messages::compare_sizes(&echo.connections, &trellis.connections).await? {
+        say(&line);
+    }
+    if parts.contains(&"unary") {
+        unary(&echo, &trellis, &mut table).await?;
+    }
+    if parts.contains(&"streams") {
+        streams(&echo, &trellis, &mut table).await?;
+    }
+    if parts.contains(&"charges") {
+        charges(&trellis, &mut table).await?;
+    }
+    table.print();
+    Ok(())
+}
+
+/// A server and the connections to it.
+struct Side<'a> {
+    server: &'a Server,
+    connections: Connections,
+}
+
+impl<'a> Side<'a> {
+    async fn connect(server: &'a Server) -> Result<Self> {
+        let connections = Connections::open(&server.address).await?;
+        Ok(Self {
+            server,
+            connections,
+        })
+    }
+
+    fn case(&'a self, shape: Shape, work: &'a Work) -> Case<'a> {
+        Case {
+            server: self.server,
+            connections: &self.connections,
+            shape,
+            work,
+        }
+    }
+}
+
+async fn unary(echo: &Side<'_>, trellis: &Side<'_>, table: &mut Table) -> Result<()> {
+    let work = Work::admitted(1);
+    for (calls, length) in [(CALLS, 900), (1, 500)] {
+        let shape = Shape::Unary(calls);
+        let cases = [echo.case(shape, &work), trellis.case(shape, &work)];
+        let [echo, trellis] = alternate(cases, Duration::from_millis(length)).await?;
+        let row = |what: &str| Row::new(format!("unary, {calls} in flight: {what}"), "echo");
+        if calls == 1 {
+            let row = row("p50").target(Target::AtMost(1.15));
+            table.add(row.compare(&echo, &trellis, Sample::p50_micros, "µs"));
+            continue;
+        }
+        let throughput = row("calls/s").target(Target::AtLeast(0.90));
+        table.add(throughput.compare(&echo, &trellis, Sample::kilocalls_per_second, "k"));
+        let cpu = row("server CPU per call").target(Target::AtMost(1.15));
+        table.add(cpu.compare(&echo, &trellis, Sample::cpu_micros_per_call, "µs"));
+        table.add(row("server busy").compare(&echo, &trellis, Sample::busy_percent, "%"));
+    }
+    Ok(())
+}
+
+async fn streams(echo: &Side<'_>, trellis: &Side<'_>, table: &mut Table) -> Result<()> {
+    let work = Work::admitted(1);
+    let cases = [
+        echo.case(Shape::Streams, &work),
+        trellis.case(Shape::Streams, &work),
+        trellis.case(Shape::Pipelines, &work),
+    ];
+    let [echo, trellis, typed] = alternate(cases, Duration::from_millis(900)).await?;
+    let row = |what: &str| Row::new(format!("{STREAMS} x {CALLS} streamed: {what}"), "echo");
+    let throughput = row("calls/s").target(Target::AtLeast(0.60));
+    table.add(throughput.compare(&echo, &trellis, Sample::kilocalls_per_second, "k"));
+    let cpu = row("server CPU per call");
+    table.add(cpu.compare(&echo, &trellis, Sample::cpu_micros_per_call, "µs"));
+    table.add(row("server busy").compare(&echo, &trellis, Sample::busy_percent, "%"));
+    let pipeline = row("calls/s, typed handle");
+    table.add(pipeline.compare(&echo, &typed, Sample::kilocalls_per_second, "k"));
+    Ok(())
+}
+
+/// What the work itself costs: trellisd against trellisd.
+async fn charges(trellis: &Side<'_>, table: &mut Table) -> Result<()> {
+    let (one, four) = (Work::admitted(1), Work::admitted(4));
+    let denied = Work::of(messages::denied(), Outcome::Denied);
+    let (length, unary) = (Duration::from_millis(700), Shape::Unary(CALLS));
+
+    let cases = [trellis.case(unary, &one), trellis.case(unary, &four)];
+    let [base, more] = alternate(cases, length).await?;
+    let row = |what: &str| Row::new(format!("four charges: {what}"), "one charge");
+    let time = row("time per call").target(Target::AtMost(1.5));
+    table.add(time.compare(&base, &more, Sample::micros_per_call, "µs"));
+    let cpu = row("server CPU per call");
+    table.add(cpu.compare(&base, &more, Sample::cpu_micros_per_call, "µs"));
+
+    let cases = [trellis.case(unary, &one), trellis.case(unary, &denied)];
+    let [base, refused] = alternate(cases, length).await?;
+    let row = |what: &str| Row::new(format!("a denied call: {what}"), "admitted");
+    let cpu = row("server CPU per call").target(Target::NotAbove(1.0));
+    table.add(cpu.compare(&base, &refused, Sample::cpu_micros_per_call, "µs"));
+    let cases = [
+        trellis.case(Shape::Streams, &one),
+        trellis.case(Shape::Streams, &denied),
+    ];
+    let [base, refused] = alternate(cases, length).await?;
+    let cpu = row("server CPU, streamed");
+    table.add(cpu.compare(&base, &refused, Sample::cpu_micros_per_call, "µs"));
+
+    let spread = Work::spread();
+    let cases = [
+        trellis.case(Shape::Streams, &spread),
+        trellis.case(Shape::Streams, &one),
+    ];
+    let [base, hot] = alternate(cases, length).await?;
+    let over = format!("over {} limits", messages::LIMITS);
+    let row = Row::new("one hot limit, streamed: calls/s".into(), &over);
+    let row = row.target(Target::AtLeast(0.70));
+    table.add(row.compare(&base, &hot, Sample::kilocalls_per_second, "k"));
+    Ok(())
+}

@@ -1,0 +1,38 @@
+//! Resident sizes: of an idle daemon, and of a declared limit that nobody uses.
+
+use crate::Result;
+use crate::load::Connections;
+use crate::messages::set_limit;
+use crate::process::{Pinning, Server};
+use crate::table::{Row, Table, Target};
+
+/// Declared to find the size of one: as many as the default bound of a namespace admits.
+const DECLARED: u32 = 100_000;
+
+/// Starts a daemon of its own, so that nothing else lies in its memory.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "resident sizes are far below 2^52"
+)]
+pub async fn measure(pinning: Pinning, table: &mut Table) -> Result<()> {
+    let server = Server::trellis(pinning)?;
+    let idle = server.resident_bytes()?;
+    let connections = Connections::open(&server.address).await?;
+    // The same calls on one limit alone, so that buffers and histograms are there already.
+    let same = (0..DECLARED / 10).map(|_| set_limit("limit.000000".into()));
+    connections.declare(same).await?;
+    let before = server.resident_bytes()?;
+    let others = (1..DECLARED).map(|number| set_limit(format!("limit.{number:06}")));
+    connections.declare(others).await?;
+    let grown = server.resident_bytes()?.saturating_sub(before);
+    let each = grown as f64 / f64::from(DECLARED - 1);
+    let limits = format!("memory per idle declared limit, of {DECLARED}");
+    let row = Row::new(limits, "").target(Target::AtMost(300.0));
+    table.add(row.value(each, "B"));
+    let row = Row::new("resident size of the idle daemon".into(), "");
+    table.add(
+        row.target(Target::AtMost(15.0))
+            .value(idle as f64 / 1e6, "MB"),
+    );
+    Ok(())
+}

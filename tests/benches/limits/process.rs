@@ -1,0 +1,173 @@
+//! The servers: processes of their own on a core of their own, ended by their number when dropped.
+
+use crate::{Result, echo};
+use std::fmt;
+use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::time::Duration;
+
+/// How long a server may take to say its address. Reached only when it hangs.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+const LOAD_CORE: &str = "0";
+const SERVER_CORE: &str = "1";
+
+/// Whether the servers and the load generator have a core each.
+#[derive(Clone, Copy, Debug)]
+pub enum Pinning {
+    /// By `taskset`, the same way for both servers.
+    Pinned,
+    /// There is no `taskset`, or only one core.
+    Free,
+}
+
+impl Pinning {
+    /// Gives this process its core, where that is possible. Threads made later inherit it.
+    pub fn apply() -> Self {
+        let runs = |mut taskset: Command| {
+            let quiet = taskset.stdout(Stdio::null()).stderr(Stdio::null());
+            quiet.status().is_ok_and(|status| status.success())
+        };
+        let mut other = Command::new("taskset");
+        other.args(["-c", SERVER_CORE, "true"]);
+        let mut own = Command::new("taskset");
+        own.args(["-a", "-c", "-p", LOAD_CORE, &std::process::id().to_string()]);
+        let pinned = runs(other) && runs(own);
+        if pinned { Self::Pinned } else { Self::Free }
+    }
+
+    /// A command for a server.
+    fn command(self, program: PathBuf) -> Command {
+        let mut command = match self {
+            // It becomes the program, so the child's number is the program's.
+            Self::Pinned => {
+                let mut command = Command::new("taskset");
+                command.args(["-c", SERVER_CORE]).arg(program);
+                command
+            }
+            Self::Free => Command::new(program),
+        };
+        // No setting, no `trellis.toml` and no `.env` of the caller's takes part.
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        command.env_clear().env("PATH", path).current_dir("/");
+        command
+    }
+}
+
+impl fmt::Display for Pinning {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pinned => write!(
+                formatter,
+                "load generator pinned to core {LOAD_CORE}, servers to core {SERVER_CORE} (taskset)"
+            ),
+            Self::Free => formatter.write_str("nothing pinned: no taskset, or no second core"),
+        }
+    }
+}
+
+/// A running server.
+pub struct Server {
+    process: Child,
+    /// Where it serves gRPC.
+    pub address: String,
+}
+
+impl Server {
+    /// This program as the bare echo.
+    pub fn echo(pinning: Pinning) -> Result<Self> {
+        let mut command = pinning.command(std::env::current_exe()?);
+        command.arg(echo::ARGUMENT);
+        Self::start(command)
+    }
+
+    /// The daemon: `$TRELLISD`, or the release build.
+    pub fn trellis(pinning: Pinning) -> Result<Self> {
+        let mut command = pinning.command(trellisd()?);
+        command.args(["--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"]);
+        Self::start(command)
+    }
+
+    fn start(mut command: Command) -> Result<Self> {
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        let mut process = command.stderr(Stdio::piped()).spawn()?;
+        let stderr = process.stderr.take();
+        // From here on the process is ended whatever happens.
+        let mut server = Self {
+            process,
+            address: String::new(),
+        };
+        let log = BufReader::new(stderr.ok_or("no log")?);
+        let (found, address) = sync_channel(1);
+        std::thread::spawn(move || read(log.lines().map_while(std::io::Result::ok), &found));
+        server.address = address
+            .recv_timeout(PATIENCE)
+            .map_err(|_| format!("{command:?} does not say its address"))?;
+        Ok(server)
+    }
+
+    /// How long its threads have run so far.
+    pub fn cpu(&self) -> Result<Duration> {
+        let mut nanos = 0;
+        for task in std::fs::read_dir(format!("/proc/{}/task", self.process.id()))? {
+            // A thread may have ended since; what it ran was little.
+            let stat = std::fs::read_to_string(task?.path().join("schedstat")).unwrap_or_default();
+            let ran = stat.split(' ').next().and_then(|ran| ran.parse().ok());
+            nanos += ran.unwrap_or(0);
+        }
+        Ok(Duration::from_nanos(nanos))
+    }
+
+    /// Its resident size in bytes.
+    pub fn resident_bytes(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kilobytes: u64 = line
+            .and_then(|line| line.trim().strip_suffix("kB"))
+            .ok_or("no VmRSS in /proc")?
+            .trim()
+            .parse()?;
+        Ok(kilobytes * 1024)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Reads a log to its end, so that the writer is never held up, and hands on the address in it.
+fn read(lines: impl Iterator<Item = String>, found: &SyncSender<String>) {
+    for line in lines {
+        let address = line
+            .split_once("address=")
+            .filter(|_| line.contains(echo::SERVING))
+            .and_then(|(_, rest)| rest.split_whitespace().next());
+        if let Some(address) = address {
+            // Nobody takes a second one.
+            let _ = found.try_send(address.trim_matches('"').to_owned());
+        }
+    }
+}
+
+/// Path of the daemon's release binary, built if need be.
+fn trellisd() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("TRELLISD") {
+        return Ok(path.into());
+    }
+    let build = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--release", "--bin", "trellisd"])
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .status()?;
+    if !build.success() {
+        return Err("trellisd does not build".into());
+    }
+    // This program is <target>/release/deps/<name>.
+    let program = std::env::current_exe()?;
+    let folder = program.ancestors().nth(2).ok_or("no target folder")?;
+    Ok(folder.join("trellisd"))
+}

@@ -1,0 +1,161 @@
+//! What is printed.
+
+use crate::rounds::Sample;
+
+/// What a figure should be.
+#[derive(Clone, Copy, Debug)]
+pub enum Target {
+    /// This or more.
+    AtLeast(f64),
+    /// This or less.
+    AtMost(f64),
+    /// This or less, as far as the rounds can tell: it lies within or above their spread.
+    NotAbove(f64),
+}
+
+impl Target {
+    fn verdict(self, figure: f64, least_seen: f64) -> &'static str {
+        // As far as the figure is printed.
+        let figure = (figure * 100.0).round() / 100.0;
+        let met = match self {
+            Self::AtLeast(least) => figure >= least,
+            Self::AtMost(most) => figure <= most,
+            Self::NotAbove(most) => least_seen <= most,
+        };
+        if met { "ok" } else { "miss" }
+    }
+}
+
+/// One line: the columns, as text.
+pub struct Row {
+    measure: String,
+    against: String,
+    target: Option<Target>,
+}
+
+impl Row {
+    pub fn new(measure: String, against: &str) -> Self {
+        Self {
+            measure,
+            against: against.to_owned(),
+            target: None,
+        }
+    }
+
+    pub fn target(self, target: Target) -> Self {
+        let target = Some(target);
+        Self { target, ..self }
+    }
+
+    /// Two sides, round by round.
+    pub fn compare(
+        self,
+        baseline: &[Sample],
+        trellis: &[Sample],
+        figure: fn(&Sample) -> f64,
+        unit: &str,
+    ) -> [String; COLUMNS] {
+        let (baseline, trellis) = (figures(baseline, figure), figures(trellis, figure));
+        let ratios = baseline.iter().zip(&trellis).map(|(base, own)| own / base);
+        let ratios: Vec<f64> = ratios.collect();
+        let least = ratios.iter().copied().fold(f64::INFINITY, f64::min);
+        let most = ratios.iter().copied().fold(0.0, f64::max);
+        let ratio = median(&ratios);
+        let (target, verdict) = self.judge(ratio, least, "");
+        let base = format!("{:.1} {unit}", median(&baseline));
+        [
+            self.measure,
+            self.against,
+            base,
+            format!("{:.1} {unit}", median(&trellis)),
+            format!("{ratio:.2}"),
+            format!("{least:.2}-{most:.2}"),
+            target,
+            verdict,
+        ]
+    }
+
+    /// A figure that stands for itself.
+    pub fn value(self, figure: f64, unit: &str) -> [String; COLUMNS] {
+        let (target, verdict) = self.judge(figure, figure, unit);
+        let own = format!("{figure:.1} {unit}");
+        let none = String::new;
+        [
+            self.measure,
+            none(),
+            none(),
+            own,
+            none(),
+            none(),
+            target,
+            verdict,
+        ]
+    }
+
+    fn judge(&self, figure: f64, least_seen: f64, unit: &str) -> (String, String) {
+        let text = match self.target {
+            None => return (String::new(), String::new()),
+            Some(Target::AtLeast(least)) => format!(">= {least:.2} {unit}"),
+            Some(Target::AtMost(most)) => format!("<= {most:.2} {unit}"),
+            Some(Target::NotAbove(most)) => format!("<= {most:.2} within spread"),
+        };
+        let verdict = self.target.map(|target| target.verdict(figure, least_seen));
+        (text, verdict.unwrap_or_default().to_owned())
+    }
+}
+
+fn figures(samples: &[Sample], figure: fn(&Sample) -> f64) -> Vec<f64> {
+    samples.iter().map(figure).collect()
+}
+
+fn median(figures: &[f64]) -> f64 {
+    let mut sorted = figures.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+const COLUMNS: usize = 8;
+
+const HEADS: [&str; COLUMNS] = [
+    "measure", "against", "baseline", "trellis", "ratio", "spread", "target", "",
+];
+
+/// All lines.
+#[derive(Default)]
+pub struct Table(Vec<[String; COLUMNS]>);
+
+impl Table {
+    pub fn add(&mut self, row: [String; COLUMNS]) {
+        self.0.push(row);
+    }
+
+    pub fn print(&self) {
+        let rows = [HEADS.map(str::to_owned)]
+            .into_iter()
+            .chain(self.0.iter().cloned());
+        let rows: Vec<_> = rows.collect();
+        let width = |column: usize| {
+            let widths = rows.iter().map(|row| row[column].chars().count());
+            widths.max().unwrap_or(0)
+        };
+        let widths: [usize; COLUMNS] = std::array::from_fn(width);
+        for row in rows {
+            let cells = row.iter().zip(widths).enumerate();
+            let cells = cells.map(|(column, (cell, width))| {
+                // Words to the left, figures to the right.
+                if matches!(column, 2..=5) {
+                    format!("{cell:>width$}")
+                } else {
+                    format!("{cell:<width$}")
+                }
+            });
+            say(cells.collect::<Vec<_>>().join("  ").trim_end());
+        }
+    }
+}
+
+/// Prints a line.
+#[expect(clippy::print_stdout, reason = "a benchmark prints")]
+pub fn say(line: &str) {
+    println!("{line}");
+}
