@@ -8,6 +8,7 @@ use super::spec::LimitSpec;
 use super::types::LevelPolicy;
 use super::window::WindowBucket;
 use crate::{Now, Time};
+use std::borrow::Cow;
 
 /// A limit for one key: the spec in force and the level.
 ///
@@ -146,6 +147,15 @@ impl Bucket {
         }
     }
 
+    /// Whether what was taken at `taken_at` comes back together with what was taken last.
+    pub(super) fn counts_with_newest(&self, taken_at: Now) -> bool {
+        match self {
+            Self::Rate(_) | Self::Slots(_) => true,
+            Self::Window(bucket) => bucket.is_in_newest(taken_at.mono),
+            Self::Calendar(bucket) => bucket.is_in_period(taken_at.wall),
+        }
+    }
+
     /// Frees the slots of a hold; other kinds hold none. Returns how many.
     pub fn release(&mut self, hold: Hold) -> i64 {
         match self {
@@ -171,6 +181,22 @@ impl Bucket {
         }
     }
 
+    /// Puts this bucket under another spec, as [`Bucket::respec`], without copying what is held.
+    pub(super) fn change(&mut self, spec: &LimitSpec, policy: LevelPolicy, now: Now) {
+        match (&mut *self, spec) {
+            (Self::Slots(bucket), LimitSpec::Concurrency(spec)) => bucket.spec = spec.clone(),
+            _ => *self = self.respec(spec, policy, now),
+        }
+    }
+
+    /// This bucket, or a copy that keeps its level under another spec.
+    pub(super) fn under(&self, spec: &LimitSpec, now: Now) -> Cow<'_, Self> {
+        if self.has_spec(spec) {
+            return Cow::Borrowed(self);
+        }
+        Cow::Owned(self.respec(spec, LevelPolicy::KeepAmount, now))
+    }
+
     /// This bucket under another spec, its level treated as `policy` says. Held slots stay held.
     #[must_use]
     pub fn respec(&self, spec: &LimitSpec, policy: LevelPolicy, now: Now) -> Self {
@@ -187,8 +213,8 @@ impl Bucket {
                 (Self::Window(bucket), LimitSpec::Window(spec)) => {
                     Self::Window(bucket.respec(spec.clone()))
                 }
-                (Self::Calendar(bucket), LimitSpec::Calendar(_)) => {
-                    Self::holding(spec, capacity.saturating_sub(bucket.used()), now)
+                (Self::Calendar(bucket), LimitSpec::Calendar(spec)) => {
+                    Self::Calendar(bucket.respec(spec.clone(), now.wall))
                 }
                 _ => Self::holding(spec, self.available().min(capacity), now),
             },

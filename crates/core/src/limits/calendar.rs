@@ -33,9 +33,21 @@ impl CalendarBucket {
         }
     }
 
-    /// Units used in the current period.
-    pub(super) fn used(&self) -> i64 {
-        self.used
+    /// The same window under another spec: what was used stays used. The period stays when the
+    /// calendar does, even where the clock has stepped back before it.
+    pub(super) fn respec(&self, spec: CalendarSpec, wall: Time) -> Self {
+        let same = spec.unit == self.spec.unit && spec.zone == self.spec.zone;
+        let (start, end) = if same {
+            (self.start, self.end)
+        } else {
+            period_around(&spec, wall)
+        };
+        Self {
+            spec,
+            start,
+            end,
+            used: self.used,
+        }
     }
 
     /// Opens the period that holds `wall` when the current one is over.
@@ -55,8 +67,9 @@ impl CalendarBucket {
     /// the amount: then later periods serve the last of several takers, each taken to be as long as
     /// this one.
     pub(super) fn ready_at(&self, need: i64, now: Now) -> Time {
-        let beyond = need.saturating_sub(self.available());
-        if beyond <= 0 {
+        // Debt is not carried into the next period, so it does not put more periods in between.
+        let beyond = need.saturating_sub(self.available().max(0));
+        if need <= self.available() {
             return now.mono;
         }
         let later_periods = ((beyond - 1) / self.spec.amount).unsigned_abs();
@@ -69,10 +82,15 @@ impl CalendarBucket {
         self.used = self.used.saturating_add(amount);
     }
 
+    /// Whether the current period had begun by then.
+    pub(super) fn is_in_period(&self, wall: Time) -> bool {
+        wall >= self.start
+    }
+
     /// Gives back up to `amount` units taken at `taken_at`: none when that was in a former period.
     /// Returns how many.
     pub(super) fn give_back(&mut self, amount: i64, taken_at: Time) -> i64 {
-        if taken_at < self.start {
+        if !self.is_in_period(taken_at) {
             return 0;
         }
         let given = amount.min(self.used).max(0);
@@ -245,5 +263,19 @@ mod tests {
         };
         assert_eq!(bucket.ready_at(1, now), Time(1_000 + 20_000_000));
         assert_eq!(bucket.ready_at(6, now), Time(1_000 + 80_000_000));
+    }
+
+    #[test]
+    fn debt_does_not_outlast_its_period_in_retry_after_either() {
+        let spec = CalendarSpec::new(5, CalendarUnit::Minute, "").unwrap();
+        let mut bucket = CalendarBucket::new(spec, 5, Time(60_000_000));
+        bucket.take(23);
+        let now = Now {
+            mono: Time(1_000),
+            wall: Time(100_000_000),
+        };
+        assert_eq!(bucket.ready_at(5, now), Time(1_000 + 20_000_000));
+        bucket.roll(Time(120_000_000));
+        assert_eq!(bucket.available(), 5);
     }
 }

@@ -81,6 +81,12 @@ impl SlotBucket {
         }
     }
 
+    /// Who holds how many.
+    #[cfg(test)]
+    pub(super) fn holds(&self) -> &BTreeMap<Hold, i64> {
+        &self.holds
+    }
+
     /// The first time at which `need` slots are free when nobody takes or releases any: holds end by
     /// themselves. When `need` exceeds what the ends of all holds free, the last end.
     pub(super) fn ready_at(&self, need: i64, now: Time) -> Time {

@@ -75,15 +75,26 @@ pub struct AcquireRequest {
     pub dry_run: bool,
 }
 
-/// Checks that no two charges name the same bucket.
-pub(super) fn check_distinct(charges: &[Charge]) -> Result<()> {
+/// Checks that no two charges name the same bucket, or the same limit with different specs.
+pub(super) fn check_charges(charges: &[Charge]) -> Result<()> {
     for (index, charge) in charges.iter().enumerate() {
-        let same = |other: &Charge| other.limit == charge.limit && other.key == charge.key;
-        if let Some(first) = charges[..index].iter().position(same) {
-            return Err(Error::invalid(
-                format!("charges[{index}]"),
-                format!("charges the same bucket as charges[{first}]: add their amounts up"),
-            ));
+        for (first, other) in charges[..index].iter().enumerate() {
+            if other.limit != charge.limit {
+                continue;
+            }
+            if other.key == charge.key {
+                return Err(Error::invalid(
+                    format!("charges[{index}]"),
+                    format!("charges the same bucket as charges[{first}]: add their amounts up"),
+                ));
+            }
+            let specs = other.spec.as_ref().zip(charge.spec.as_ref());
+            if specs.is_some_and(|(one, other)| one != other) {
+                return Err(Error::invalid(
+                    format!("charges[{index}].spec"),
+                    format!("must be that of charges[{first}], which names the same limit"),
+                ));
+            }
         }
     }
     Ok(())
@@ -112,6 +123,12 @@ impl ReservationId {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl From<ReservationId> for String {
+    fn from(id: ReservationId) -> Self {
+        id.0.into()
     }
 }
 

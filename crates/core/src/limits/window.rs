@@ -120,6 +120,12 @@ impl WindowBucket {
         }
     }
 
+    /// Whether the newest sub-window had begun by then.
+    pub(super) fn is_in_newest(&self, time: Time) -> bool {
+        let newest = self.sub_windows.back();
+        newest.is_some_and(|newest| newest.first <= time)
+    }
+
     /// Gives back up to `amount` units taken at `taken_at`: none when that sub-window is past, for
     /// they have come back already. Returns how many.
     pub(super) fn give_back(&mut self, amount: i64, taken_at: Time) -> i64 {

@@ -111,14 +111,20 @@ impl MemoryLimits {
     ) -> Result<R> {
         let shard = self.shard(namespace);
         let mut spaces = shard.lock();
-        if !spaces.contains(namespace) {
-            self.admit_namespace()?;
-            spaces.insert(
-                namespace.clone(),
-                Machine::new(self.config.machine, rand::random()),
-            );
-        }
         let now = self.clock.now();
+        if !spaces.contains(namespace) {
+            let mut space = shard::Space::new(Machine::new(self.config.machine, rand::random()));
+            if let Err(full) = self.admit_namespace() {
+                // What leaves nothing behind needs no place: it is answered even at the bound.
+                let answer = change(&mut space, now);
+                return if space.machine.is_empty() {
+                    answer
+                } else {
+                    Err(full)
+                };
+            }
+            spaces.insert(namespace.clone(), space);
+        }
         let (result, due) = spaces.change(namespace, &self.namespaces, |space| change(space, now));
         drop(spaces);
         if let Some(due) = due

@@ -42,6 +42,15 @@ pub(super) struct Space {
 }
 
 impl Space {
+    /// A namespace in which nobody waits.
+    pub fn new(machine: Machine) -> Self {
+        Self {
+            machine,
+            callers: HashMap::new(),
+            numbers: 0,
+        }
+    }
+
     /// Adds a caller to a waiting call.
     pub fn join(&mut self, ticket: Ticket) -> Caller {
         let (sender, receiver) = oneshot::channel();
@@ -96,15 +105,8 @@ impl Spaces {
         self.spaces.contains_key(namespace)
     }
 
-    pub fn insert(&mut self, namespace: Namespace, machine: Machine) {
-        self.spaces.insert(
-            namespace,
-            Space {
-                machine,
-                callers: HashMap::new(),
-                numbers: 0,
-            },
-        );
+    pub fn insert(&mut self, namespace: Namespace, space: Space) {
+        self.spaces.insert(namespace, space);
     }
 
     pub fn look<R>(

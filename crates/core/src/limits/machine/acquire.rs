@@ -3,14 +3,16 @@
 use super::super::bucket::{Bucket, Hold};
 use super::super::spec::LimitSpec;
 use super::super::types::{
-    AcquireRequest, Acquired, Charge, ChargeState, Granted, Mode, Outcome, SpecSource,
-    check_distinct,
+    AcquireRequest, Acquired, Charge, ChargeState, Granted, Mode, Outcome, Priority, SpecSource,
+    check_charges,
 };
 use super::requests::{Recall, RequestKey, Rpc, digest};
 use super::reservations::Taken;
 use super::store::{BucketId, Entry, Place};
 use super::{Machine, Step, Ticket, Timer};
 use crate::{Error, ErrorCode, Micros, Now, Result, Scope, Time};
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 /// One charge of a call, its bucket found.
 #[derive(Clone, Copy, Debug)]
@@ -28,11 +30,11 @@ impl Machine {
     /// Decides an acquire, or puts it in line. See [`super::super::Limits::acquire`].
     pub fn acquire(&mut self, request: &AcquireRequest, now: Now) -> Result<Step> {
         self.advance(now);
-        check_distinct(&request.charges)?;
+        check_charges(&request.charges)?;
         let remember = match &request.request_id {
             Some(id) if !request.dry_run => {
                 let key = RequestKey::new(Rpc::Acquire, id);
-                match self.requests.recall(&key, digest(request), now.mono)? {
+                match self.requests.recall(&key, body(request), now.mono)? {
                     Recall::Answer(answer) => {
                         return Ok(Step::Done(self.replay(answer.acquired()?, now)));
                     }
@@ -47,12 +49,12 @@ impl Machine {
         if let Some(key) = remember {
             match &step {
                 Step::Done(acquired) => {
-                    self.requests.start(key.clone(), digest(request), None);
+                    self.requests.start(key.clone(), body(request), None);
                     self.requests
                         .finish(&key, acquired.clone().into(), now.mono);
                 }
                 Step::Waiting(ticket) => {
-                    self.requests.start(key, digest(request), Some(*ticket));
+                    self.requests.start(key, body(request), Some(*ticket));
                 }
             }
         }
@@ -70,33 +72,58 @@ impl Machine {
         let charges = &request.charges;
         if self.is_never(charges, places) {
             self.decided.never += u64::from(!request.dry_run);
-            let (_, charges) = self.preview(charges, places, ticket, now);
+            let (_, charges) = self.preview(charges, places, request.priority, now);
             return Ok(Step::Done(answer(Outcome::Never, charges)));
         }
         if request.dry_run {
-            let (wait, charges) = self.preview(charges, places, ticket, now);
+            let (wait, charges) = self.preview(charges, places, request.priority, now);
             let outcome = wait.map_or(Outcome::Granted(None), Outcome::Denied);
             return Ok(Step::Done(answer(outcome, charges)));
         }
-        if request.reservation_ttl.is_some() || self.needs_slots(charges, places) {
-            self.check_reservations()?;
-        }
+        self.check_bounds(request, places, now)?;
         let wants = self.place_all(charges, places, now)?;
+        if self.is_hopeless(&wants) {
+            self.decided.never += 1;
+            let (_, charges) = self.refusal(&wants, request.priority, now);
+            return Ok(Step::Done(answer(Outcome::Never, charges)));
+        }
         if self.all_open(&wants, ticket, now) {
             let (acquired, _) = self.grant(&wants, request.reservation_ttl, now);
             return Ok(Step::Done(acquired));
         }
         match request.mode {
             Mode::Try => {
-                let (wait, charges) = self.refusal(&wants, ticket, now);
+                let (wait, charges) = self.refusal(&wants, request.priority, now);
                 self.decided.denied += 1;
                 Ok(Step::Done(answer(Outcome::Denied(wait), charges)))
             }
             Mode::Wait(max_wait) => {
                 let waiter = (wants, request.reservation_ttl, remember);
-                self.enqueue(ticket, waiter, max_wait, now)?;
+                self.enqueue(ticket, waiter, max_wait, now);
                 Ok(Step::Waiting(ticket))
             }
+        }
+    }
+
+    /// Refuses what would pass a bound, before anything is changed.
+    fn check_bounds(
+        &mut self,
+        request: &AcquireRequest,
+        places: &[Place],
+        now: Now,
+    ) -> Result<()> {
+        let charges = &request.charges;
+        if request.reservation_ttl.is_some() || self.needs_slots(charges, places) {
+            self.check_reservations()?;
+        }
+        let full = self.waiters.len() >= self.config.max_waiters;
+        if !full || request.mode == Mode::Try {
+            return Ok(());
+        }
+        let (wait, _) = self.preview(charges, places, request.priority, now);
+        match wait {
+            Some(_) => Err(self.too_many_waiters()),
+            None => Ok(()),
         }
     }
 
@@ -113,6 +140,13 @@ impl Machine {
     pub(super) fn is_never(&self, charges: &[Charge], places: &[Place]) -> bool {
         let mut pairs = charges.iter().zip(places);
         pairs.any(|(charge, place)| charge.amount() > self.store.spec_at(*place, charge).capacity())
+    }
+
+    /// As [`Machine::is_never`], for buckets found. They differ when one charge of a call brings a
+    /// spec that another, without one, has to go by.
+    pub(super) fn is_hopeless(&self, wants: &[Want]) -> bool {
+        let capacity = |want: &Want| self.store.entry(want.bucket).bucket.capacity();
+        wants.iter().any(|want| want.amount > capacity(want))
     }
 
     /// Whether some charge holds slots.
@@ -133,15 +167,15 @@ impl Machine {
         places: &[Place],
         now: Now,
     ) -> Result<Vec<Want>> {
-        let missing = places.iter().filter(|place| place.bucket.is_none()).count();
-        let mut places = std::borrow::Cow::Borrowed(places);
+        let mut places = Cow::Borrowed(places);
+        let missing = missing(&places);
         if missing > 0 {
-            self.store
-                .make_room(missing, self.config.max_buckets, now)?;
-            // Making room may have dropped an idle bucket of this very call.
+            let max = self.config.max_buckets;
+            self.store.make_room(missing, max, now)?;
+            // Making room may have dropped idle buckets of this very call.
             places = self.locate_all(charges)?.into();
-            let new = places.iter().filter(|place| place.limit.is_none()).count();
-            self.check_limits(new)?;
+            self.store.check_room(self::missing(&places), max)?;
+            self.check_limits(new_limits(charges, &places))?;
         }
         let pairs = charges.iter().zip(places.iter());
         let wants = pairs
@@ -176,7 +210,7 @@ impl Machine {
         Want {
             bucket,
             amount: charge.amount(),
-            replaced: place.replaces || followed,
+            replaced: place.replaces || (followed && charge.spec.is_some()),
             blocked: false,
             claimed: false,
         }
@@ -200,10 +234,13 @@ impl Machine {
         self.store.bucket_or_full(limit, &charge.key, now)
     }
 
+    /// Whether every charge can be taken. Brings all of the buckets to the present.
     pub(super) fn all_open(&mut self, wants: &[Want], ticket: Ticket, now: Now) -> bool {
-        wants
-            .iter()
-            .all(|want| !self.is_blocked(want.bucket, want.amount, ticket, now))
+        let mut open = true;
+        for want in wants {
+            open &= !self.is_blocked(want.bucket, want.amount, ticket, now);
+        }
+        open
     }
 
     /// Takes every charge. Returns the answer and the hold of the slots.
@@ -254,11 +291,15 @@ impl Machine {
     pub(super) fn receipt(&self, wants: &[Want], hold: Hold, now: Now) -> Vec<Taken> {
         let taken = |want: &Want| {
             let entry = self.store.entry(want.bucket);
+            let limit = self.store.limit(entry.limit);
             Taken {
-                limit: self.store.limit(entry.limit).name.clone(),
+                limit: limit.name.clone(),
+                life: limit.life,
                 key: entry.key.clone(),
                 amount: want.amount,
+                slots: entry.bucket.holds_slots(),
                 hold,
+                fills: limit.fills,
                 at: now,
             }
         };
@@ -276,17 +317,21 @@ impl Machine {
         }
     }
 
-    /// Why a call cannot be admitted now: how long until it can, and what each charge met.
+    /// Why a call of that priority cannot be admitted now: how long until it can, and what each
+    /// charge met.
     pub(super) fn refusal(
-        &self,
+        &mut self,
         wants: &[Want],
-        ticket: Ticket,
+        priority: Priority,
         now: Now,
     ) -> (Micros, Vec<ChargeState>) {
+        for want in wants {
+            self.store.entry_mut(want.bucket).bucket.advance(now);
+        }
         let mut longest = Micros::TICK;
         let charges = wants.iter().map(|want| {
             let entry = self.store.entry(want.bucket);
-            let wait = self.wait_at(&entry.bucket, entry, want.amount, ticket, now);
+            let wait = self.wait_at(&entry.bucket, entry, (want.amount, priority), now);
             longest = longest.max(wait.unwrap_or(Micros::ZERO));
             self.charge_state(want, wait)
         });
@@ -295,16 +340,16 @@ impl Machine {
     }
 
     /// How long until a charge fits, after those that claim the bucket before it; `None` for now.
+    /// Exact when nobody does; otherwise never too long, as it takes the claims for one.
     /// `bucket` is the entry's own, or a copy of it under another spec.
     fn wait_at(
         &self,
         bucket: &Bucket,
         entry: &Entry,
-        amount: i64,
-        ticket: Ticket,
+        (amount, priority): (i64, Priority),
         now: Now,
     ) -> Option<Micros> {
-        let claimed = entry.claimed_before(ticket);
+        let claimed = entry.claimed_before(priority);
         let mut ready = bucket
             .ready_at(amount.saturating_add(claimed), now)
             .max(entry.paused_until);
@@ -334,26 +379,25 @@ impl Machine {
     /// What an acquire would meet now, without changing anything: how long until it could be admitted
     /// (`None`: now), and each charge.
     pub(super) fn preview(
-        &self,
+        &mut self,
         charges: &[Charge],
         places: &[Place],
-        ticket: Ticket,
+        priority: Priority,
         now: Now,
     ) -> (Option<Micros>, Vec<ChargeState>) {
+        for id in places.iter().filter_map(|place| place.bucket) {
+            self.store.entry_mut(id).bucket.advance(now);
+        }
         let mut longest = None;
         let states = charges.iter().zip(places).map(|(charge, place)| {
             let spec = self.store.spec_at(*place, charge);
             let mut wait = None;
             let bucket = match place.bucket {
-                None => Bucket::full(spec, now),
+                None => Cow::Owned(Bucket::full(spec, now)),
                 Some(id) => {
                     let entry = self.store.entry(id);
-                    let mut bucket = entry.bucket.clone();
-                    bucket.advance(now);
-                    if !bucket.has_spec(spec) {
-                        bucket = bucket.respec(spec, super::super::LevelPolicy::KeepAmount, now);
-                    }
-                    wait = self.wait_at(&bucket, entry, charge.amount(), ticket, now);
+                    let bucket = entry.bucket.under(spec, now);
+                    wait = self.wait_at(&bucket, entry, (charge.amount(), priority), now);
                     bucket
                 }
             };
@@ -394,6 +438,31 @@ impl Machine {
     pub(super) fn schedule_expiry(&mut self, id: u64, at: Time) {
         self.timers.insert((at, Timer::Expire(id)));
     }
+}
+
+/// What distinguishes one acquire from another. How long its caller waits does not: a repeat under a
+/// gRPC deadline has less time left than the first call had.
+fn body(request: &AcquireRequest) -> u64 {
+    let mut request = request.clone();
+    if let Mode::Wait(max_wait) = &mut request.mode {
+        *max_wait = Micros::ZERO;
+    }
+    digest(&request)
+}
+
+/// Buckets to be made.
+fn missing(places: &[Place]) -> usize {
+    places.iter().filter(|place| place.bucket.is_none()).count()
+}
+
+/// Limits to be made: several charges may name the same one.
+fn new_limits(charges: &[Charge], places: &[Place]) -> usize {
+    let missing = charges
+        .iter()
+        .zip(places)
+        .filter(|(_, place)| place.limit.is_none());
+    let names: BTreeSet<_> = missing.map(|(charge, _)| &charge.limit).collect();
+    names.len()
 }
 
 pub(super) fn answer(outcome: Outcome, charges: Vec<ChargeState>) -> Acquired {

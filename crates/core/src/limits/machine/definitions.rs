@@ -68,7 +68,10 @@ impl Machine {
     fn respec(&mut self, bucket: BucketId, spec: &LimitSpec, policy: LevelPolicy, now: Now) {
         let entry = self.store.entry_mut(bucket);
         entry.bucket.advance(now);
-        entry.bucket = entry.bucket.respec(spec, policy, now);
+        entry.bucket.change(spec, policy, now);
+        if policy == LevelPolicy::Refill {
+            self.store.forgive(bucket);
+        }
     }
 
     /// Brings a bucket of an inline limit under the spec in force. Tells whether it had another.
@@ -79,8 +82,10 @@ impl Machine {
         }
         let spec = spec.clone();
         self.respec(bucket, &spec, LevelPolicy::KeepAmount, now);
-        self.end_hopeless(|_, want| want == bucket, now);
-        self.serve(vec![bucket], now);
+        if self.store.entry(bucket).wanted > 0 {
+            self.end_hopeless(|_, want| want == bucket, now);
+            self.serve(vec![bucket], now);
+        }
         true
     }
 
@@ -106,13 +111,14 @@ impl Machine {
     }
 
     fn end_never(&mut self, ticket: Ticket, now: Now) {
-        let Some(waiter) = self.waiters.get(&ticket) else {
+        let Some((waiter, freed)) = self.leave(ticket) else {
             return;
         };
-        let wants = waiter.wants.clone();
-        let (_, charges) = self.refusal(&wants, ticket, now);
+        self.serve(freed, now);
+        let (_, charges) = self.refusal(&waiter.wants, ticket.priority, now);
         self.decided.never += 1;
-        self.end(ticket, Ok(answer(Outcome::Never, charges)), now);
+        let never = answer(Outcome::Never, charges);
+        self.tell(ticket, waiter.request, Ok(never), now);
     }
 
     /// Forgets a limit; tells whether there was one. See [`super::super::Limits::delete_limit`].
@@ -136,19 +142,22 @@ impl Machine {
         };
         // Declared while it goes, so that it does not vanish with its last bucket.
         self.store.limit_mut(id).source = SpecSource::SetLimit;
+        // All of them leave before anyone is served, so that none is granted what is going.
+        let mut freed = Vec::new();
         for ticket in self.waiting(|want| self.store.entry(want.bucket).limit == id) {
+            let Some((waiter, buckets)) = self.leave(ticket) else {
+                continue;
+            };
+            freed.extend(buckets);
             let message = format!("limit {:?} was deleted", delete.name.as_str());
-            self.end(
-                ticket,
-                Err(Error::new(ErrorCode::LimitDeleted, message)),
-                now,
-            );
+            let deleted = Error::new(ErrorCode::LimitDeleted, message);
+            self.tell(ticket, waiter.request, Err(deleted), now);
         }
         for bucket in self.buckets_of(id) {
-            self.cancel_wake(bucket);
             self.store.remove_bucket(bucket);
         }
         self.store.remove_limit(id);
+        self.serve(freed, now);
         true
     }
 
@@ -169,14 +178,16 @@ impl Machine {
 
     fn reset_limit_once(&mut self, reset: &ResetLimit, now: Now) -> Result<usize> {
         let id = self.store.require(&reset.name)?;
-        let buckets = match &reset.key {
+        let mut buckets: Vec<BucketId> = match &reset.key {
             Some(key) => self.store.limit(id).bucket(key).into_iter().collect(),
             None => self.buckets_of(id),
         };
+        buckets.retain(|bucket| !self.store.entry_mut(*bucket).is_idle_and_full(now));
         for &bucket in &buckets {
             let entry = self.store.entry_mut(bucket);
             entry.bucket = Bucket::full(&entry.bucket.spec(), now);
             entry.paused_until = Time(0);
+            self.store.forgive(bucket);
         }
         let count = buckets.len();
         self.serve(buckets, now);

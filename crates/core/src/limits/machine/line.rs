@@ -12,7 +12,7 @@
 //! serves.
 
 use super::super::types::{Acquired, Outcome};
-use super::acquire::Want;
+use super::acquire::{Want, answer};
 use super::requests::RequestKey;
 use super::store::BucketId;
 use super::{Answer, Machine, Receipt, Ticket, Timer};
@@ -25,16 +25,22 @@ pub(super) struct Waiter {
     pub reservation_ttl: Option<Micros>,
     pub request: Option<RequestKey>,
     /// When it gives up.
-    deadline: Time,
+    pub deadline: Time,
     /// When it claims all of its buckets.
-    hold_at: Time,
-    holding: bool,
+    pub hold_at: Time,
+    pub holding: bool,
 }
 
 /// Places in line are counted up to here.
 const MAX_POSITION: usize = 1_000;
 
 impl Machine {
+    /// Why no further call may wait.
+    pub(super) fn too_many_waiters(&self) -> Error {
+        let message = format!("{} calls are waiting in this namespace", self.waiters.len());
+        Error::new(ErrorCode::TooManyWaiters, message).retry_after(Micros::from_millis(100))
+    }
+
     /// Puts a blocked call in line for at most `max_wait`.
     pub(super) fn enqueue(
         &mut self,
@@ -42,12 +48,7 @@ impl Machine {
         waiter: (Vec<Want>, Option<Micros>, Option<RequestKey>),
         max_wait: Micros,
         now: Now,
-    ) -> Result<()> {
-        if self.waiters.len() >= self.config.max_waiters {
-            let message = format!("{} calls are waiting in this namespace", self.waiters.len());
-            return Err(Error::new(ErrorCode::TooManyWaiters, message)
-                .retry_after(Micros::from_millis(100)));
-        }
+    ) {
         let (wants, reservation_ttl, request) = waiter;
         let deadline = now.mono + max_wait;
         let hold_at = now.mono + self.config.hold_after;
@@ -68,7 +69,6 @@ impl Machine {
         }
         self.waiters.insert(ticket, waiter);
         self.review(ticket, now);
-        Ok(())
     }
 
     /// Takes a waiting call out of every line, as if it had never come. Does nothing when it has ended.
@@ -89,10 +89,12 @@ impl Machine {
         if let Some(request) = receipt.request {
             self.requests.forget(&request);
         }
-        if let Some(id) = receipt.reservation {
-            self.drop_reservation(id);
-        }
-        let freed = self.give_all_back(&receipt.taken);
+        // A reservation that was extended since holds more, and until later.
+        let taken = match receipt.reservation {
+            Some(id) => self.revoke_reservation(id),
+            None => receipt.taken,
+        };
+        let freed = self.give_all_back(&taken);
         self.serve(freed, now);
     }
 
@@ -172,12 +174,15 @@ impl Machine {
         let entry = self.store.entry_mut(want.bucket);
         let mut line = entry.line.take().unwrap_or_default();
         if claims {
-            line.claims.insert(ticket, want.amount);
-            line.claimed += want.amount;
-        } else if let Some(amount) = line.claims.remove(&ticket) {
-            line.claimed -= amount;
+            line.claim(ticket, want.amount);
+        } else {
+            line.unclaim(ticket);
         }
         entry.line = (!line.claims.is_empty()).then_some(line);
+        if entry.line.is_none() {
+            // Nobody waits for the time any more, and the bucket may be gone by then.
+            self.cancel_wake(want.bucket);
+        }
     }
 
     /// Sets the time at which the head of the line is looked at again: when the pause is over and the
@@ -250,23 +255,19 @@ impl Machine {
         let Some(waiter) = self.waiters.get(&ticket) else {
             return;
         };
-        let wants = waiter.wants.clone();
-        let position = self.position(&wants, ticket);
-        let (retry_after, charges) = self.refusal(&wants, ticket, now);
+        let position = self.position(&waiter.wants, ticket);
+        let Some((waiter, freed)) = self.leave(ticket) else {
+            return;
+        };
+        // A repeat comes after all who wait now, those that stood behind this call included.
+        self.serve(freed, now);
+        let (retry_after, charges) = self.refusal(&waiter.wants, ticket.priority, now);
         self.decided.timed_out += 1;
         let outcome = Outcome::TimedOut {
             retry_after,
             position,
         };
-        self.end(
-            ticket,
-            Ok(Acquired {
-                outcome,
-                charges,
-                scope: crate::Scope::Local,
-            }),
-            now,
-        );
+        self.tell(ticket, waiter.request, Ok(answer(outcome, charges)), now);
     }
 
     fn position(&self, wants: &[Want], ticket: Ticket) -> u32 {
@@ -280,12 +281,15 @@ impl Machine {
         u32::try_from(ahead + 1).unwrap_or(u32::MAX)
     }
 
-    /// Ends a waiting call without a grant and serves those it was in the way of.
-    pub(super) fn end(&mut self, ticket: Ticket, result: Result<Acquired>, now: Now) {
-        let Some((waiter, freed)) = self.leave(ticket) else {
-            return;
-        };
-        if let Some(request) = &waiter.request {
+    /// Tells a call that has left the line how it ended, without a grant.
+    pub(super) fn tell(
+        &mut self,
+        ticket: Ticket,
+        request: Option<RequestKey>,
+        result: Result<Acquired>,
+        now: Now,
+    ) {
+        if let Some(request) = &request {
             match &result {
                 Ok(acquired) => self
                     .requests
@@ -298,11 +302,10 @@ impl Machine {
             result,
             receipt: None,
         });
-        self.serve(freed, now);
     }
 
     /// Takes a waiter out of every line; returns it and the buckets that it claimed.
-    fn leave(&mut self, ticket: Ticket) -> Option<(Waiter, Vec<BucketId>)> {
+    pub(super) fn leave(&mut self, ticket: Ticket) -> Option<(Waiter, Vec<BucketId>)> {
         let mut waiter = self.waiters.remove(&ticket)?;
         self.timers
             .remove(&(waiter.deadline, Timer::Deadline(ticket)));
@@ -314,9 +317,6 @@ impl Machine {
         for want in waiter.wants.iter_mut().filter(|want| want.claimed) {
             self.set_claim(want, ticket, false);
             freed.push(want.bucket);
-            if self.store.entry(want.bucket).line.is_none() {
-                self.cancel_wake(want.bucket);
-            }
         }
         Some((waiter, freed))
     }

@@ -5,23 +5,28 @@ use super::super::types::{BucketState, KeyOverride, LimitState, ListBuckets, Lis
 use super::Machine;
 use super::store::LimitId;
 use crate::{Key, Micros, Name, Now, Result};
+use std::borrow::Cow;
 
 impl Machine {
     /// The state of one bucket. See [`super::super::Limits::peek`].
     pub fn peek(&mut self, limit: &Name, key: &Key, now: Now) -> Result<BucketState> {
         self.advance(now);
         let id = self.store.require(limit)?;
+        if let Some(bucket) = self.store.limit(id).bucket(key) {
+            self.store.entry_mut(bucket).bucket.advance(now);
+        }
         Ok(self.bucket_state(id, key, now))
     }
 
+    /// The state of a bucket that has been brought to the present.
     fn bucket_state(&self, id: LimitId, key: &Key, now: Now) -> BucketState {
         let limit = self.store.limit(id);
+        let spec = limit.spec_for(key);
         let entry = limit.bucket(key).map(|bucket| self.store.entry(bucket));
-        let mut bucket = entry.map_or_else(
-            || Bucket::full(limit.spec_for(key), now),
-            |entry| entry.bucket.clone(),
+        let bucket = entry.map_or_else(
+            || Cow::Owned(Bucket::full(spec, now)),
+            |entry| entry.bucket.under(spec, now),
         );
-        bucket.advance(now);
         let paused = entry.map_or(Micros::ZERO, |entry| entry.paused_until - now.mono);
         let line = entry.and_then(|entry| entry.line.as_ref());
         BucketState {
@@ -72,8 +77,9 @@ impl Machine {
     ) -> Result<(Vec<BucketState>, bool)> {
         self.advance(now);
         let id = self.store.require(&list.limit)?;
-        let ids = self.store.limit(id).buckets();
-        let keys = ids.map(|bucket| &self.store.entry(bucket).key);
+        let mut ids: Vec<_> = self.store.limit(id).buckets().collect();
+        ids.retain(|bucket| !self.store.entry_mut(*bucket).is_idle_and_full(now));
+        let keys = ids.iter().map(|bucket| &self.store.entry(*bucket).key);
         let (keys, more) = page(keys, list.after.as_ref(), list.page_size);
         Ok((
             keys.into_iter()

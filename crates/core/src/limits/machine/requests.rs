@@ -5,7 +5,7 @@
 use super::super::types::{Acquired, LimitState};
 use super::Ticket;
 use crate::{Error, ErrorCode, Micros, RequestId, Result, Time};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// Which method a request id belongs to.
@@ -85,15 +85,17 @@ pub(super) fn digest<T: Hash>(body: &T) -> u64 {
 #[derive(Debug)]
 enum State {
     Running(Option<Ticket>),
-    Done(First),
+    /// Its answer, and its number in order of answers.
+    Done(First, u64),
 }
 
 /// The request ids of a namespace.
 #[derive(Debug)]
 pub(super) struct Requests {
     known: HashMap<RequestKey, (u64, State)>,
-    /// Answered ids and when they are forgotten, in that order.
-    answered: VecDeque<(Time, RequestKey)>,
+    /// Answered ids, by when they are forgotten and number.
+    answered: BTreeMap<(Time, u64), RequestKey>,
+    answers: u64,
     max: usize,
     window: Micros,
 }
@@ -102,7 +104,8 @@ impl Requests {
     pub fn new(max: usize, window: Micros) -> Self {
         Self {
             known: HashMap::new(),
-            answered: VecDeque::new(),
+            answered: BTreeMap::new(),
+            answers: 0,
             max,
             window,
         }
@@ -126,7 +129,7 @@ impl Requests {
                     key.1.as_str()
                 ),
             )),
-            Some((_, State::Done(first))) => Ok(Recall::Answer(first.clone())),
+            Some((_, State::Done(first, _))) => Ok(Recall::Answer(first.clone())),
             Some((_, State::Running(Some(ticket)))) => Ok(Recall::Running(*ticket)),
             Some((_, State::Running(None))) | None if self.known.len() < self.max => {
                 Ok(Recall::New)
@@ -136,10 +139,7 @@ impl Requests {
     }
 
     fn full(&self, now: Time) -> Error {
-        let wait = self
-            .answered
-            .front()
-            .map_or(self.window, |(at, _)| *at - now);
+        let wait = self.next_due().map_or(self.window, |at| at - now);
         let message = format!("{} request ids are remembered", self.known.len());
         Error::new(ErrorCode::TooManyRequestIds, message).retry_after(wait.max(Micros::TICK))
     }
@@ -152,36 +152,39 @@ impl Requests {
     /// Notes the answer of a request that was started.
     pub fn finish(&mut self, key: &RequestKey, answer: Remembered, now: Time) {
         if let Some((_, state)) = self.known.get_mut(key) {
-            *state = State::Done(First(answer, now));
-            self.answered.push_back((now + self.window, key.clone()));
+            self.answers += 1;
+            *state = State::Done(First(answer, now), self.answers);
+            self.answered
+                .insert((now + self.window, self.answers), key.clone());
         }
     }
 
     /// Forgets a request that did nothing.
     pub fn forget(&mut self, key: &RequestKey) {
-        self.known.remove(key);
+        if let Some((_, State::Done(First(_, at), number))) = self.known.remove(key) {
+            self.answered.remove(&(at + self.window, number));
+        }
     }
 
     /// Forgets what was answered a window ago.
     pub fn forget_old(&mut self, now: Time) {
-        while let Some((at, _)) = self.answered.front()
-            && *at <= now
+        while let Some(oldest) = self.answered.first_entry()
+            && oldest.key().0 <= now
         {
-            let Some((at, key)) = self.answered.pop_front() else {
-                return;
-            };
-            // The id may have been forgotten and used again since.
-            let same = |state: &State| match state {
-                State::Done(First(_, answered)) => *answered + self.window == at,
-                State::Running(_) => false,
-            };
-            if self.known.get(&key).is_some_and(|(_, state)| same(state)) {
-                self.known.remove(&key);
-            }
+            self.known.remove(&oldest.remove());
         }
     }
 
+    /// Panics when an id is not forgotten exactly once.
+    #[cfg(test)]
+    pub fn check(&self) {
+        let done = |state: &State| matches!(state, State::Done(..));
+        let answered = self.known.values().filter(|(_, state)| done(state));
+        assert_eq!(answered.count(), self.answered.len());
+        assert!(self.answered.values().all(|key| self.known.contains_key(key)));
+    }
+
     pub fn next_due(&self) -> Option<Time> {
-        self.answered.front().map(|(at, _)| *at)
+        self.answered.keys().next().map(|(at, _)| *at)
     }
 }

@@ -6,8 +6,8 @@
 
 use super::super::bucket::Hold;
 use super::super::types::{
-    Acquired, ExtendReservation, Granted, Outcome, Priority, ReservationId, Settle, Settled,
-    SettledCharge, Usage, check_distinct,
+    Acquired, ActualAmount, ExtendReservation, Granted, Outcome, Priority, ReservationId, Settle, Settled,
+    SettledCharge, Usage, check_charges,
 };
 use super::acquire::answer;
 use super::requests::{Recall, RequestKey, Rpc, digest};
@@ -19,35 +19,55 @@ use crate::{Error, ErrorCode, Key, Name, Now, Result, Scope, Time};
 #[derive(Clone, Debug)]
 pub(super) struct Taken {
     pub limit: Name,
+    /// Which limit of that name.
+    pub life: u64,
     pub key: Key,
     pub amount: i64,
+    pub slots: bool,
+    /// How often its bucket had been filled by decree.
+    pub fills: u64,
     pub hold: Hold,
     pub at: Now,
+}
+
+impl Taken {
+    fn same_bucket(&self, other: &Self) -> bool {
+        self.life == other.life
+            && self.slots == other.slots
+            && self.key == other.key
+            && self.limit == other.limit
+    }
 }
 
 /// A reservation and what became of it.
 #[derive(Debug)]
 pub(super) struct Reservation {
-    taken: Vec<Taken>,
-    until: Time,
-    state: State,
+    pub(super) taken: Vec<Taken>,
+    /// When its time is over; once it has ended, when it is forgotten.
+    pub(super) until: Time,
+    pub(super) state: State,
 }
 
 #[derive(Debug)]
-enum State {
+pub(super) enum State {
     Open,
     Expired,
-    /// The digest of the usage, and the answer.
-    Settled(u64, Vec<SettledCharge>),
+    /// What was said to be used of each share, and the answer.
+    Settled(Vec<i64>, Vec<SettledCharge>),
 }
 
-/// What a settle does to one bucket.
-struct Share {
-    limit: Name,
-    key: Key,
+/// What a settle does to one bucket: its charges, in the order in which they were taken.
+struct Share<'a> {
+    taken: Vec<&'a Taken>,
     reserved: i64,
     actual: i64,
 }
+
+/// Charges of one bucket that a reservation remembers apart: more than a window has sub-windows, so
+/// that of more than these the oldest have left it.
+const MAX_TAKEN_OF_A_BUCKET: usize = 64;
+/// Charges that a reservation remembers. However often up to 32 buckets are topped up, it suffices.
+const MAX_TAKEN: usize = 33 * MAX_TAKEN_OF_A_BUCKET;
 
 impl Machine {
     /// Ends a reservation. See [`super::super::Limits::settle`].
@@ -55,7 +75,9 @@ impl Machine {
         self.advance(now);
         let id = self.known_reservation(&settle.reservation)?;
         let reservation = &self.reservations[&id];
-        let usage = digest(&settle.usage);
+        let taken = reservation.taken.clone();
+        let shares = shares(&taken, &settle.usage)?;
+        let usage: Vec<i64> = shares.iter().map(|share| share.actual).collect();
         match &reservation.state {
             State::Settled(first, charges) if *first == usage => {
                 return Ok(Settled {
@@ -66,19 +88,18 @@ impl Machine {
             State::Settled(..) => return Err(settled()),
             State::Open | State::Expired => {}
         }
-        let shares = shares(&reservation.taken, &settle.usage)?;
         let open = matches!(reservation.state, State::Open);
         let owes = shares.iter().any(|share| share.actual > share.reserved);
         if !open && !owes && shares.iter().any(|share| share.actual < share.reserved) {
             return Err(expired());
         }
-        let taken = reservation.taken.clone();
         let mut freed = Vec::new();
         let charges: Vec<_> = shares
-            .into_iter()
-            .map(|share| self.settle_share(share, &taken, open, &mut freed, now))
+            .iter()
+            .map(|share| self.settle_share(share, open, &mut freed, now))
             .collect();
         self.close(id, State::Settled(usage, charges.clone()), now);
+        self.store.unpin(&taken);
         self.serve(freed, now);
         Ok(Settled {
             charges,
@@ -88,73 +109,74 @@ impl Machine {
 
     fn settle_share(
         &mut self,
-        share: Share,
-        taken: &[Taken],
+        share: &Share<'_>,
         open: bool,
         freed: &mut Vec<BucketId>,
         now: Now,
     ) -> SettledCharge {
         let Share {
-            limit,
-            key,
+            taken,
             reserved,
-            mut actual,
+            actual,
         } = share;
-        let (mut refunded, mut remaining) = (0, 0);
-        if let Some(bucket) = self.bucket_to_settle(&limit, &key, actual > reserved, now) {
+        let last = taken[taken.len() - 1];
+        let mut refunded = 0;
+        if let Some(bucket) = self.bucket_to_settle(last, actual > reserved, now) {
             let entry = self.store.entry_mut(bucket);
             entry.bucket.advance(now);
-            let mine = taken
-                .iter()
-                .rev()
-                .filter(|taken| taken.limit == limit && taken.key == key);
+            let mine = taken.iter().rev().filter(|taken| taken.life == last.life);
             if entry.bucket.holds_slots() {
-                actual = reserved;
                 refunded = mine.map(|taken| entry.bucket.release(taken.hold)).sum();
             } else if actual > reserved {
                 entry.bucket.take(actual - reserved, Hold::default(), now);
             } else if open {
                 for taken in mine {
                     let back = taken.amount.min(reserved - actual - refunded);
-                    refunded += entry.bucket.give_back(back, taken.hold, taken.at);
+                    refunded += entry.give_back(back, taken);
                 }
             }
-            remaining = entry.bucket.available();
             freed.push(bucket);
         }
         SettledCharge {
-            limit,
-            key,
-            reserved,
-            actual,
+            limit: last.limit.clone(),
+            key: last.key.clone(),
+            reserved: *reserved,
+            actual: *actual,
             refunded,
-            remaining,
+            remaining: self.remaining_of(last),
         }
     }
 
     /// The bucket of a settled charge. A dropped bucket was full: there is nothing to refund, but debt
     /// makes it anew, above the bound if need be (reservations are bounded themselves).
-    fn bucket_to_settle(
-        &mut self,
-        limit: &Name,
-        key: &Key,
-        owes: bool,
-        now: Now,
-    ) -> Option<BucketId> {
-        let id = self.store.find(limit)?;
-        let bucket = self.store.limit(id).bucket(key);
+    fn bucket_to_settle(&mut self, taken: &Taken, owes: bool, now: Now) -> Option<BucketId> {
+        let id = self.store.limit_of(taken)?;
+        let bucket = self.store.limit(id).bucket(&taken.key);
         if bucket.is_some() || !owes {
             return bucket;
         }
-        let bucket = self.store.bucket_or_full(id, key, now);
+        let bucket = self.store.bucket_or_full(id, &taken.key, now);
         self.schedule_sweep(now);
         Some(bucket)
+    }
+
+    /// Units available where a charge was taken; none when its limit was deleted.
+    fn remaining_of(&self, taken: &Taken) -> i64 {
+        let Some(id) = self.store.limit_of(taken) else {
+            return 0;
+        };
+        let limit = self.store.limit(id);
+        limit
+            .bucket(&taken.key)
+            .map_or(limit.spec_for(&taken.key).capacity(), |bucket| {
+                self.store.entry(bucket).bucket.available()
+            })
     }
 
     /// Renews a reservation and takes further charges. See [`super::super::Limits::extend`].
     pub fn extend(&mut self, extend: &ExtendReservation, now: Now) -> Result<Acquired> {
         self.advance(now);
-        check_distinct(&extend.charges)?;
+        check_charges(&extend.charges)?;
         let Some(id) = &extend.request_id else {
             return self.extend_once(extend, now);
         };
@@ -176,15 +198,24 @@ impl Machine {
             State::Expired => return Err(expired()),
             State::Settled(..) => return Err(settled()),
         }
+        if self.reservations[&id].taken.len() + extend.charges.len() > MAX_TAKEN {
+            let allowed = format!("a reservation holds at most {MAX_TAKEN} charges");
+            return Err(Error::invalid("charges", allowed));
+        }
         let places = self.locate_all(&extend.charges)?;
-        let ticket = self.next_ticket(Priority::Interactive);
+        let priority = Priority::Interactive;
+        let ticket = self.next_ticket(priority);
         if self.is_never(&extend.charges, &places) {
-            let (_, charges) = self.preview(&extend.charges, &places, ticket, now);
+            let (_, charges) = self.preview(&extend.charges, &places, priority, now);
             return Ok(answer(Outcome::Never, charges));
         }
         let wants = self.place_all(&extend.charges, &places, now)?;
+        if self.is_hopeless(&wants) {
+            let (_, charges) = self.refusal(&wants, priority, now);
+            return Ok(answer(Outcome::Never, charges));
+        }
         if !self.all_open(&wants, ticket, now) {
-            let (wait, charges) = self.refusal(&wants, ticket, now);
+            let (wait, charges) = self.refusal(&wants, priority, now);
             return Ok(answer(Outcome::Denied(wait), charges));
         }
         let until = self.reservations[&id].until.max(now.mono + extend.ttl);
@@ -195,14 +226,43 @@ impl Machine {
         };
         let charges = self.take_all(&wants, hold, now);
         let taken = self.receipt(&wants, hold, now);
-        if let Some(reservation) = self.reservations.get_mut(&id) {
-            reservation.taken.extend(taken);
-        }
+        self.add_charges(id, taken);
         let granted = Granted {
             id: extend.reservation.clone(),
             ttl: until - now.mono,
         };
         Ok(answer(Outcome::Granted(Some(granted)), charges))
+    }
+
+    /// Adds further charges to a reservation. It may be extended any number of times, so charges that
+    /// come back together are counted as one, and so are the two oldest of too many.
+    fn add_charges(&mut self, id: u64, more: Vec<Taken>) {
+        let Some(reservation) = self.reservations.get_mut(&id) else {
+            return;
+        };
+        self.store.pin(&more);
+        for new in more {
+            let all = reservation.taken.iter().enumerate();
+            let same = all.filter(|(_, taken)| taken.same_bucket(&new));
+            let same: Vec<usize> = same.map(|(index, _)| index).collect();
+            let entry = self.store.bucket_of(&new).map(|id| self.store.entry(id));
+            let last = same.last().map(|index| &mut reservation.taken[*index]);
+            if let (Some(entry), Some(last)) = (entry, last)
+                && entry.counts_with_newest(last)
+            {
+                last.amount += new.amount;
+                self.store.unpin(&[new]);
+                continue;
+            }
+            if let [first, second, ..] = same[..]
+                && same.len() >= MAX_TAKEN_OF_A_BUCKET
+            {
+                let merged = reservation.taken.remove(second);
+                reservation.taken[first].amount += merged.amount;
+                self.store.unpin(&[merged]);
+            }
+            reservation.taken.push(new);
+        }
     }
 
     /// Moves the end of an open reservation and of the slots that it holds.
@@ -211,21 +271,18 @@ impl Machine {
             return;
         };
         let former = std::mem::replace(&mut reservation.until, until);
-        let mut held = Vec::new();
         for taken in &mut reservation.taken {
-            held.push((taken.limit.clone(), taken.key.clone(), taken.hold));
+            if let Some(bucket) = self.store.bucket_of(taken) {
+                self.store.entry_mut(bucket).bucket.renew(taken.hold, until);
+            }
             taken.hold.until = until;
         }
         self.timers.remove(&(former, Timer::Expire(id)));
         self.schedule_expiry(id, until);
-        for (limit, key, hold) in held {
-            if let Some(bucket) = self.existing_bucket(&limit, &key) {
-                self.store.entry_mut(bucket).bucket.renew(hold, until);
-            }
-        }
     }
 
     pub(super) fn open_reservation(&mut self, id: u64, taken: Vec<Taken>, until: Time) {
+        self.store.pin(&taken);
         self.reservations.insert(
             id,
             Reservation {
@@ -243,8 +300,8 @@ impl Machine {
             return;
         };
         let mut freed = Vec::new();
-        for taken in reservation.taken.clone() {
-            if let Some(bucket) = self.existing_bucket(&taken.limit, &taken.key)
+        for taken in &reservation.taken {
+            if let Some(bucket) = self.store.bucket_of(taken)
                 && self.store.entry_mut(bucket).bucket.release(taken.hold) > 0
             {
                 freed.push(bucket);
@@ -261,45 +318,52 @@ impl Machine {
         };
         if matches!(reservation.state, State::Open) {
             self.timers.remove(&(reservation.until, Timer::Expire(id)));
-            self.timers
-                .insert((now.mono + self.config.settle_window, Timer::Forget(id)));
+            reservation.until = now.mono + self.config.settle_window;
+            self.timers.insert((reservation.until, Timer::Forget(id)));
         }
         reservation.state = state;
     }
 
     pub(super) fn forget_reservation(&mut self, id: u64) {
-        self.reservations.remove(&id);
+        if let Some(reservation) = self.reservations.remove(&id)
+            && !matches!(reservation.state, State::Settled(..))
+        {
+            self.store.unpin(&reservation.taken);
+        }
     }
 
-    /// Forgets an open reservation at once.
-    pub(super) fn drop_reservation(&mut self, id: u64) {
-        if let Some(reservation) = self.reservations.remove(&id) {
-            self.timers.remove(&(reservation.until, Timer::Expire(id)));
+    /// Forgets a reservation at once. Returns what is to be given back: nothing of a settled one, for
+    /// whoever settled it had it.
+    pub(super) fn revoke_reservation(&mut self, id: u64) -> Vec<Taken> {
+        let Some(mut reservation) = self.reservations.remove(&id) else {
+            return Vec::new();
+        };
+        self.timers.remove(&(reservation.until, Timer::Expire(id)));
+        self.timers.remove(&(reservation.until, Timer::Forget(id)));
+        if matches!(reservation.state, State::Settled(..)) {
+            return Vec::new();
         }
+        self.store.unpin(&reservation.taken);
+        std::mem::take(&mut reservation.taken)
     }
 
     /// Gives back what was taken; returns the buckets that got something.
     pub(super) fn give_all_back(&mut self, taken: &[Taken]) -> Vec<BucketId> {
         let mut freed = Vec::new();
         for taken in taken {
-            if let Some(bucket) = self.existing_bucket(&taken.limit, &taken.key) {
+            if let Some(bucket) = self.store.bucket_of(taken) {
                 self.store
                     .entry_mut(bucket)
-                    .bucket
-                    .give_back(taken.amount, taken.hold, taken.at);
+                    .give_back(taken.amount, taken);
                 freed.push(bucket);
             }
         }
         freed
     }
 
-    fn existing_bucket(&self, limit: &Name, key: &Key) -> Option<BucketId> {
-        self.store.limit(self.store.find(limit)?).bucket(key)
-    }
-
-    /// Refuses another reservation above the bound.
+    /// Refuses another reservation above the bound. Each waiting call may come to make one.
     pub(super) fn check_reservations(&self) -> Result<()> {
-        if self.reservations.len() < self.config.max_reservations {
+        if self.reservations.len() + self.waiters.len() < self.config.max_reservations {
             return Ok(());
         }
         let message = format!(
@@ -357,38 +421,53 @@ fn expired() -> Error {
 }
 
 /// What each bucket of a reservation was charged and what was really used, in order of first charge.
-fn shares(taken: &[Taken], usage: &Usage) -> Result<Vec<Share>> {
-    let mut shares: Vec<Share> = Vec::new();
-    for Taken {
-        limit, key, amount, ..
-    } in taken
-    {
-        match shares
-            .iter_mut()
-            .find(|share| share.limit == *limit && share.key == *key)
-        {
-            Some(share) => share.reserved += amount,
+/// Slots are used as reserved, whatever the caller says.
+fn shares<'a>(taken: &'a [Taken], usage: &Usage) -> Result<Vec<Share<'a>>> {
+    let mut shares: Vec<Share<'a>> = Vec::new();
+    for new in taken {
+        let same = |share: &&mut Share| {
+            share.taken[0].limit == new.limit && share.taken[0].key == new.key
+        };
+        match shares.iter_mut().find(same) {
+            Some(share) => share.taken.push(new),
             None => shares.push(Share {
-                limit: limit.clone(),
-                key: key.clone(),
-                reserved: *amount,
+                taken: vec![new],
+                reserved: 0,
                 actual: 0,
             }),
         }
     }
-    let Usage::Actual(amounts) = usage else {
-        return Ok(shares);
-    };
     for share in &mut shares {
+        share.reserved = share.taken.iter().map(|taken| taken.amount).sum();
         share.actual = share.reserved;
     }
-    for (index, actual) in amounts.iter().enumerate() {
-        let same = |share: &&mut Share| share.limit == actual.limit && share.key == actual.key;
-        let Some(share) = shares.iter_mut().find(same) else {
-            let allowed = "must name a bucket that the reservation charged";
-            return Err(Error::invalid(format!("actual[{index}]"), allowed));
-        };
-        share.actual = actual.amount;
+    match usage {
+        Usage::RefundAll => {
+            for share in shares.iter_mut().filter(|share| !share.taken[0].slots) {
+                share.actual = 0;
+            }
+        }
+        Usage::Actual(amounts) => apply_actual(&mut shares, amounts)?,
     }
     Ok(shares)
+}
+
+fn apply_actual(shares: &mut [Share<'_>], amounts: &[ActualAmount]) -> Result<()> {
+    for (index, actual) in amounts.iter().enumerate() {
+        let refused = |allowed: &str| Err(Error::invalid(format!("actual[{index}]"), allowed));
+        let same = |other: &ActualAmount| other.limit == actual.limit && other.key == actual.key;
+        if amounts[..index].iter().any(same) {
+            return refused("names a bucket twice");
+        }
+        let same = |share: &&mut Share| {
+            share.taken[0].limit == actual.limit && share.taken[0].key == actual.key
+        };
+        let Some(share) = shares.iter_mut().find(same) else {
+            return refused("must name a bucket that the reservation charged");
+        };
+        if !share.taken[0].slots {
+            share.actual = actual.amount;
+        }
+    }
+    Ok(())
 }

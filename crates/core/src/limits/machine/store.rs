@@ -6,8 +6,9 @@
 
 use super::super::bucket::Bucket;
 use super::super::spec::LimitSpec;
-use super::super::types::{Charge, SpecSource};
+use super::super::types::{Charge, Priority, SpecSource};
 use super::Ticket;
+use super::reservations::Taken;
 use crate::{Error, ErrorCode, Key, Micros, Name, Now, Result, Time};
 use slab::Slab;
 use std::collections::{BTreeMap, HashMap};
@@ -22,6 +23,14 @@ pub(super) struct Limit {
     pub spec: LimitSpec,
     pub overrides: BTreeMap<Key, LimitSpec>,
     pub source: SpecSource,
+    /// Distinguishes this limit from a deleted one of the same name.
+    pub life: u64,
+    /// Charges of reservations that may still owe; an inline limit stays for them.
+    pub pins: usize,
+    /// How often some bucket was filled by decree.
+    pub fills: u64,
+    /// The last fill of a bucket that was dropped since: a new bucket of that key still goes by it.
+    dropped_fill: u64,
     shared: Option<BucketId>,
     keyed: Option<Box<HashMap<Key, BucketId>>>,
 }
@@ -64,12 +73,33 @@ pub(super) struct Entry {
     pub wake: Option<Time>,
     /// Waiting calls that want the bucket, whether they claim it or not.
     pub wanted: usize,
+    /// Which of its limit's fills by decree was the last of this bucket: what was charged before it is
+    /// forgiven, and not given back again.
+    pub filled: u64,
 }
 
 impl Entry {
-    fn is_idle_and_full(&mut self, now: Now) -> bool {
+    /// Whether it is as good as none. Brings the bucket to the present.
+    pub fn is_idle_and_full(&mut self, now: Now) -> bool {
         self.bucket.advance(now);
         self.bucket.is_full() && self.wanted == 0 && self.paused_until <= now.mono
+    }
+
+    /// Gives back up to `amount` units of a charge. Returns how many.
+    pub fn give_back(&mut self, amount: i64, taken: &Taken) -> i64 {
+        if self.is_forgiven(taken) && !self.bucket.holds_slots() {
+            return 0;
+        }
+        self.bucket.give_back(amount, taken.hold, taken.at)
+    }
+
+    /// Whether an earlier charge comes back together with the newest one.
+    pub fn counts_with_newest(&self, earlier: &Taken) -> bool {
+        !self.is_forgiven(earlier) && self.bucket.counts_with_newest(earlier.at)
+    }
+
+    fn is_forgiven(&self, taken: &Taken) -> bool {
+        self.filled > taken.fills
     }
 
     /// The head of the line.
@@ -77,18 +107,13 @@ impl Entry {
         self.line.as_ref()?.claims.keys().next().copied()
     }
 
-    /// Units claimed by those who rank before `ticket`.
-    pub fn claimed_before(&self, ticket: Ticket) -> i64 {
+    /// Units claimed by those who are served before a call of that priority that comes now.
+    pub fn claimed_before(&self, priority: Priority) -> i64 {
         let Some(line) = &self.line else { return 0 };
-        if line
-            .claims
-            .keys()
-            .next_back()
-            .is_some_and(|last| *last < ticket)
-        {
-            return line.claimed;
+        match priority {
+            Priority::Interactive => line.interactive,
+            Priority::Batch => line.interactive.saturating_add(line.batch),
         }
-        line.claims.range(..ticket).map(|(_, amount)| amount).sum()
     }
 }
 
@@ -96,8 +121,29 @@ impl Entry {
 #[derive(Debug, Default)]
 pub(super) struct Line {
     pub claims: BTreeMap<Ticket, i64>,
-    /// The sum over `claims`.
-    pub claimed: i64,
+    /// The sums over `claims`, so that a refusal costs the same however long the line is.
+    pub interactive: i64,
+    pub batch: i64,
+}
+
+impl Line {
+    pub fn claim(&mut self, ticket: Ticket, amount: i64) {
+        self.claims.insert(ticket, amount);
+        *self.sum(ticket.priority) += amount;
+    }
+
+    pub fn unclaim(&mut self, ticket: Ticket) {
+        if let Some(amount) = self.claims.remove(&ticket) {
+            *self.sum(ticket.priority) -= amount;
+        }
+    }
+
+    fn sum(&mut self, priority: Priority) -> &mut i64 {
+        match priority {
+            Priority::Interactive => &mut self.interactive,
+            Priority::Batch => &mut self.batch,
+        }
+    }
 }
 
 /// Where a charge goes, before anything is changed.
@@ -114,10 +160,11 @@ pub(super) struct Place {
 #[derive(Debug, Default)]
 pub(super) struct Store {
     names: HashMap<Name, LimitId>,
-    limits: Slab<Limit>,
-    buckets: Slab<Entry>,
+    pub limits: Slab<Limit>,
+    pub buckets: Slab<Entry>,
     /// Where the next sweep goes on.
     cursor: usize,
+    lives: u64,
     /// A sweep is scheduled.
     pub sweeping: bool,
 }
@@ -224,11 +271,16 @@ impl Store {
     }
 
     pub fn insert_limit(&mut self, name: Name, spec: LimitSpec, source: SpecSource) -> LimitId {
+        self.lives += 1;
         let limit = Limit {
             name: name.clone(),
             spec,
             overrides: BTreeMap::new(),
             source,
+            life: self.lives,
+            pins: 0,
+            fills: 0,
+            dropped_fill: 0,
             shared: None,
             keyed: None,
         };
@@ -250,6 +302,7 @@ impl Store {
             line: None,
             wake: None,
             wanted: 0,
+            filled: self.limits[limit].dropped_fill,
         });
         let limit = &mut self.limits[limit];
         if key.as_str().is_empty() {
@@ -263,10 +316,19 @@ impl Store {
         bucket
     }
 
+    /// Notes that a bucket was filled by decree.
+    pub fn forgive(&mut self, id: BucketId) {
+        let entry = &mut self.buckets[id];
+        let limit = &mut self.limits[entry.limit];
+        limit.fills += 1;
+        entry.filled = limit.fills;
+    }
+
     /// Forgets a bucket, and its limit with the last bucket of an inline one.
     pub fn remove_bucket(&mut self, id: BucketId) {
         let entry = self.buckets.remove(id);
         let limit = &mut self.limits[entry.limit];
+        limit.dropped_fill = limit.dropped_fill.max(entry.filled);
         if entry.key.as_str().is_empty() {
             limit.shared = None;
         } else if let Some(keyed) = &mut limit.keyed {
@@ -275,8 +337,43 @@ impl Store {
                 limit.keyed = None;
             }
         }
-        if limit.source == SpecSource::Inline && limit.bucket_count() == 0 {
-            self.remove_limit(entry.limit);
+        self.drop_unused(entry.limit);
+    }
+
+    /// Forgets an inline limit that has no bucket and owes none.
+    fn drop_unused(&mut self, id: LimitId) {
+        let limit = &self.limits[id];
+        if limit.source == SpecSource::Inline && limit.bucket_count() == 0 && limit.pins == 0 {
+            self.remove_limit(id);
+        }
+    }
+
+    /// The limit that a charge was taken from; `None` when it was deleted since.
+    pub fn limit_of(&self, taken: &Taken) -> Option<LimitId> {
+        self.find(&taken.limit)
+            .filter(|id| self.limits[*id].life == taken.life)
+    }
+
+    /// The bucket that a charge was taken from, if it was not dropped since.
+    pub fn bucket_of(&self, taken: &Taken) -> Option<BucketId> {
+        self.limits[self.limit_of(taken)?].bucket(&taken.key)
+    }
+
+    /// Keeps the limits of these charges until [`Store::unpin`].
+    pub fn pin(&mut self, taken: &[Taken]) {
+        for taken in taken {
+            if let Some(id) = self.limit_of(taken) {
+                self.limits[id].pins += 1;
+            }
+        }
+    }
+
+    pub fn unpin(&mut self, taken: &[Taken]) {
+        for taken in taken {
+            if let Some(id) = self.limit_of(taken) {
+                self.limits[id].pins -= 1;
+                self.drop_unused(id);
+            }
         }
     }
 
@@ -286,25 +383,18 @@ impl Store {
         self.names.remove(&limit.name);
     }
 
-    /// Looks at up to `budget` buckets, going round, and drops those that are idle and full.
+    /// Looks at up to `budget` places for buckets, going round, and drops those that are idle and
+    /// full. Empty places count too: after a flood of keys there are many.
     pub fn sweep(&mut self, now: Now, budget: usize) {
-        for _ in 0..budget.min(self.buckets.len()) {
-            let next = self.next_bucket();
-            let Some(id) = next else { return };
+        let places = self.buckets.capacity();
+        for _ in 0..budget.min(places) {
+            let id = self.cursor % places;
             self.cursor = id + 1;
-            if self.buckets[id].is_idle_and_full(now) {
+            let entry = self.buckets.get_mut(id);
+            if entry.is_some_and(|entry| entry.is_idle_and_full(now)) {
                 self.remove_bucket(id);
             }
         }
-    }
-
-    fn next_bucket(&mut self) -> Option<BucketId> {
-        let end = self.buckets.capacity();
-        let found = (self.cursor..end).find(|id| self.buckets.contains(*id));
-        found.or_else(|| {
-            self.cursor = 0;
-            (0..end).find(|id| self.buckets.contains(*id))
-        })
     }
 
     /// Makes sure that `more` buckets fit below `max`, dropping idle full ones if need be.
@@ -312,6 +402,11 @@ impl Store {
         if self.buckets.len() + more > max {
             self.sweep(now, ROOM_BUDGET + more);
         }
+        self.check_room(more, max)
+    }
+
+    /// Refuses `more` buckets above `max`.
+    pub fn check_room(&self, more: usize, max: usize) -> Result<()> {
         if self.buckets.len() + more > max {
             return Err(Error::new(
                 ErrorCode::TooManyBuckets,
