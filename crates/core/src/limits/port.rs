@@ -31,7 +31,7 @@ pub trait Limits: Send + Sync {
     /// network a dropped call's grant may stand until its reservation ends; a `request_id` finds it.
     ///
     /// Errors: `LimitNotFound`, `LimitDeleted`, `SpecMismatch`, `RequestIdReused`, and `InvalidField`
-    /// for charges of the same bucket.
+    /// for charges of the same bucket, or of one limit with different specs.
     async fn acquire(&self, request: AcquireRequest) -> Result<Acquired>;
 
     /// Ends a reservation: refunds, adds debt, frees slots.

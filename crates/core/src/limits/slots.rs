@@ -94,6 +94,9 @@ impl SlotBucket {
         if available >= need {
             return now;
         }
+        if need >= available.saturating_add(self.held) {
+            return self.holds.keys().next_back().map_or(now, |hold| hold.until);
+        }
         let mut last = now;
         for (hold, amount) in &self.holds {
             available += amount;

@@ -106,12 +106,7 @@ impl Machine {
     }
 
     /// Refuses what would pass a bound, before anything is changed.
-    fn check_bounds(
-        &mut self,
-        request: &AcquireRequest,
-        places: &[Place],
-        now: Now,
-    ) -> Result<()> {
+    fn check_bounds(&mut self, request: &AcquireRequest, places: &[Place], now: Now) -> Result<()> {
         let charges = &request.charges;
         if request.reservation_ttl.is_some() || self.needs_slots(charges, places) {
             self.check_reservations()?;
@@ -234,13 +229,10 @@ impl Machine {
         self.store.bucket_or_full(limit, &charge.key, now)
     }
 
-    /// Whether every charge can be taken. Brings all of the buckets to the present.
     pub(super) fn all_open(&mut self, wants: &[Want], ticket: Ticket, now: Now) -> bool {
-        let mut open = true;
-        for want in wants {
-            open &= !self.is_blocked(want.bucket, want.amount, ticket, now);
-        }
-        open
+        wants
+            .iter()
+            .all(|want| !self.is_blocked(want.bucket, want.amount, ticket, now))
     }
 
     /// Takes every charge. Returns the answer and the hold of the slots.
@@ -325,6 +317,7 @@ impl Machine {
         priority: Priority,
         now: Now,
     ) -> (Micros, Vec<ChargeState>) {
+        // The first charge that is blocked may have ended the look at the others.
         for want in wants {
             self.store.entry_mut(want.bucket).bucket.advance(now);
         }

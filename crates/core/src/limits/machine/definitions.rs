@@ -34,13 +34,12 @@ impl Machine {
 
     fn set_limit_once(&mut self, set: &SetLimit, now: Now) -> Result<(LimitState, bool)> {
         let found = self.store.find(&set.name);
-        let id = match found {
-            Some(id) => id,
-            None => {
-                self.check_limits(1)?;
-                self.store
-                    .insert_limit(set.name.clone(), set.spec.clone(), set.source)
-            }
+        let id = if let Some(id) = found {
+            id
+        } else {
+            self.check_limits(1)?;
+            self.store
+                .insert_limit(set.name.clone(), set.spec.clone(), set.source)
         };
         let limit = self.store.limit_mut(id);
         limit.spec = set.spec.clone();
@@ -118,7 +117,7 @@ impl Machine {
         let (_, charges) = self.refusal(&waiter.wants, ticket.priority, now);
         self.decided.never += 1;
         let never = answer(Outcome::Never, charges);
-        self.tell(ticket, waiter.request, Ok(never), now);
+        self.tell(ticket, waiter.request.as_ref(), Ok(never), now);
     }
 
     /// Forgets a limit; tells whether there was one. See [`super::super::Limits::delete_limit`].
@@ -151,7 +150,7 @@ impl Machine {
             freed.extend(buckets);
             let message = format!("limit {:?} was deleted", delete.name.as_str());
             let deleted = Error::new(ErrorCode::LimitDeleted, message);
-            self.tell(ticket, waiter.request, Err(deleted), now);
+            self.tell(ticket, waiter.request.as_ref(), Err(deleted), now);
         }
         for bucket in self.buckets_of(id) {
             self.store.remove_bucket(bucket);

@@ -200,7 +200,9 @@ impl Machine {
                 entry.bucket.ready_at(amount, now)
             };
             let at = ready.max(entry.paused_until);
-            (at > now.mono).then_some(at)
+            // A look that is due already and still to come, because the driver is late, must come.
+            let due = entry.wake.filter(|wake| *wake <= now.mono);
+            (at > now.mono).then_some(at).or(due)
         });
         if entry.wake != wake {
             let former = std::mem::replace(&mut entry.wake, wake);
@@ -267,7 +269,8 @@ impl Machine {
             retry_after,
             position,
         };
-        self.tell(ticket, waiter.request, Ok(answer(outcome, charges)), now);
+        let timed_out = answer(outcome, charges);
+        self.tell(ticket, waiter.request.as_ref(), Ok(timed_out), now);
     }
 
     fn position(&self, wants: &[Want], ticket: Ticket) -> u32 {
@@ -285,11 +288,11 @@ impl Machine {
     pub(super) fn tell(
         &mut self,
         ticket: Ticket,
-        request: Option<RequestKey>,
+        request: Option<&RequestKey>,
         result: Result<Acquired>,
         now: Now,
     ) {
-        if let Some(request) = &request {
+        if let Some(request) = request {
             match &result {
                 Ok(acquired) => self
                     .requests

@@ -42,7 +42,7 @@ pub struct MachineConfig {
     pub max_buckets: usize,
     /// Calls waiting.
     pub max_waiters: usize,
-    /// Reservations open or remembered.
+    /// Reservations open or remembered. Each waiting call counts, for it may come to make one.
     pub max_reservations: usize,
     /// Request ids remembered.
     pub max_request_ids: usize,

@@ -181,7 +181,11 @@ impl Requests {
         let done = |state: &State| matches!(state, State::Done(..));
         let answered = self.known.values().filter(|(_, state)| done(state));
         assert_eq!(answered.count(), self.answered.len());
-        assert!(self.answered.values().all(|key| self.known.contains_key(key)));
+        assert!(
+            self.answered
+                .values()
+                .all(|key| self.known.contains_key(key))
+        );
     }
 
     pub fn next_due(&self) -> Option<Time> {

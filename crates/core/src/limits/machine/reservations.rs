@@ -6,8 +6,8 @@
 
 use super::super::bucket::Hold;
 use super::super::types::{
-    Acquired, ActualAmount, ExtendReservation, Granted, Outcome, Priority, ReservationId, Settle, Settled,
-    SettledCharge, Usage, check_charges,
+    Acquired, ActualAmount, ExtendReservation, Granted, Outcome, Priority, ReservationId, Settle,
+    Settled, SettledCharge, Usage, check_charges,
 };
 use super::acquire::answer;
 use super::requests::{Recall, RequestKey, Rpc, digest};
@@ -352,9 +352,7 @@ impl Machine {
         let mut freed = Vec::new();
         for taken in taken {
             if let Some(bucket) = self.store.bucket_of(taken) {
-                self.store
-                    .entry_mut(bucket)
-                    .give_back(taken.amount, taken);
+                self.store.entry_mut(bucket).give_back(taken.amount, taken);
                 freed.push(bucket);
             }
         }
@@ -425,9 +423,8 @@ fn expired() -> Error {
 fn shares<'a>(taken: &'a [Taken], usage: &Usage) -> Result<Vec<Share<'a>>> {
     let mut shares: Vec<Share<'a>> = Vec::new();
     for new in taken {
-        let same = |share: &&mut Share| {
-            share.taken[0].limit == new.limit && share.taken[0].key == new.key
-        };
+        let same =
+            |share: &&mut Share| share.taken[0].limit == new.limit && share.taken[0].key == new.key;
         match shares.iter_mut().find(same) {
             Some(share) => share.taken.push(new),
             None => shares.push(Share {

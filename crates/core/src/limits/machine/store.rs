@@ -32,7 +32,7 @@ pub(super) struct Limit {
     /// The last fill of a bucket that was dropped since: a new bucket of that key still goes by it.
     dropped_fill: u64,
     shared: Option<BucketId>,
-    keyed: Option<Box<HashMap<Key, BucketId>>>,
+    keyed: HashMap<Key, BucketId>,
 }
 
 impl Limit {
@@ -45,17 +45,15 @@ impl Limit {
         if key.as_str().is_empty() {
             return self.shared;
         }
-        self.keyed.as_ref()?.get(key).copied()
+        self.keyed.get(key).copied()
     }
 
     pub fn buckets(&self) -> impl Iterator<Item = BucketId> + '_ {
-        self.shared
-            .into_iter()
-            .chain(self.keyed.iter().flat_map(|keyed| keyed.values().copied()))
+        self.shared.into_iter().chain(self.keyed.values().copied())
     }
 
     pub fn bucket_count(&self) -> usize {
-        usize::from(self.shared.is_some()) + self.keyed.as_ref().map_or(0, |keyed| keyed.len())
+        usize::from(self.shared.is_some()) + self.keyed.len()
     }
 }
 
@@ -282,7 +280,7 @@ impl Store {
             fills: 0,
             dropped_fill: 0,
             shared: None,
-            keyed: None,
+            keyed: HashMap::new(),
         };
         let id = self.limits.insert(limit);
         self.names.insert(name, id);
@@ -308,10 +306,7 @@ impl Store {
         if key.as_str().is_empty() {
             limit.shared = Some(bucket);
         } else {
-            limit
-                .keyed
-                .get_or_insert_default()
-                .insert(key.clone(), bucket);
+            limit.keyed.insert(key.clone(), bucket);
         }
         bucket
     }
@@ -331,10 +326,11 @@ impl Store {
         limit.dropped_fill = limit.dropped_fill.max(entry.filled);
         if entry.key.as_str().is_empty() {
             limit.shared = None;
-        } else if let Some(keyed) = &mut limit.keyed {
-            keyed.remove(&entry.key);
-            if keyed.is_empty() {
-                limit.keyed = None;
+        } else {
+            limit.keyed.remove(&entry.key);
+            if limit.keyed.is_empty() {
+                // The room of a flood of keys goes with it.
+                limit.keyed = HashMap::new();
             }
         }
         self.drop_unused(entry.limit);

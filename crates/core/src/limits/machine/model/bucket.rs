@@ -1,7 +1,7 @@
 //! A bucket as the list of its events.
 
-use crate::limits::{LevelPolicy, LimitSpec, SUB_WINDOWS};
 use crate::limits::machine::tests::harness::EPOCH;
+use crate::limits::{LevelPolicy, LimitSpec, SUB_WINDOWS};
 
 /// What happened to a bucket.
 #[derive(Clone, Debug)]
@@ -37,18 +37,19 @@ impl Model {
     }
 
     pub fn spec(&self) -> &LimitSpec {
-        let specs = self.events.iter().filter_map(|(_, event)| match event {
+        let newest_first = self.events.iter().rev();
+        let mut specs = newest_first.filter_map(|(_, event)| match event {
             Event::Spec(spec, _) => Some(spec),
             _ => None,
         });
-        specs.last().unwrap_or(&self.first)
+        specs.next().unwrap_or(&self.first)
     }
 
     /// The last time at which it was made full: what was taken before does not come back.
     pub fn filled_after(&self, event: usize) -> bool {
-        self.events[event..].iter().any(|(_, event)| {
-            matches!(event, Event::Fill | Event::Spec(_, LevelPolicy::Refill))
-        })
+        self.events[event..]
+            .iter()
+            .any(|(_, event)| matches!(event, Event::Fill | Event::Spec(_, LevelPolicy::Refill)))
     }
 
     /// The least and the most that may be available; the same wherever the contract is exact.
@@ -81,7 +82,12 @@ impl Model {
         };
         let mut at = 0;
         let mut level = i128::from(spec.burst()) * i128::from(spec.period().0);
-        for (time, event) in self.events.iter().map(|(time, event)| (*time, Some(event))).chain([(now, None)]) {
+        for (time, event) in self
+            .events
+            .iter()
+            .map(|(time, event)| (*time, Some(event)))
+            .chain([(now, None)])
+        {
             let period = i128::from(spec.period().0);
             let full = i128::from(spec.burst()) * period;
             level = full.min(level + i128::from(time - at) * i128::from(spec.amount()));
@@ -121,7 +127,12 @@ impl Model {
     fn calendar(&self, now: u64) -> i64 {
         let mut amount = self.first.capacity();
         let (mut minute, mut used) = (0, 0);
-        for (time, event) in self.events.iter().map(|(time, event)| (*time, Some(event))).chain([(now, None)]) {
+        for (time, event) in self
+            .events
+            .iter()
+            .map(|(time, event)| (*time, Some(event)))
+            .chain([(now, None)])
+        {
             let this = (EPOCH + time) / 60_000_000;
             if this != minute {
                 (minute, used) = (this, 0);

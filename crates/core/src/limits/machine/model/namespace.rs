@@ -20,12 +20,15 @@ struct Held {
     at: u64,
 }
 
+/// What was said to be used of each bucket, and the answer: refunded and remaining.
+type Usages = (Vec<i64>, Vec<(i64, i64)>);
+
 #[derive(Debug)]
 struct Reserved {
     id: ReservationId,
     until: u64,
     held: Vec<Held>,
-    settled: Option<(Vec<i64>, Vec<(i64, i64)>)>,
+    settled: Option<Usages>,
 }
 
 /// A machine and its model.
@@ -76,7 +79,10 @@ impl Pair {
         for (index, name) in BUCKETS.iter().enumerate() {
             let (least, most) = self.buckets[index].available(self.now());
             let remaining = self.sim.remaining(name);
-            assert!((least..=most).contains(&remaining), "{name}: {remaining}, not {least} to {most}");
+            assert!(
+                (least..=most).contains(&remaining),
+                "{name}: {remaining}, not {least} to {most}"
+            );
             assert!(remaining <= self.buckets[index].spec().capacity());
         }
     }
@@ -105,7 +111,12 @@ impl Pair {
                 settled: None,
             });
         }
-        self.take(charges, until, self.reserved.len().wrapping_sub(1), granted_any(ttl, has_slots));
+        self.take(
+            charges,
+            until,
+            self.reserved.len().wrapping_sub(1),
+            ttl.is_some() || has_slots,
+        );
         self.compare_levels();
     }
 
@@ -113,12 +124,16 @@ impl Pair {
     fn expect(&mut self, charges: &[(usize, i64)], acquired: &Acquired) -> bool {
         let now = self.now();
         let fits = |time: u64| {
-            let each = charges.iter().map(|(bucket, amount)| self.buckets[*bucket].fits(*amount, time));
+            let each = charges
+                .iter()
+                .map(|(bucket, amount)| self.buckets[*bucket].fits(*amount, time));
             each.fold((true, true), |all, one| (all.0 && one.0, all.1 && one.1))
         };
         let (surely, possibly) = fits(now);
         let capacity = |bucket: usize| self.buckets[bucket].spec().capacity();
-        let never = charges.iter().any(|(bucket, amount)| *amount > capacity(*bucket));
+        let never = charges
+            .iter()
+            .any(|(bucket, amount)| *amount > capacity(*bucket));
         for ((bucket, amount), state) in charges.iter().zip(&acquired.charges) {
             let Some(wait) = state.retry_after else {
                 continue;
@@ -132,7 +147,10 @@ impl Pair {
         match &acquired.outcome {
             Outcome::Never => assert!(never),
             Outcome::Granted(_) => {
-                assert!(!never && possibly, "more than the model allows: {charges:?}");
+                assert!(
+                    !never && possibly,
+                    "more than the model allows: {charges:?}"
+                );
                 return true;
             }
             Outcome::Denied(wait) => {
@@ -181,7 +199,10 @@ impl Pair {
             }
         }
         let reserved = |bucket: usize| -> i64 {
-            let mine = self.reserved[call].held.iter().filter(|held| held.bucket == bucket);
+            let mine = self.reserved[call]
+                .held
+                .iter()
+                .filter(|held| held.bucket == bucket);
             mine.map(|held| held.amount).sum()
         };
         let actual: Vec<i64> = buckets
@@ -193,7 +214,11 @@ impl Pair {
             })
             .collect();
         let usage = quarters.map_or(Usage::RefundAll, |_| {
-            let pairs: Vec<_> = buckets.iter().zip(&actual).map(|(it, n)| (BUCKETS[*it], *n)).collect();
+            let pairs: Vec<_> = buckets
+                .iter()
+                .zip(&actual)
+                .map(|(it, n)| (BUCKETS[*it], *n))
+                .collect();
             used(&pairs)
         });
         let request = settle(&self.reserved[call].id, usage);
@@ -202,7 +227,7 @@ impl Pair {
             match answer {
                 Ok(again) => assert!(*first == actual && *charges == again),
                 Err(error) if error.code == ErrorCode::ReservationNotFound => {
-                    assert!(now >= self.reserved[call].until.min(now) && now > 600 * SECOND);
+                    assert!(now > 600 * SECOND, "forgotten after a window");
                 }
                 Err(error) => {
                     assert!(error.code == ErrorCode::ReservationSettled && *first != actual);
@@ -211,8 +236,14 @@ impl Pair {
             return;
         }
         let open = now < self.reserved[call].until;
-        let owes = buckets.iter().zip(&actual).any(|(bucket, n)| *n > reserved(*bucket));
-        let gives = buckets.iter().zip(&actual).any(|(bucket, n)| *n < reserved(*bucket));
+        let owes = buckets
+            .iter()
+            .zip(&actual)
+            .any(|(bucket, n)| *n > reserved(*bucket));
+        let gives = buckets
+            .iter()
+            .zip(&actual)
+            .any(|(bucket, n)| *n < reserved(*bucket));
         if now >= self.reserved[call].until + 600 * SECOND {
             assert_eq!(answer.unwrap_err().code, ErrorCode::ReservationNotFound);
         } else if !open && gives && !owes {
@@ -235,7 +266,10 @@ impl Pair {
         assert_eq!(answer.len(), buckets.len());
         for ((bucket, actual), (refunded, remaining)) in buckets.iter().zip(actual).zip(&answer) {
             let held = self.reserved[call].held.clone();
-            let mine: Vec<_> = held.into_iter().filter(|held| held.bucket == *bucket).collect();
+            let mine: Vec<_> = held
+                .into_iter()
+                .filter(|held| held.bucket == *bucket)
+                .collect();
             let reserved: i64 = mine.iter().map(|held| held.amount).sum();
             if self.holds_slots(*bucket) {
                 let model = &mut self.buckets[*bucket];
@@ -273,7 +307,11 @@ impl Pair {
                 LimitSpec::Rate(spec) => spec.burst() - model.available(now).0,
                 LimitSpec::Calendar(spec) => {
                     let same = (EPOCH + held.at) / 60_000_000 == (EPOCH + now) / 60_000_000;
-                    if same { spec.amount() - model.available(now).0 } else { 0 }
+                    if same {
+                        spec.amount() - model.available(now).0
+                    } else {
+                        0
+                    }
                 }
                 LimitSpec::Window(spec) => {
                     let age = now - held.at;
@@ -323,7 +361,11 @@ impl Pair {
             let until = self.reserved[call].until.max(now + ttl);
             self.reserved[call].until = until;
             for model in &mut self.buckets {
-                for held in model.held.iter_mut().filter(|held| held.0 == call && held.2 > now) {
+                for held in model
+                    .held
+                    .iter_mut()
+                    .filter(|held| held.0 == call && held.2 > now)
+                {
                     held.2 = until;
                 }
             }
@@ -355,7 +397,9 @@ impl Pair {
         let now = self.now();
         for (name, model) in BUCKETS.iter().zip(&mut self.buckets) {
             if bucket_of(name).0 == limit {
-                model.events.push((now, Event::Spec(spec.clone(), level_policy)));
+                model
+                    .events
+                    .push((now, Event::Spec(spec.clone(), level_policy)));
             }
         }
         self.compare_levels();
@@ -386,19 +430,24 @@ impl Pair {
             return;
         };
         self.sim.pass(wait - 1);
-        assert!(!self.sim.granted(&call(&named(&charges))), "granted a microsecond early");
+        assert!(
+            !self.sim.granted(&call(&named(&charges))),
+            "granted a microsecond early"
+        );
         self.sim.pass(1);
         let acquired = self.sim.acquire(&call(&named(&charges)).dry());
-        assert!(matches!(acquired.outcome, Outcome::Granted(_)), "not granted when told");
+        assert!(
+            matches!(acquired.outcome, Outcome::Granted(_)),
+            "not granted when told"
+        );
     }
 }
 
-fn granted_any(ttl: Option<u64>, has_slots: bool) -> bool {
-    ttl.is_some() || has_slots
-}
-
 fn named(charges: &[(usize, i64)]) -> Vec<(&'static str, i64)> {
-    charges.iter().map(|(bucket, amount)| (BUCKETS[*bucket], *amount)).collect()
+    charges
+        .iter()
+        .map(|(bucket, amount)| (BUCKETS[*bucket], *amount))
+        .collect()
 }
 
 fn bucket_of(name: &'static str) -> (&'static str, &'static str) {

@@ -13,7 +13,7 @@ enum Op {
     Settle(usize, Option<Vec<i64>>),
     Extend(usize, u64, Vec<(usize, i64)>),
     Reset(usize),
-    Set(usize, i64, u64, LevelPolicy),
+    Set(usize, i64, usize, LevelPolicy),
     Report(usize, u64, Option<i64>),
     Retry,
 }
@@ -35,7 +35,7 @@ fn op() -> impl Strategy<Value = Op> {
         3 => (any::<usize>(), ttl(), charges(0))
             .prop_map(|(which, ttl, charges)| Op::Extend(which, ttl, charges)),
         1 => bucket().prop_map(Op::Reset),
-        2 => (bucket(), 1..40_i64, 0..3_u64, policy)
+        2 => (bucket(), 1..40_i64, 0..3_usize, policy)
             .prop_map(|(bucket, capacity, period, policy)| Op::Set(bucket, capacity, period, policy)),
         1 => (bucket(), 1..2 * SECOND, prop::option::of(0..25_i64))
             .prop_map(|(bucket, pause, left)| Op::Report(bucket, pause, left)),
@@ -45,7 +45,13 @@ fn op() -> impl Strategy<Value = Op> {
 
 /// Steps from none to a minute: most within a sub-window or a period.
 fn pass() -> impl Strategy<Value = u64> {
-    prop_oneof![0..3_u64, 0..50 * MS, 0..1_200 * MS, Just(SECOND), 0..70 * SECOND]
+    prop_oneof![
+        0..3_u64,
+        0..50 * MS,
+        0..1_200 * MS,
+        Just(SECOND),
+        0..70 * SECOND
+    ]
 }
 
 fn charges(least: usize) -> impl Strategy<Value = Vec<(usize, i64)>> {
@@ -66,7 +72,7 @@ fn apply(pair: &mut Pair, op: Op) {
         Op::Set(bucket, capacity, period, policy) => {
             let spec = match pair.buckets[bucket].spec() {
                 LimitSpec::Rate(_) => {
-                    let period = [Micros(SECOND), Micros(7_301), Micros(61 * SECOND)][period as usize];
+                    let period = [SECOND, 7_301, 61 * SECOND].map(Micros)[period];
                     LimitSpec::Rate(RateSpec::new(capacity, period, capacity).unwrap())
                 }
                 LimitSpec::Window(_) => window(capacity),

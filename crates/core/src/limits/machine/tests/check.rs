@@ -1,9 +1,9 @@
 //! The machine's inner consistency: what must hold between any two calls.
 
-use crate::limits::{Bucket, Machine};
+use crate::Now;
 use crate::limits::machine::reservations::State;
 use crate::limits::machine::{Ticket, Timer};
-use crate::Now;
+use crate::limits::{Bucket, Machine};
 use std::collections::BTreeMap;
 
 impl Machine {
@@ -23,14 +23,21 @@ impl Machine {
     fn check_buckets(&self) {
         for (id, entry) in &self.store.buckets {
             let limit = self.store.limit(entry.limit);
-            assert_eq!(limit.bucket(&entry.key), Some(id), "a bucket is found by its name");
+            assert_eq!(
+                limit.bucket(&entry.key),
+                Some(id),
+                "a bucket is found by its name"
+            );
             assert!(entry.bucket.available() <= entry.bucket.capacity());
             let wants = self.waiters.values().flat_map(|waiter| &waiter.wants);
             let wanted = wants.filter(|want| want.bucket == id).count();
             assert_eq!(entry.wanted, wanted, "wanted is counted");
             let mut claims = BTreeMap::new();
             for (ticket, waiter) in &self.waiters {
-                let mine = waiter.wants.iter().filter(|want| want.bucket == id && want.claimed);
+                let mine = waiter
+                    .wants
+                    .iter()
+                    .filter(|want| want.bucket == id && want.claimed);
                 claims.extend(mine.map(|want| (*ticket, want.amount)));
             }
             let Some(line) = &entry.line else {
@@ -42,7 +49,11 @@ impl Machine {
             assert_eq!(line.claims, claims);
             let sum = |batch: bool| -> i64 {
                 let of_class = |ticket: &Ticket| is_batch(*ticket) == batch;
-                claims.iter().filter(|(ticket, _)| of_class(ticket)).map(|(_, it)| it).sum()
+                claims
+                    .iter()
+                    .filter(|(ticket, _)| of_class(ticket))
+                    .map(|(_, it)| it)
+                    .sum()
             };
             assert_eq!((line.interactive, line.batch), (sum(false), sum(true)));
         }
@@ -68,7 +79,10 @@ impl Machine {
             assert!(has((waiter.deadline, Timer::Deadline(*ticket))));
             let waits_to_hold = waiter.wants.len() > 1 && !waiter.holding;
             assert_eq!(has((waiter.hold_at, Timer::Hold(*ticket))), waits_to_hold);
-            assert!(waiter.wants.iter().any(|want| want.claimed), "it stands in some line");
+            assert!(
+                waiter.wants.iter().any(|want| want.claimed),
+                "it stands in some line"
+            );
             if waiter.holding {
                 assert!(waiter.wants.iter().all(|want| want.claimed), "it holds all");
             }
@@ -110,7 +124,10 @@ impl Machine {
             };
             let open = |id: &u64| matches!(self.reservations[id].state, State::Open);
             for (hold, amount) in bucket.holds() {
-                assert!(*amount > 0 && open(&hold.reservation), "slots of a closed reservation");
+                assert!(
+                    *amount > 0 && open(&hold.reservation),
+                    "slots of a closed reservation"
+                );
                 assert_eq!(self.reservations[&hold.reservation].until, hold.until);
             }
             let held: i64 = bucket.holds().values().sum();
@@ -120,16 +137,26 @@ impl Machine {
 
     /// Panics when a waiting call could be served: every one must be blocked somewhere by the rule.
     pub(in crate::limits::machine) fn check_nobody_is_forgotten(&mut self, now: Now) {
-        let waiting: Vec<_> = self.waiters.iter().map(|(ticket, it)| (*ticket, it.wants.clone())).collect();
+        let waiting: Vec<_> = self
+            .waiters
+            .iter()
+            .map(|(ticket, it)| (*ticket, it.wants.clone()))
+            .collect();
         for (ticket, wants) in waiting {
-            assert!(!self.all_open(&wants, ticket, now), "{ticket:?} could be served");
+            assert!(
+                !self.all_open(&wants, ticket, now),
+                "{ticket:?} could be served"
+            );
             let timed = |want: &crate::limits::machine::acquire::Want| {
                 let entry = self.store.entry(want.bucket);
                 let behind = entry.head().is_some_and(|head| head < ticket);
                 let slots = entry.bucket.holds_slots() && entry.paused_until <= now.mono;
                 want.claimed && (behind || slots || entry.wake.is_some())
             };
-            assert!(wants.iter().any(timed), "{ticket:?} waits for nothing that will come");
+            assert!(
+                wants.iter().any(timed),
+                "{ticket:?} waits for nothing that will come"
+            );
         }
     }
 

@@ -12,12 +12,16 @@ const MINUTE: u64 = 60 * SECOND;
 struct Random(u64);
 
 impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
+    fn below(&mut self, bound: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound
+        usize::try_from((mixed ^ (mixed >> 31)) % (bound as u64)).unwrap()
+    }
+
+    fn up_to(&mut self, most: u64) -> u64 {
+        self.below(usize::try_from(most + 1).unwrap()) as u64
     }
 }
 
@@ -38,11 +42,16 @@ struct Ledger {
 }
 
 fn limits() -> [(&'static str, LimitSpec); 4] {
-    let rate = |amount, period, burst| LimitSpec::Rate(RateSpec::new(amount, Micros(period), burst).unwrap());
+    let rate = |amount, period, burst| {
+        LimitSpec::Rate(RateSpec::new(amount, Micros(period), burst).unwrap())
+    };
     [
         ("day", rate(1, DAY, 1)),
         ("tokens", rate(100_000_000, MINUTE, 5_000_000)),
-        ("window", LimitSpec::Window(WindowSpec::new(100, Micros(MINUTE)).unwrap())),
+        (
+            "window",
+            LimitSpec::Window(WindowSpec::new(100, Micros(MINUTE)).unwrap()),
+        ),
         ("slots", slots(8)),
     ]
 }
@@ -63,9 +72,9 @@ fn a_day_of_mixed_traffic_is_accounted_for_to_the_unit() {
         let mut calls = 0;
         while sim.now.mono.0 < DAY {
             // From a burst at one instant to pauses of seconds; about four calls a second.
-            let pause = [0, 1, 997, 400 * MS, 2 * SECOND][random.below(5) as usize];
+            let pause = [0, 1, 997, 400 * MS, 2 * SECOND][random.below(5)];
             let left = DAY - sim.now.mono.0;
-            pass(&mut sim, &mut ledger, (random.below(pause + 1)).min(left));
+            pass(&mut sim, &mut ledger, random.up_to(pause).min(left));
             one_call(&mut sim, &mut ledger, &mut random, seed);
             calls += 1;
         }
@@ -75,15 +84,34 @@ fn a_day_of_mixed_traffic_is_accounted_for_to_the_unit() {
         pass(&mut sim, &mut ledger, next - 1);
         assert!(!decide(&mut sim, "day", 1), "seed {seed}");
         pass(&mut sim, &mut ledger, 1);
-        assert!(decide(&mut sim, "day", 1), "seed {seed}: and the next a day later");
-        assert!(ledger.window_total > 90 * 24 * 60, "seed {seed}: {}", ledger.window_total);
-        assert!(ledger.denied_window > 0 && ledger.slots_total > 1_000, "seed {seed}");
+        assert!(
+            decide(&mut sim, "day", 1),
+            "seed {seed}: and the next a day later"
+        );
+        assert!(
+            ledger.window_total > 90 * 24 * 60,
+            "seed {seed}: {}",
+            ledger.window_total
+        );
+        assert!(
+            ledger.denied_window > 0 && ledger.slots_total > 1_000,
+            "seed {seed}"
+        );
         let most = 5_000_000 + 100_000_000 * 24 * 60;
-        assert!(ledger.tokens <= most && ledger.tokens > most / 5, "seed {seed}: {}", ledger.tokens);
+        assert!(
+            ledger.tokens <= most && ledger.tokens > most / 5,
+            "seed {seed}: {}",
+            ledger.tokens
+        );
         // Nothing is left when the day's work is over.
         sim.pass(DAY + 2_000 * SECOND);
         let status = sim.machine.status();
-        let kept = (status.buckets, status.waiters, status.reservations, status.request_ids);
+        let kept = (
+            status.buckets,
+            status.waiters,
+            status.reservations,
+            status.request_ids,
+        );
         assert_eq!(kept, (0, 0, 0, 0), "seed {seed}");
     }
 }
@@ -110,7 +138,7 @@ fn one_call(sim: &mut Sim, ledger: &mut Ledger, random: &mut Random, seed: u64) 
             let gained = i128::from(now - ledger.last_tokens) * 100;
             ledger.level = (5_000_000 * 60).min(ledger.level + gained);
             ledger.last_tokens = now;
-            let amount = 1 + random.below(5_000_000).cast_signed();
+            let amount = 1 + random.below(5_000_000).cast_signed() as i64;
             let fits = ledger.level >= i128::from(amount) * 60;
             assert_eq!(decide(sim, "tokens", amount), fits, "seed {seed} at {now}");
             if fits {
@@ -120,7 +148,7 @@ fn one_call(sim: &mut Sim, ledger: &mut Ledger, random: &mut Random, seed: u64) 
         }
         3..=7 => for_window(sim, ledger, seed),
         8 => {
-            let ttl = 1 + random.below(20 * SECOND);
+            let ttl = 1 + random.up_to(20 * SECOND);
             let free = ledger.held.len() < 8;
             let request = call(&[("slots", 1)]).ttl(ttl);
             let step = sim.machine.acquire(&request, sim.now).unwrap();
@@ -135,9 +163,11 @@ fn one_call(sim: &mut Sim, ledger: &mut Ledger, random: &mut Random, seed: u64) 
             }
         }
         _ => {
-            if let Some(nth) = random.below(100).checked_rem(ledger.held.len() as u64) {
-                let (_, id) = ledger.held.swap_remove(nth as usize);
-                sim.machine.settle(&settle(&id, used(&[])), sim.now).unwrap();
+            if let Some(nth) = random.below(100).checked_rem(ledger.held.len()) {
+                let (_, id) = ledger.held.swap_remove(nth);
+                sim.machine
+                    .settle(&settle(&id, used(&[])), sim.now)
+                    .unwrap();
             }
         }
     }
@@ -146,16 +176,26 @@ fn one_call(sim: &mut Sim, ledger: &mut Ledger, random: &mut Random, seed: u64) 
 /// Never above the exact window; denied only when one a sub-window longer is full.
 fn for_window(sim: &mut Sim, ledger: &mut Ledger, seed: u64) {
     let now = sim.now.mono.0;
-    while ledger.window.front().is_some_and(|at| at + MINUTE + MINUTE / 60 <= now) {
+    while ledger
+        .window
+        .front()
+        .is_some_and(|at| at + MINUTE + MINUTE / 60 <= now)
+    {
         ledger.window.pop_front();
     }
     let exact = ledger.window.iter().filter(|at| *at + MINUTE > now).count();
     if decide(sim, "window", 1) {
-        assert!(exact < 100, "seed {seed} at {now}: more than 100 in a minute");
+        assert!(
+            exact < 100,
+            "seed {seed} at {now}: more than 100 in a minute"
+        );
         ledger.window.push_back(now);
         ledger.window_total += 1;
     } else {
-        assert!(ledger.window.len() >= 100, "seed {seed} at {now}: denied too soon");
+        assert!(
+            ledger.window.len() >= 100,
+            "seed {seed} at {now}: denied too soon"
+        );
         ledger.denied_window += 1;
     }
 }

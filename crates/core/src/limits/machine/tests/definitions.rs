@@ -21,7 +21,10 @@ fn a_declared_spec_wins_over_an_inline_one_and_the_answer_tells_which() {
     let mut request = call(&[("l", 5)]).spec(&rate(1, 100));
     let charge = sim.acquire(&request).charges.remove(0);
     assert_eq!((charge.remaining, charge.spec), (5, rate(1, 10)));
-    assert_eq!((charge.source, charge.spec_replaced), (SpecSource::SetLimit, false));
+    assert_eq!(
+        (charge.source, charge.spec_replaced),
+        (SpecSource::SetLimit, false)
+    );
     request.charges[0].require_spec = true;
     let error = sim.error(&request);
     assert_eq!(error.code, ErrorCode::SpecMismatch);
@@ -33,14 +36,26 @@ fn a_declared_spec_wins_over_an_inline_one_and_the_answer_tells_which() {
 #[test]
 fn the_newest_inline_spec_applies_the_level_is_kept_and_the_answer_says_so() {
     let mut sim = Sim::new();
-    let charge = sim.acquire(&call(&[("l", 4)]).spec(&rate(1, 10))).charges.remove(0);
-    assert_eq!((charge.source, charge.spec_replaced), (SpecSource::Inline, false));
-    let charge = sim.acquire(&call(&[("l", 1)]).spec(&rate(1, 20))).charges.remove(0);
+    let charge = sim
+        .acquire(&call(&[("l", 4)]).spec(&rate(1, 10)))
+        .charges
+        .remove(0);
+    assert_eq!(
+        (charge.source, charge.spec_replaced),
+        (SpecSource::Inline, false)
+    );
+    let charge = sim
+        .acquire(&call(&[("l", 1)]).spec(&rate(1, 20)))
+        .charges
+        .remove(0);
     assert_eq!((charge.remaining, charge.spec_replaced), (5, true));
     let charge = sim.acquire(&call(&[("l", 1)])).charges.remove(0);
     assert_eq!((charge.remaining, charge.spec), (4, rate(1, 20)));
     sim.set(&set_limit("l", rate(1, 3)));
-    let charge = sim.acquire(&call(&[("l", 1)]).spec(&rate(1, 20))).charges.remove(0);
+    let charge = sim
+        .acquire(&call(&[("l", 1)]).spec(&rate(1, 20)))
+        .charges
+        .remove(0);
     assert_eq!((charge.remaining, charge.spec_replaced), (2, false));
 }
 
@@ -84,7 +99,10 @@ fn one_call_cannot_bring_two_specs_for_one_limit() {
 fn a_charge_above_the_capacity_answers_never_and_changes_nothing() {
     for spec in [rate(1, 10), window(10), minute(10), slots(10)] {
         let mut sim = Sim::new().declare(&[("l", spec), ("b", rate(1, 5))]);
-        for request in [call(&[("b", 5), ("l", 11)]), call(&[("l", 11)]).wait(SECOND)] {
+        for request in [
+            call(&[("b", 5), ("l", 11)]),
+            call(&[("l", 11)]).wait(SECOND),
+        ] {
             assert_eq!(sim.acquire(&request).outcome, Outcome::Never);
         }
         assert_eq!((sim.remaining("b"), sim.remaining("l")), (5, 10));
@@ -116,7 +134,10 @@ fn a_key_with_a_spec_of_its_own_goes_by_it_until_the_list_is_replaced() {
     };
     sim.set(&set);
     assert!(sim.granted(&call(&[("l/vip", 40)])));
-    assert_eq!(sim.acquire(&call(&[("l/other", 40)])).outcome, Outcome::Never);
+    assert_eq!(
+        sim.acquire(&call(&[("l/other", 40)])).outcome,
+        Outcome::Never
+    );
     assert_eq!((sim.remaining("l/vip"), sim.remaining("l/other")), (10, 10));
     set.overrides.clear();
     sim.set(&set);
@@ -163,10 +184,19 @@ fn a_dry_run_tells_what_would_happen_and_changes_nothing() {
     let before = sim.machine.picture(sim.now);
     let outcomes = [
         (call(&[("l", 2), ("s", 1)]), Outcome::Granted(None)),
-        (call(&[("l", 4)]).wait(60 * SECOND), Outcome::Denied(Micros(2 * SECOND))),
+        (
+            call(&[("l", 4)]).wait(60 * SECOND),
+            Outcome::Denied(Micros(2 * SECOND)),
+        ),
         (call(&[("l", 11)]), Outcome::Never),
-        (call(&[("new", 1)]).spec(&rate(1, 1)), Outcome::Granted(None)),
-        (call(&[("i", 3)]).spec(&window(3)), Outcome::Denied(Micros(SECOND))),
+        (
+            call(&[("new", 1)]).spec(&rate(1, 1)),
+            Outcome::Granted(None),
+        ),
+        (
+            call(&[("i", 3)]).spec(&window(3)),
+            Outcome::Denied(Micros(SECOND)),
+        ),
     ];
     for (request, outcome) in outcomes {
         assert_eq!(sim.acquire(&request.dry()).outcome, outcome);
@@ -225,6 +255,8 @@ fn a_stepping_wall_clock_moves_no_rate_and_opens_no_period_twice() {
         sim.set(&set_limit("c", minute(9)));
         assert_eq!(sim.remaining("c"), -1, "nor does a new spec");
         sim.set(&set_limit("c", minute(10)));
+        sim.now.wall.0 += step_back * SECOND;
+        assert!(!sim.granted(&call(&[("c", 1)])), "nor the clock's return");
     }
     sim.pass(SECOND);
     assert!(sim.granted(&call(&[("r", 1), ("w", 10)])));

@@ -6,7 +6,12 @@ use crate::{ErrorCode, Micros};
 
 /// Limits of every kind, partly used, and a line at each.
 fn busy() -> Sim {
-    let limits = [("r", rate(1, 10)), ("w", window(10)), ("c", minute(10)), ("s", slots(3))];
+    let limits = [
+        ("r", rate(1, 10)),
+        ("w", window(10)),
+        ("c", minute(10)),
+        ("s", slots(3)),
+    ];
     let mut sim = Sim::new().declare(&limits);
     sim.reserve(&call(&[("r", 9), ("w", 9), ("c", 9), ("s", 2)]).ttl(60 * SECOND));
     sim.pass(10 * MS);
@@ -20,9 +25,13 @@ fn busy() -> Sim {
 fn a_cancelled_call_leaves_no_trace() {
     let (mut with, mut without) = (busy(), busy());
     let calls = [
-        call(&[("r", 2), ("w", 2), ("c", 2), ("s", 2)]).wait(50 * SECOND).id("x"),
+        call(&[("r", 2), ("w", 2), ("c", 2), ("s", 2)])
+            .wait(50 * SECOND)
+            .id("x"),
         call(&[("s", 1)]).wait(50 * SECOND).batch(),
-        call(&[("w", 1), ("new", 1)]).spec(&window(10)).wait(40 * SECOND),
+        call(&[("w", 1), ("new", 1)])
+            .spec(&window(10))
+            .wait(40 * SECOND),
     ];
     let tickets: Vec<_> = calls.iter().map(|call| with.wait(call)).collect();
     for sim in [&mut with, &mut without] {
@@ -32,11 +41,17 @@ fn a_cancelled_call_leaves_no_trace() {
         with.cancel(ticket);
         with.cancel(ticket);
     }
-    assert_eq!(with.machine.picture(with.now), without.machine.picture(without.now));
+    assert_eq!(
+        with.machine.picture(with.now),
+        without.machine.picture(without.now)
+    );
     for sim in [&mut with, &mut without] {
         sim.pass(3 * SECOND);
     }
-    assert_eq!(with.machine.picture(with.now), without.machine.picture(without.now));
+    assert_eq!(
+        with.machine.picture(with.now),
+        without.machine.picture(without.now)
+    );
 }
 
 #[test]
@@ -48,7 +63,10 @@ fn a_cancelled_head_makes_way_at_once() {
     sim.pass(7);
     sim.cancel(large);
     assert_eq!(sim.granted_at(small), Some(7));
-    assert!(sim.answer(large).is_none(), "a cancelled call has no answer");
+    assert!(
+        sim.answer(large).is_none(),
+        "a cancelled call has no answer"
+    );
 }
 
 // Pitfall 7: what was not received is given back whole, and never above the capacity.
@@ -70,11 +88,17 @@ fn a_grant_that_nobody_received_is_taken_back_without_a_trace() {
     assert_eq!(at, 2 * SECOND);
     with.machine.take_back(answer.receipt.unwrap(), with.now);
     with.collect();
-    assert_eq!(with.machine.picture(with.now), without.machine.picture(without.now));
+    assert_eq!(
+        with.machine.picture(with.now),
+        without.machine.picture(without.now)
+    );
     for sim in [&mut with, &mut without] {
         sim.pass(30 * SECOND);
     }
-    assert_eq!(with.machine.picture(with.now), without.machine.picture(without.now));
+    assert_eq!(
+        with.machine.picture(with.now),
+        without.machine.picture(without.now)
+    );
 }
 
 #[test]
@@ -86,7 +110,11 @@ fn a_grant_taken_back_after_its_reservation_expired_leaves_no_trace_either() {
     let receipt = sim.answer(ticket).unwrap().1.receipt.unwrap();
     sim.machine.take_back(receipt, sim.now);
     sim.collect();
-    assert_eq!(sim.machine.status().reservations, 1, "the first one, remembered");
+    assert_eq!(
+        sim.machine.status().reservations,
+        1,
+        "the first one, remembered"
+    );
     assert_eq!((sim.remaining("s"), sim.remaining("w")), (1, 5));
 }
 
@@ -100,12 +128,16 @@ fn a_grant_taken_back_after_its_reservation_was_extended_gives_everything_back()
     let Outcome::Granted(Some(granted)) = answer.result.unwrap().outcome else {
         panic!("must be granted");
     };
-    sim.extend(&extend(&granted.id, 9 * SECOND, &[("s", 2), ("w", 5)])).unwrap();
+    sim.extend(&extend(&granted.id, 9 * SECOND, &[("s", 2), ("w", 5)]))
+        .unwrap();
     sim.machine.take_back(answer.receipt.unwrap(), sim.now);
     sim.collect();
     assert_eq!((sim.remaining("s"), sim.remaining("w")), (3, 5));
     let gone = settle(&granted.id, used(&[]));
-    assert_eq!(sim.settle(&gone).unwrap_err().code, ErrorCode::ReservationNotFound);
+    assert_eq!(
+        sim.settle(&gone).unwrap_err().code,
+        ErrorCode::ReservationNotFound
+    );
 }
 
 #[test]
@@ -137,7 +169,13 @@ fn a_call_that_waited_in_vain_is_told_its_place_and_when_to_come_back() {
     let answer = answer.result.unwrap();
     // 10 + 2 + 1 ahead, 4 behind, and its own 5, of which 1 is there.
     let retry_after = Micros(21 * SECOND);
-    assert_eq!(answer.outcome, Outcome::TimedOut { retry_after, position: 4 });
+    assert_eq!(
+        answer.outcome,
+        Outcome::TimedOut {
+            retry_after,
+            position: 4
+        }
+    );
     assert_eq!(answer.charges[0].remaining, 1);
     sim.pass(60 * SECOND);
     assert_eq!(sim.granted_at(tickets[2]), Some(13 * SECOND));
@@ -160,12 +198,21 @@ fn a_deadline_at_the_moment_of_the_grant_is_met() {
 #[test]
 fn a_wait_of_no_time_ends_at_once() {
     let mut sim = Sim::new().declare(&[("l", rate(1, 1))]);
-    assert!(sim.granted(&call(&[("l", 1)]).wait(0)), "what fits needs no wait");
+    assert!(
+        sim.granted(&call(&[("l", 1)]).wait(0)),
+        "what fits needs no wait"
+    );
     let ticket = sim.wait(&call(&[("l", 1)]).wait(0));
     sim.pass(0);
     let outcome = sim.outcome(ticket);
     let retry_after = Micros(SECOND);
-    assert_eq!(outcome, Outcome::TimedOut { retry_after, position: 1 });
+    assert_eq!(
+        outcome,
+        Outcome::TimedOut {
+            retry_after,
+            position: 1
+        }
+    );
 }
 
 #[test]
@@ -204,7 +251,14 @@ fn a_deleted_limit_fails_all_of_its_waiters_and_grants_none_of_them() {
         let error = sim.answer(ticket).unwrap().1.result.unwrap_err();
         assert_eq!(error.code, ErrorCode::LimitDeleted);
     }
-    assert_eq!(sim.granted_at(other), Some(0), "who waited behind it elsewhere is served");
+    assert_eq!(
+        sim.granted_at(other),
+        Some(0),
+        "who waited behind it elsewhere is served"
+    );
     // An error is not remembered: the same id may be sent again.
-    assert_eq!(sim.error(&call(&[("l", 1)]).id("x")).code, ErrorCode::LimitNotFound);
+    assert_eq!(
+        sim.error(&call(&[("l", 1)]).id("x")).code,
+        ErrorCode::LimitNotFound
+    );
 }

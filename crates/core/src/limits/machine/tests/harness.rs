@@ -68,6 +68,13 @@ impl Sim {
         self.collect();
     }
 
+    /// Lets so many microseconds pass while the driver is busy elsewhere.
+    pub fn stall(&mut self, micros: u64) {
+        self.jump(micros);
+        self.machine.advance(self.now);
+        self.collect();
+    }
+
     /// Moves the clock only.
     fn jump(&mut self, micros: u64) {
         self.now.mono = self.now.mono + Micros(micros);
@@ -77,7 +84,8 @@ impl Sim {
     pub fn collect(&mut self) {
         let at = self.now.mono;
         let new = self.machine.take_answers();
-        self.answers.extend(new.into_iter().map(|answer| (at, answer)));
+        self.answers
+            .extend(new.into_iter().map(|answer| (at, answer)));
         self.machine.check();
     }
 
@@ -126,7 +134,10 @@ impl Sim {
 
     /// The answer to a waiting call, and after how many microseconds of the test it came.
     pub fn answer(&mut self, ticket: Ticket) -> Option<(u64, Answer)> {
-        let index = self.answers.iter().position(|(_, it)| it.ticket == ticket)?;
+        let index = self
+            .answers
+            .iter()
+            .position(|(_, it)| it.ticket == ticket)?;
         let (at, answer) = self.answers.remove(index);
         Some((at.0 - 1, answer))
     }

@@ -75,7 +75,11 @@ fn a_throttled_bucket_serves_nobody_until_the_pause_ends_and_goes_on_by_itself()
     assert!(sim.granted(&call(&[("l", 10)])));
     let waiter = sim.wait(&call(&[("l", 1)]).wait(60 * SECOND));
     assert_eq!(sim.throttle("l", 5 * SECOND, None), 5 * SECOND);
-    assert_eq!(sim.throttle("l", SECOND, None), 5 * SECOND, "never shortened");
+    assert_eq!(
+        sim.throttle("l", SECOND, None),
+        5 * SECOND,
+        "never shortened"
+    );
     let refused = sim.acquire(&call(&[("l", 1)]).batch());
     assert_eq!(refused.outcome, Outcome::Denied(Micros(5 * SECOND)));
     sim.throttle("s", 2 * SECOND, Some(0));
@@ -182,6 +186,19 @@ fn debt_in_a_calendar_period_ends_with_it_for_waiters_too() {
 }
 
 #[test]
+fn a_driver_that_comes_late_still_wakes_everyone_who_is_due() {
+    let mut sim = Sim::new().declare(&[("a", rate(10, 10)), ("b", rate(10, 10))]);
+    assert!(sim.granted(&call(&[("a", 10)])));
+    let first = sim.wait(&call(&[("a", 2)]).wait(60 * SECOND));
+    // Begins to hold, which looks at the line of `a`, before the first is served, at 200 ms.
+    let second = sim.wait(&call(&[("a", 1), ("b", 1)]).wait(60 * SECOND));
+    sim.stall(250 * MS);
+    assert_eq!(sim.granted_at(first), Some(250 * MS));
+    sim.pass(SECOND);
+    assert_eq!(sim.granted_at(second), Some(300 * MS));
+}
+
+#[test]
 fn waiting_wakes_the_driver_a_bounded_number_of_times_per_grant() {
     let config = MachineConfig {
         sweep_every: Micros::from_secs(3_600),
@@ -217,8 +234,15 @@ fn more_waiting_calls_than_the_bound_are_refused_and_leave_no_trace() {
     third.charges[1].spec = Some(window(2));
     assert_eq!(sim.error(&third).code, crate::ErrorCode::TooManyWaiters);
     assert!(sim.error(&third).retry_after > Some(Micros::ZERO));
-    assert_eq!(sim.machine.picture(sim.now), before, "not even the new spec stands");
-    assert!(!sim.granted(&call(&[("l", 1)])), "a TRY does not need a place");
+    assert_eq!(
+        sim.machine.picture(sim.now),
+        before,
+        "not even the new spec stands"
+    );
+    assert!(
+        !sim.granted(&call(&[("l", 1)])),
+        "a TRY does not need a place"
+    );
     sim.cancel(first);
     sim.wait(&third);
 }
@@ -231,7 +255,10 @@ fn the_wait_told_counts_everyone_who_goes_first() {
         sim.wait(&call(&[("l", 4)]).wait(60 * SECOND));
     }
     sim.wait(&call(&[("l", 10)]).batch().wait(60 * SECOND));
-    for (request, wait) in [(call(&[("l", 1)]), 2_100), (call(&[("l", 1)]).batch(), 3_100)] {
+    for (request, wait) in [
+        (call(&[("l", 1)]), 2_100),
+        (call(&[("l", 1)]).batch(), 3_100),
+    ] {
         let refused = sim.acquire(&request);
         assert_eq!(refused.outcome, Outcome::Denied(Micros(wait * MS)));
     }

@@ -14,15 +14,25 @@ fn a_repeat_gets_the_first_answer_with_its_times_counted_anew_and_charges_nothin
     let grant = call(&[("l", 10)]).ttl(60 * SECOND).id("grant");
     let first = sim.reserve(&grant);
     let denied = call(&[("l", 5)]).id("denied");
-    assert_eq!(sim.acquire(&denied).outcome, Outcome::Denied(Micros(5 * SECOND)));
+    assert_eq!(
+        sim.acquire(&denied).outcome,
+        Outcome::Denied(Micros(5 * SECOND))
+    );
     sim.pass(2 * SECOND);
     let Outcome::Granted(Some(again)) = sim.acquire(&grant).outcome else {
         panic!("must be granted again");
     };
     assert_eq!((again.id, again.ttl), (first, Micros(58 * SECOND)));
-    assert_eq!(sim.acquire(&denied).outcome, Outcome::Denied(Micros(3 * SECOND)));
+    assert_eq!(
+        sim.acquire(&denied).outcome,
+        Outcome::Denied(Micros(3 * SECOND))
+    );
     sim.pass(60 * SECOND);
-    assert_eq!(sim.acquire(&denied).outcome, Outcome::Denied(Micros::TICK), "never 0");
+    assert_eq!(
+        sim.acquire(&denied).outcome,
+        Outcome::Denied(Micros::TICK),
+        "never 0"
+    );
     assert_eq!(sim.remaining("l"), 10);
 }
 
@@ -148,7 +158,10 @@ fn an_extension_and_a_report_are_repeated_exactly() {
         request_id: longer.request_id.clone(),
         ..other
     };
-    assert_eq!(sim.extend(&other).unwrap_err().code, ErrorCode::RequestIdReused);
+    assert_eq!(
+        sim.extend(&other).unwrap_err().code,
+        ErrorCode::RequestIdReused
+    );
     sim.pass(60 * SECOND);
     assert_eq!(sim.extend(&longer).unwrap().outcome, Outcome::Lost);
 }

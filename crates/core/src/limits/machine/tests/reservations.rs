@@ -4,7 +4,9 @@ use super::harness::*;
 use crate::ErrorCode::{
     InvalidField, ReservationExpired, ReservationNotFound, ReservationSettled, TooManyReservations,
 };
-use crate::limits::{DeleteLimit, LevelPolicy, Machine, MachineConfig, Outcome, ReservationId, Usage};
+use crate::limits::{
+    DeleteLimit, LevelPolicy, Machine, MachineConfig, Outcome, ReservationId, Usage,
+};
 use crate::{Micros, Now};
 
 fn limited() -> Sim {
@@ -33,7 +35,11 @@ fn a_reservation_is_settled_once_with_refund_debt_and_slots() {
 // Pitfall 7.
 #[test]
 fn a_refund_never_lifts_a_bucket_above_its_capacity_nor_reaches_into_another_window() {
-    let mut sim = Sim::new().declare(&[("r", rate(100, 100)), ("w", window(100)), ("c", minute(100))]);
+    let mut sim = Sim::new().declare(&[
+        ("r", rate(100, 100)),
+        ("w", window(100)),
+        ("c", minute(100)),
+    ]);
     let id = sim.reserve(&call(&[("r", 50), ("w", 50), ("c", 50)]).ttl(600 * SECOND));
     sim.pass(60 * SECOND);
     assert!(sim.granted(&call(&[("r", 10), ("w", 10), ("c", 10)])));
@@ -55,7 +61,10 @@ fn after_expiry_debt_counts_a_refund_is_refused_and_both_together_count_the_debt
     let mixed = settle(&mixed, used(&[("r", 5), ("w", 11)]));
     assert_eq!(sim.settle(&mixed).unwrap(), [(0, 66), (0, 99)]);
     // What is said of slots is ignored, so there is nothing to refund.
-    assert_eq!(sim.settle(&settle(&slot, used(&[("s", 0)]))).unwrap(), [(0, 2)]);
+    assert_eq!(
+        sim.settle(&settle(&slot, used(&[("s", 0)]))).unwrap(),
+        [(0, 2)]
+    );
     let unopened = extend(&debt.reservation, SECOND, &[]);
     assert_eq!(sim.extend(&unopened).unwrap_err().code, ReservationSettled);
     let unopened = extend(&refund.reservation, SECOND, &[]);
@@ -78,7 +87,10 @@ fn an_abandoned_reservation_keeps_its_charges_and_frees_its_slots_at_its_time() 
 #[test]
 fn a_reservation_is_made_only_where_it_is_asked_for_or_slots_are_held() {
     let mut sim = limited();
-    assert_eq!(sim.acquire(&call(&[("r", 1)])).outcome, Outcome::Granted(None));
+    assert_eq!(
+        sim.acquire(&call(&[("r", 1)])).outcome,
+        Outcome::Granted(None)
+    );
     sim.reserve(&call(&[("r", 1), ("s", 1)]));
     sim.reserve(&call(&[("r", 1)]).ttl(1));
 }
@@ -87,7 +99,9 @@ fn a_reservation_is_made_only_where_it_is_asked_for_or_slots_are_held() {
 fn unknown_reservations_and_those_of_another_machine_are_not_found() {
     let mut sim = limited();
     let mut other = Machine::new(MachineConfig::default(), 8);
-    other.set_limit(&set_limit("s", slots(2)), Now::default()).unwrap();
+    other
+        .set_limit(&set_limit("s", slots(2)), Now::default())
+        .unwrap();
     sim.reserve(&call(&[("s", 1)]));
     let theirs = other.acquire(&call(&[("s", 1)]), Now::default());
     let crate::limits::Step::Done(acquired) = theirs.unwrap() else {
@@ -97,7 +111,11 @@ fn unknown_reservations_and_those_of_another_machine_are_not_found() {
         panic!("must be granted");
     };
     let mut bad = vec![String::from(granted.id)];
-    for text in ["x", "00000000000000070000000000000009", "äöüäöüäöüäöüäöüäöü"] {
+    for text in [
+        "x",
+        "00000000000000070000000000000009",
+        "äöüäöüäöüäöüäöüäöü",
+    ] {
         bad.push(text.to_owned());
     }
     bad.push(format!("{:016x}", 7));
@@ -105,7 +123,10 @@ fn unknown_reservations_and_those_of_another_machine_are_not_found() {
         let id = ReservationId::new(id).unwrap();
         let settle = settle(&id, Usage::RefundAll);
         assert_eq!(sim.settle(&settle).unwrap_err().code, ReservationNotFound);
-        assert_eq!(sim.extend(&extend(&id, 1, &[])).unwrap_err().code, ReservationNotFound);
+        assert_eq!(
+            sim.extend(&extend(&id, 1, &[])).unwrap_err().code,
+            ReservationNotFound
+        );
     }
 }
 
@@ -113,11 +134,18 @@ fn unknown_reservations_and_those_of_another_machine_are_not_found() {
 fn a_bucket_that_was_not_charged_or_is_named_twice_is_refused_and_nothing_is_settled() {
     let mut sim = limited();
     let id = sim.reserve(&call(&[("r", 10)]).ttl(SECOND));
-    for usage in [used(&[("r", 1), ("w", 1)]), used(&[("r/k", 1)]), used(&[("r", 1), ("r", 2)])] {
+    for usage in [
+        used(&[("r", 1), ("w", 1)]),
+        used(&[("r/k", 1)]),
+        used(&[("r", 1), ("r", 2)]),
+    ] {
         let error = sim.settle(&settle(&id, usage)).unwrap_err();
         assert_eq!(error.code, InvalidField);
     }
-    assert_eq!(sim.settle(&settle(&id, Usage::RefundAll)).unwrap(), [(10, 100)]);
+    assert_eq!(
+        sim.settle(&settle(&id, Usage::RefundAll)).unwrap(),
+        [(10, 100)]
+    );
 }
 
 #[test]
@@ -127,12 +155,18 @@ fn an_extension_renews_the_time_and_tops_up_all_or_nothing() {
     sim.pass(SECOND);
     // Denied: the time is not renewed either.
     sim.reserve(&call(&[("s", 1)]).ttl(60 * SECOND));
-    let denied = sim.extend(&extend(&id, 60 * SECOND, &[("r", 1), ("s", 1)])).unwrap();
+    let denied = sim
+        .extend(&extend(&id, 60 * SECOND, &[("r", 1), ("s", 1)]))
+        .unwrap();
     assert_eq!(denied.outcome, Outcome::Denied(Micros(SECOND)));
     assert_eq!(sim.remaining("r"), 100);
-    let never = sim.extend(&extend(&id, 60 * SECOND, &[("r", 101)])).unwrap();
+    let never = sim
+        .extend(&extend(&id, 60 * SECOND, &[("r", 101)]))
+        .unwrap();
     assert_eq!(never.outcome, Outcome::Never);
-    let granted = sim.extend(&extend(&id, 3 * SECOND, &[("w", 5), ("r", 1)])).unwrap();
+    let granted = sim
+        .extend(&extend(&id, 3 * SECOND, &[("w", 5), ("r", 1)]))
+        .unwrap();
     let Outcome::Granted(Some(granted)) = granted.outcome else {
         panic!("must be granted");
     };
@@ -165,7 +199,8 @@ fn a_reservation_extended_without_end_stays_bounded_and_exact_in_sum() {
     let id = sim.reserve(&call(&[("w", 1), ("r", 1)]).ttl(60 * SECOND));
     for _ in 0..2_000 {
         sim.pass(SECOND / 500);
-        sim.extend(&extend(&id, 60 * SECOND, &[("w", 1), ("r", 1)])).unwrap();
+        sim.extend(&extend(&id, 60 * SECOND, &[("w", 1), ("r", 1)]))
+            .unwrap();
     }
     let taken = sim.machine.reservations.values().map(|it| it.taken.len());
     assert!(taken.max().unwrap() <= 65);
@@ -203,7 +238,10 @@ fn a_settled_charge_tells_what_is_available_although_its_bucket_was_dropped() {
     let mut sim = Sim::new().declare(&[("l", rate(100, 100))]);
     let id = sim.reserve(&call(&[("l", 10)]).ttl(60 * SECOND));
     sim.pass(30 * SECOND);
-    assert_eq!(sim.settle(&settle(&id, used(&[("l", 5)]))).unwrap(), [(0, 100)]);
+    assert_eq!(
+        sim.settle(&settle(&id, used(&[("l", 5)]))).unwrap(),
+        [(0, 100)]
+    );
 }
 
 // Pitfall 7: into another life of a limit is into another window.
@@ -239,6 +277,21 @@ fn what_was_forgiven_or_deleted_is_not_given_back_again() {
     }
 }
 
+// Pitfall 7.
+#[test]
+fn what_was_forgiven_stays_forgiven_when_the_full_bucket_is_dropped() {
+    let mut sim = Sim::new().declare(&[("l", rate(1, 100))]);
+    let before = sim.reserve(&call(&[("l", 60)]).ttl(60 * SECOND));
+    sim.reset("l", None);
+    sim.pass(5 * SECOND);
+    assert_eq!(sim.machine.status().buckets, 0, "dropped");
+    let after = sim.reserve(&call(&[("l", 100)]).ttl(60 * SECOND));
+    let settled = sim.settle(&settle(&before, Usage::RefundAll)).unwrap();
+    assert_eq!(settled, [(0, 0)]);
+    let settled = sim.settle(&settle(&after, Usage::RefundAll)).unwrap();
+    assert_eq!(settled, [(100, 100)]);
+}
+
 #[test]
 fn an_open_reservation_stays_valid_for_its_other_charges_when_a_limit_is_deleted() {
     let mut sim = limited();
@@ -260,7 +313,10 @@ fn slots_freed_by_a_reset_are_not_freed_again_by_their_reservation() {
     let id = sim.reserve(&call(&[("s", 2)]).ttl(60 * SECOND));
     sim.reset("s", None);
     sim.reserve(&call(&[("s", 2)]).ttl(60 * SECOND));
-    assert_eq!(sim.settle(&settle(&id, Usage::RefundAll)).unwrap(), [(0, 0)]);
+    assert_eq!(
+        sim.settle(&settle(&id, Usage::RefundAll)).unwrap(),
+        [(0, 0)]
+    );
     assert_eq!(sim.remaining("s"), 0);
 }
 
