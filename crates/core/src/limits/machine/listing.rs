@@ -3,7 +3,7 @@
 use super::super::bucket::Bucket;
 use super::super::types::{BucketState, KeyOverride, LimitState, ListBuckets, ListLimits};
 use super::Machine;
-use super::store::LimitId;
+use super::store::{BucketId, LimitId};
 use crate::{Key, Micros, Name, Now, Result};
 use std::borrow::Cow;
 
@@ -77,14 +77,23 @@ impl Machine {
     ) -> Result<(Vec<BucketState>, bool)> {
         self.advance(now);
         let id = self.store.require(&list.limit)?;
-        let mut ids: Vec<_> = self.store.limit(id).buckets().collect();
-        ids.retain(|bucket| !self.store.entry_mut(*bucket).is_idle_and_full(now));
-        let keys = ids.iter().map(|bucket| &self.store.entry(*bucket).key);
-        let (keys, more) = page(keys, list.after.as_ref(), list.page_size);
+        let mut live = Vec::new();
+        let mut after = list.after.clone();
+        // Idle full buckets are passed over; sweeps see to it that there are few.
+        while live.len() <= list.page_size {
+            let limit = self.store.limit(id);
+            let next = limit.buckets_after(after.as_ref()).take(list.page_size + 1);
+            let next: Vec<BucketId> = next.collect();
+            let Some(newest) = next.last() else { break };
+            after = Some(self.store.entry(*newest).key.clone());
+            let is_live = |bucket: &BucketId| !self.store.entry_mut(*bucket).is_idle_and_full(now);
+            live.extend(next.into_iter().filter(is_live));
+        }
+        let more = live.len() > list.page_size;
+        live.truncate(list.page_size);
+        let keys = live.iter().map(|bucket| &self.store.entry(*bucket).key);
         Ok((
-            keys.into_iter()
-                .map(|key| self.bucket_state(id, key, now))
-                .collect(),
+            keys.map(|key| self.bucket_state(id, key, now)).collect(),
             more,
         ))
     }

@@ -12,6 +12,7 @@ use super::reservations::Taken;
 use crate::{Error, ErrorCode, Key, Micros, Name, Now, Result, Time};
 use slab::Slab;
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 
 pub(super) type LimitId = usize;
 pub(super) type BucketId = usize;
@@ -32,7 +33,8 @@ pub(super) struct Limit {
     /// The last fill of a bucket that was dropped since: a new bucket of that key still goes by it.
     dropped_fill: u64,
     shared: Option<BucketId>,
-    keyed: HashMap<Key, BucketId>,
+    /// Ordered, so that a page of a million keys costs what it shows.
+    keyed: BTreeMap<Key, BucketId>,
 }
 
 impl Limit {
@@ -49,7 +51,16 @@ impl Limit {
     }
 
     pub fn buckets(&self) -> impl Iterator<Item = BucketId> + '_ {
-        self.shared.into_iter().chain(self.keyed.values().copied())
+        self.buckets_after(None)
+    }
+
+    /// The buckets of the keys after one, or all of them, by key.
+    pub fn buckets_after(&self, key: Option<&Key>) -> impl Iterator<Item = BucketId> + '_ {
+        // The shared bucket's key is empty, and thereby the first.
+        let shared = self.shared.filter(|_| key.is_none());
+        let after = key.map_or(Bound::Unbounded, Bound::Excluded);
+        let keyed = self.keyed.range::<Key, _>((after, Bound::Unbounded));
+        shared.into_iter().chain(keyed.map(|(_, bucket)| *bucket))
     }
 
     pub fn bucket_count(&self) -> usize {
@@ -280,7 +291,7 @@ impl Store {
             fills: 0,
             dropped_fill: 0,
             shared: None,
-            keyed: HashMap::new(),
+            keyed: BTreeMap::new(),
         };
         let id = self.limits.insert(limit);
         self.names.insert(name, id);
@@ -328,10 +339,6 @@ impl Store {
             limit.shared = None;
         } else {
             limit.keyed.remove(&entry.key);
-            if limit.keyed.is_empty() {
-                // The room of a flood of keys goes with it.
-                limit.keyed = HashMap::new();
-            }
         }
         self.drop_unused(entry.limit);
     }
