@@ -83,4 +83,9 @@ pub struct Now {
 pub trait Clock: Send + Sync {
     /// The time now.
     fn now(&self) -> Now;
+
+    /// The half of [`Clock::now`] that never goes back: all that measuring a latency needs.
+    fn mono(&self) -> Time {
+        self.now().mono
+    }
 }

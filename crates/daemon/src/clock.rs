@@ -15,6 +15,10 @@ impl Clock for SystemClock {
             wall: time(clock_gettime(ClockId::Realtime)),
         }
     }
+
+    fn mono(&self) -> Time {
+        time(clock_gettime(ClockId::Boottime))
+    }
 }
 
 /// What is finer than a microsecond is cut off; a time before the clock's start is its start.

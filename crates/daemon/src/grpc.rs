@@ -18,6 +18,7 @@ pub(crate) async fn serve(
     stats: Arc<RpcStats>,
     stop: CancellationToken,
 ) {
+    let acceptor = acceptor.ending_unused_ones_at(stop.clone());
     let incoming = stream::unfold(acceptor, |mut acceptor| async {
         let (connection, _) = acceptor.connection().await;
         Some((Ok::<_, io::Error>(connection), acceptor))

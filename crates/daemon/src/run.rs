@@ -23,6 +23,9 @@ use trellis_service::{DaemonInfo, HealthHandle, Parts, RpcStats, routes};
 /// Connections to the HTTP port: a handful of scrapers and probes.
 const HTTP_CONNECTIONS: usize = 256;
 
+/// How long such a connection may be silent; longer than probes pause, so that theirs are used again.
+const HTTP_SILENCE: Duration = Duration::from_secs(30);
+
 /// The ports of a daemon, bound already.
 #[derive(Debug)]
 pub struct Listeners {
@@ -114,7 +117,12 @@ impl Daemon {
         let readiness = Arc::new(Readiness::default());
         let pages = http::router(metrics(&parts, &readiness), Arc::clone(&readiness));
         log_address("serving HTTP", listeners.http.local_addr());
-        let acceptor = Acceptor::new(listeners.http, HTTP_CONNECTIONS, cut_all.child_token());
+        let acceptor = Acceptor::new(
+            listeners.http,
+            HTTP_CONNECTIONS,
+            HTTP_SILENCE,
+            cut_all.child_token(),
+        );
         supervisor.start(TaskKind::HttpServer, |stop| {
             http::serve(acceptor, pages, stop)
         });
@@ -124,7 +132,12 @@ impl Daemon {
         let settings = config.settings.grpc;
         let address = listeners.grpc.local_addr();
         let cut = cut_all.child_token();
-        let acceptor = Acceptor::new(listeners.grpc, settings.max_connections, cut.clone());
+        let acceptor = Acceptor::new(
+            listeners.grpc,
+            settings.max_connections,
+            settings.silence(),
+            cut.clone(),
+        );
         let stats = Arc::clone(&parts.stats);
         supervisor.start(TaskKind::GrpcServer, |stop| {
             grpc::serve(settings, acceptor, services, stats, stop)

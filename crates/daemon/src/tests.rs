@@ -160,3 +160,44 @@ async fn while_it_ends_a_daemon_is_alive_and_not_ready() {
     .await;
     assert!(ended.is_ok(), "{ended:?}");
 }
+
+#[tokio::test]
+async fn silent_connections_do_not_keep_others_out_for_ever() {
+    let settings = "[grpc]\nmax_connections = 1\nkeepalive_interval = \"1s\"\n\
+        keepalive_timeout = \"1s\"";
+    let ended = with_daemon(settings, |grpc, http, _| async move {
+        until_ready(http).await;
+        let _silent = TcpStream::connect(grpc).await.unwrap();
+        let mut next = TcpStream::connect(grpc).await.unwrap();
+        next.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+            .await
+            .unwrap();
+        next.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
+        next.readable().await.unwrap();
+    })
+    .await;
+    assert!(ended.is_ok(), "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_connection_that_never_said_anything_does_not_hold_the_end_up() {
+    let settings = "shutdown_timeout = \"1h\"\n[grpc]\nkeepalive_interval = \"1h\"";
+    let ended = with_daemon(settings, |grpc, http, shutdown| async move {
+        until_ready(http).await;
+        let mut silent = TcpStream::connect(grpc).await.unwrap();
+        // Accepted after the silent one, and answered.
+        let mut next = TcpStream::connect(grpc).await.unwrap();
+        next.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+            .await
+            .unwrap();
+        next.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
+        next.readable().await.unwrap();
+        drop(next);
+        shutdown.cancel();
+        // The server's greeting, then an end or an error: either way the connection is over.
+        let mut rest = Vec::new();
+        let _ = silent.read_to_end(&mut rest).await;
+    })
+    .await;
+    assert!(ended.is_ok(), "{ended:?}");
+}

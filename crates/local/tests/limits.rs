@@ -11,9 +11,9 @@ use trellis_conformance::limits::{Bench, Settings, Subject, cases};
 use trellis_conformance::{Pace, spawn};
 use trellis_core::limits::{
     AcquireRequest, Acquired, Charge, DeleteLimit, LimitSpec, Limits, LimitsStatus, Mode, Outcome,
-    Priority, ResetLimit, WindowSpec,
+    Priority, ReservationId, ResetLimit, Settle, Usage, WindowSpec,
 };
-use trellis_core::{Key, Micros, Name, Namespace, RequestId, Result};
+use trellis_core::{ErrorCode, Key, Micros, Name, Namespace, RequestId, Result};
 use trellis_local::MemoryLimits;
 
 const HOUR: Micros = Micros::from_secs(3600);
@@ -48,7 +48,7 @@ async fn start(
     request: AcquireRequest,
 ) -> JoinHandle<Result<Acquired>> {
     let limits = limits.clone();
-    let call = spawn(async move { limits.acquire(request).await });
+    let call = spawn(async move { limits.clone().acquire(request).await });
     tokio::task::yield_now().await;
     call
 }
@@ -73,7 +73,7 @@ async fn remaining(limits: &MemoryLimits) -> i64 {
 #[tokio::test(start_paused = true)]
 async fn a_grant_that_its_caller_did_not_receive_is_taken_back_at_once() {
     let limits = memory_limits(Settings::default());
-    limits.acquire(take(10, Mode::Try)).await.unwrap();
+    limits.clone().acquire(take(10, Mode::Try)).await.unwrap();
     let waiting = start(&limits, take(6, Mode::Wait(HOUR))).await;
     assert_eq!(limits.status().waiters, 1);
     reset(&limits).await;
@@ -87,7 +87,7 @@ async fn a_grant_that_its_caller_did_not_receive_is_taken_back_at_once() {
 async fn a_shared_grant_stands_when_one_caller_received_it_and_else_is_taken_back() {
     for received in [0, 1] {
         let limits = memory_limits(Settings::default());
-        limits.acquire(take(10, Mode::Try)).await.unwrap();
+        limits.clone().acquire(take(10, Mode::Try)).await.unwrap();
         let mut request = take(6, Mode::Wait(HOUR));
         request.request_id = Some(RequestId::new("r", "request_id").unwrap());
         let mut callers = Vec::new();
@@ -119,11 +119,11 @@ async fn the_status_tells_what_is_kept_and_what_was_decided() {
     let mut reserving = take(10, Mode::Try);
     reserving.reservation_ttl = Some(Micros::from_millis(100));
     reserving.request_id = Some(RequestId::new("r", "request_id").unwrap());
-    limits.acquire(reserving).await.unwrap();
-    limits.acquire(take(1, Mode::Try)).await.unwrap();
-    limits.acquire(take(11, Mode::Try)).await.unwrap();
+    limits.clone().acquire(reserving).await.unwrap();
+    limits.clone().acquire(take(1, Mode::Try)).await.unwrap();
+    limits.clone().acquire(take(11, Mode::Try)).await.unwrap();
     let in_vain = take(1, Mode::Wait(Micros::from_millis(10)));
-    limits.acquire(in_vain).await.unwrap();
+    limits.clone().acquire(in_vain).await.unwrap();
     let _waiting = start(&limits, take(1, Mode::Wait(HOUR))).await;
     let decided = LimitsStatus {
         granted: 1,
@@ -152,6 +152,60 @@ async fn the_status_tells_what_is_kept_and_what_was_decided() {
     assert!(limits.delete_limit(delete).await.unwrap().0);
     Pace::Virtual.elapse(Micros::from_secs(5)).await;
     assert_eq!(limits.status(), decided);
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_the_bound_on_namespaces_what_leaves_nothing_behind_is_still_answered() {
+    let settings = Settings {
+        max_namespaces: 1,
+        ..Settings::default()
+    };
+    let limits = memory_limits(settings);
+    limits.clone().acquire(take(1, Mode::Try)).await.unwrap();
+    let other = || Namespace::new("other", "namespace").unwrap();
+
+    let delete = |request_id| DeleteLimit {
+        namespace: other(),
+        name: name(),
+        request_id,
+    };
+    assert!(!limits.delete_limit(delete(None)).await.unwrap().0);
+    let settle = Settle {
+        namespace: other(),
+        reservation: ReservationId::new("gone").unwrap(),
+        usage: Usage::RefundAll,
+    };
+    let error = limits.settle(settle).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::ReservationNotFound);
+    let reset = ResetLimit {
+        namespace: other(),
+        name: name(),
+        key: None,
+        request_id: None,
+    };
+    let error = limits.reset_limit(reset).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::LimitNotFound);
+    let never = AcquireRequest {
+        namespace: other(),
+        ..take(11, Mode::Try)
+    };
+    assert_eq!(
+        limits.clone().acquire(never).await.unwrap().outcome,
+        Outcome::Never
+    );
+    assert_eq!(limits.status().never, 1, "decided, so it counts");
+
+    // A remembered id, a charge and a place in line are left behind.
+    let id = RequestId::new("r", "request_id").unwrap();
+    let error = limits.delete_limit(delete(Some(id))).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::TooManyNamespaces);
+    let elsewhere = AcquireRequest {
+        namespace: other(),
+        ..take(1, Mode::Wait(HOUR))
+    };
+    let error = limits.clone().acquire(elsewhere).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::TooManyNamespaces);
+    assert_eq!(limits.status().namespaces, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -3,6 +3,7 @@
 use crate::convert::{self, Context};
 use crate::drain::or_draining;
 use crate::error::{item_status, status};
+use crate::layers::BoundElsewhere;
 use crate::stream::AcquireStream;
 use crate::{Parts, RpcStats, ServiceConfig};
 use futures::future::join_all;
@@ -11,7 +12,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
-use trellis_core::limits::Limits;
+use trellis_core::limits::{Acquiring, Limits};
 use trellis_core::{Clock, Error, ErrorCode, Micros, Namespace, Result};
 use trellis_proto::v1::{self, limit_service_server::LimitService};
 
@@ -28,6 +29,8 @@ pub(crate) struct LimitRpc {
     /// One permit for each open stream.
     pub streams: Arc<Semaphore>,
     default_namespace: Namespace,
+    /// Where streamed requests are counted.
+    pub stream_place: Option<usize>,
 }
 
 impl LimitRpc {
@@ -40,6 +43,7 @@ impl LimitRpc {
             drain: parts.drain.clone(),
             streams: Arc::new(Semaphore::new(config.max_streams)),
             default_namespace: convert::namespace(String::new())?,
+            stream_place: parts.stats.find(crate::stream::NAME),
         })
     }
 
@@ -56,9 +60,21 @@ impl LimitRpc {
         request: v1::AcquireRequest,
         context: Context<'_>,
     ) -> Result<v1::AcquireResponse> {
-        let request = convert::acquire(request, &context)?;
-        let acquired = or_draining(&self.drain, self.limits.acquire(request)).await?;
-        Ok(convert::acquired(acquired))
+        match self.begin(request, &context)? {
+            Begun::Done(answer) => Ok(answer),
+            Begun::Waiting(acquiring) => or_draining(&self.drain, acquiring)
+                .await
+                .map(convert::acquired),
+        }
+    }
+
+    /// Begins an acquire, and answers it where that needs no waiting.
+    pub fn begin(&self, request: v1::AcquireRequest, context: &Context<'_>) -> Result<Begun> {
+        let request = convert::acquire(request, context)?;
+        match Arc::clone(&self.limits).acquire(request) {
+            Acquiring::Done(result) => result.into_inner().map(convert::acquired).map(Begun::Done),
+            waiting @ Acquiring::Waiting(_) => Ok(Begun::Waiting(waiting)),
+        }
     }
 
     pub async fn settle(
@@ -112,6 +128,14 @@ impl LimitRpc {
             results: results.collect(),
         })
     }
+}
+
+/// An acquire that has begun.
+pub(crate) enum Begun {
+    /// It is answered.
+    Done(v1::AcquireResponse),
+    /// It is to be awaited.
+    Waiting(Acquiring),
 }
 
 /// How long a call may wait so that its answer is out before its gRPC deadline.
@@ -178,11 +202,11 @@ impl LimitService for LimitServer {
                 let error = Error::new(ErrorCode::TooManyStreams, message);
                 status(error.retry_after(Micros::from_secs(1)))
             })?;
-        Ok(Response::new(AcquireStream::new(
-            Arc::clone(&self.0),
-            request.into_inner(),
-            permit,
-        )))
+        let rpc = Arc::clone(&self.0);
+        let stream = AcquireStream::new(rpc, request.into_inner(), permit);
+        let mut answers = Response::new(stream);
+        answers.extensions_mut().insert(BoundElsewhere);
+        Ok(answers)
     }
 
     async fn settle(&self, request: Request<v1::SettleRequest>) -> Answer<v1::SettleResponse> {

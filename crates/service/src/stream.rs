@@ -6,9 +6,9 @@
 //! not read, which holds the caller back.
 
 use crate::convert::{self, Context};
-use crate::drain::draining;
+use crate::drain::{draining, or_draining};
 use crate::error::{item_status, status};
-use crate::limits::LimitRpc;
+use crate::limits::{Begun, LimitRpc};
 use futures::future::{AbortHandle, Abortable, BoxFuture};
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, Stream, StreamExt as _};
@@ -24,7 +24,11 @@ use trellis_proto::v1::acquire_stream_request::Request;
 use trellis_proto::v1::acquire_stream_response::Response;
 use trellis_proto::v1::{self, AcquireStreamRequest, AcquireStreamResponse};
 
-const NAME: &str = "trellis.v1.LimitService/AcquireStream";
+/// The RPC that requests are counted under.
+pub(crate) const NAME: &str = "trellis.v1.LimitService/AcquireStream";
+
+/// Answers given between two looks at the drain, whose lock is the whole daemon's.
+const BURST: u32 = 64;
 
 type Item = std::result::Result<AcquireStreamResponse, Status>;
 
@@ -52,6 +56,10 @@ pub(crate) struct AcquireStream {
     /// How to take back the calls in hand, by their ids.
     cancels: HashMap<u64, AbortHandle>,
     drained: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// Answers given since the last look at the drain.
+    burst: u32,
+    /// When the last answer was given, while requests come without a pause.
+    answered: Option<Time>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -70,6 +78,8 @@ impl AcquireStream {
             in_hand: FuturesUnordered::new(),
             cancels: HashMap::new(),
             drained,
+            burst: 0,
+            answered: None,
             _permit: permit,
         }
     }
@@ -77,7 +87,11 @@ impl AcquireStream {
     /// Reads requests until one is answered at once, no more may be taken in hand, or none is there.
     fn poll_requests(&mut self, task: &mut Task<'_>) -> Poll<Item> {
         while self.in_hand.len() < self.rpc.config.max_stream_in_flight {
-            let request = match std::task::ready!(self.inbound.poll_next_unpin(task)) {
+            let Poll::Ready(request) = self.inbound.poll_next_unpin(task) else {
+                self.answered = None;
+                return Poll::Pending;
+            };
+            let request = match request {
                 None => {
                     self.phase = Phase::Closing { draining: false };
                     return Poll::Pending;
@@ -152,29 +166,72 @@ impl AcquireStream {
         namespace: Arc<Namespace>,
         task: &mut Task<'_>,
     ) -> Option<AcquireStreamResponse> {
-        let rpc = Arc::clone(&self.rpc);
-        let started = rpc.clock.now().mono;
-        let mut call = async move {
-            let result = run(&rpc, request, &namespace).await;
-            finish(&rpc, id, result, started)
-        }
-        .boxed();
-        if let Poll::Ready(answer) = call.poll_unpin(task) {
-            return Some(answer);
-        }
+        let started = self
+            .answered
+            .take()
+            .unwrap_or_else(|| self.rpc.clock.mono());
+        let Request::Acquire(request) = request else {
+            let rpc = Arc::clone(&self.rpc);
+            let mut call = async move { run(&rpc, request, &namespace).await }.boxed();
+            return match call.poll_unpin(task) {
+                Poll::Ready(result) => Some(self.answer(id, result, started)),
+                Poll::Pending => self.take_in_hand(id, call, started),
+            };
+        };
+        let context = Context {
+            config: &self.rpc.config,
+            namespace: &namespace,
+            deadline: None,
+        };
+        let result = match self.rpc.begin(request, &context) {
+            Ok(Begun::Waiting(acquiring)) => {
+                let drain = self.rpc.drain.clone();
+                let call = async move {
+                    let acquired = or_draining(&drain, acquiring).await;
+                    acquired.map(convert::acquired).map(Response::Acquire)
+                };
+                return self.take_in_hand(id, call.boxed(), started);
+            }
+            Ok(Begun::Done(answer)) => Ok(Response::Acquire(answer)),
+            Err(error) => Err(error),
+        };
+        Some(self.answer(id, result, started))
+    }
+
+    /// Answers a request at once. The next one, if it is here already, is timed from now.
+    fn answer(
+        &mut self,
+        id: u64,
+        result: Result<Response>,
+        started: Time,
+    ) -> AcquireStreamResponse {
+        let now = self.rpc.clock.mono();
+        self.answered = Some(now);
+        finish(&self.rpc, id, result, now - started)
+    }
+
+    /// Keeps a request until it is answered; it is polled before this stream rests.
+    fn take_in_hand(
+        &mut self,
+        id: u64,
+        call: BoxFuture<'static, Result<Response>>,
+        started: Time,
+    ) -> Option<AcquireStreamResponse> {
         let (cancel, registration) = AbortHandle::new_pair();
         self.cancels.insert(id, cancel);
         let rpc = Arc::clone(&self.rpc);
         let call = async move {
-            Abortable::new(call, registration)
-                .await
-                .unwrap_or_else(|_| {
-                    let error = Error::new(ErrorCode::Cancelled, "taken back by `cancel`");
-                    finish(&rpc, id, Err(error), started)
-                })
+            let result = Abortable::new(call, registration).await;
+            let cancelled = || Error::new(ErrorCode::Cancelled, "taken back by `cancel`");
+            let result = result.unwrap_or_else(|_| Err(cancelled()));
+            finish(&rpc, id, result, rpc.clock.mono() - started)
         };
         self.in_hand.push(call.boxed());
         None
+    }
+
+    fn reads(&self) -> bool {
+        matches!(self.phase, Phase::Opening | Phase::Open)
     }
 
     fn poll_answers(&mut self, task: &mut Task<'_>) -> Poll<Option<AcquireStreamResponse>> {
@@ -186,7 +243,7 @@ impl AcquireStream {
     }
 }
 
-/// Carries one request out.
+/// Carries out a request that does not wait.
 async fn run(rpc: &LimitRpc, request: Request, namespace: &Namespace) -> Result<Response> {
     let context = Context {
         config: &rpc.config,
@@ -194,13 +251,12 @@ async fn run(rpc: &LimitRpc, request: Request, namespace: &Namespace) -> Result<
         deadline: None,
     };
     match request {
-        Request::Acquire(request) => rpc.acquire(request, context).await.map(Response::Acquire),
         Request::Settle(request) => rpc.settle(request, context).await.map(Response::Settle),
         Request::Extend(request) => rpc.extend(request, context).await.map(Response::Extend),
-        Request::Open(_) | Request::Cancel(_) => Err(Error::new(
-            ErrorCode::Internal,
-            "not a request to be carried out",
-        )),
+        Request::Acquire(_) | Request::Open(_) | Request::Cancel(_) => {
+            let message = "not a request of this kind";
+            Err(Error::new(ErrorCode::Internal, message))
+        }
     }
 }
 
@@ -208,10 +264,9 @@ fn finish(
     rpc: &LimitRpc,
     id: u64,
     result: Result<Response>,
-    started: Time,
+    elapsed: Micros,
 ) -> AcquireStreamResponse {
-    let elapsed: Micros = rpc.clock.now().mono - started;
-    if let Some(place) = rpc.stats.find(NAME) {
+    if let Some(place) = rpc.stream_place {
         rpc.stats.record(place, elapsed, result.is_err());
     }
     match result {
@@ -238,10 +293,20 @@ impl Stream for AcquireStream {
         if let Phase::Ended = this.phase {
             return Poll::Ready(None);
         }
-        if let Poll::Ready(Some(answer)) = this.poll_answers(task) {
+        if !this.in_hand.is_empty()
+            && let Poll::Ready(Some(answer)) = this.poll_answers(task)
+        {
             return Poll::Ready(Some(Ok(answer)));
         }
-        if let Phase::Opening | Phase::Open = this.phase {
+        if this.reads()
+            && this.burst < BURST
+            && let Poll::Ready(item) = this.poll_requests(task)
+        {
+            this.burst += 1;
+            return Poll::Ready(Some(item));
+        }
+        this.burst = 0;
+        if this.reads() {
             if this.drained.poll_unpin(task).is_ready() {
                 this.phase = Phase::Closing { draining: true };
             } else if let Poll::Ready(item) = this.poll_requests(task) {

@@ -1,5 +1,7 @@
 //! The limits service, its contract and its client against the suite of the limits port.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use trellis_client::Client;

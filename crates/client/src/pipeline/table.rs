@@ -142,11 +142,11 @@ impl Table {
                 continue;
             }
             if let Waiter::Caller(caller) = std::mem::replace(&mut entry.waiter, Waiter::Expired) {
-                // A caller that is gone needs no error.
-                let _ = caller.send(Err(Error::deadline()));
-            }
-            if entry.waits {
-                cancel.push(*id);
+                // A caller that is gone needs no error, and has taken its call back itself.
+                let told = caller.send(Err(Error::deadline())).is_ok();
+                if told && entry.waits {
+                    cancel.push(*id);
+                }
             }
         }
         cancel

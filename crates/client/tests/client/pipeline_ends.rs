@@ -1,9 +1,14 @@
 //! The end of a stream: broken, drained, refused, or not needed any more.
 
-use tokio::join;
+use std::pin::pin;
+use std::time::Duration;
+
+use futures::poll;
+use tokio::{join, select};
 use tonic::Status;
 use trellis_client::{Charge, ErrorKind, ErrorReason, RetryAdvice};
 use trellis_proto::v1 as proto;
+use trellis_proto::v1::acquire_stream_request::Request;
 use trellis_proto::v1::acquire_stream_response::Response;
 
 use crate::errors::refusal;
@@ -135,4 +140,42 @@ async fn callers_that_come_together_share_one_stream() {
     );
     assert!(one.unwrap().is_granted() && two.unwrap().is_granted());
     drop(session);
+}
+
+#[tokio::test]
+async fn a_dropped_wait_is_not_cancelled_again_at_its_deadline() {
+    let mut fake = Fake::start().await;
+    let timeout = Duration::from_millis(200);
+    let client = fake
+        .builder()
+        .call_timeout(timeout)
+        .connect()
+        .await
+        .unwrap();
+    let pipeline = client.limits().pipeline();
+    let wait = || {
+        let acquire = pipeline.acquire().charge(charge());
+        acquire.max_wait(Duration::from_millis(1)).send()
+    };
+    let mut session = {
+        let mut dropped = pin!(wait());
+        assert!(poll!(&mut dropped).is_pending());
+        let opening = async { fake.stream("").await };
+        let sent = async {
+            let mut session = opening.await;
+            session.next().await;
+            session
+        };
+        select! {
+            _ = &mut dropped => panic!("answered by nobody"),
+            session = sent => session,
+        }
+    };
+    let cancel = Request::Cancel(proto::CancelAcquire {});
+    assert_eq!(session.next().await.1, cancel);
+    // Its deadline comes after that of the dropped one, and both are looked at together.
+    let late = wait().await.unwrap_err();
+    assert_eq!(late.kind(), ErrorKind::Deadline);
+    assert!(matches!(session.next().await.1, Request::Acquire(_)));
+    assert_eq!(session.next().await, (2, cancel));
 }

@@ -5,12 +5,13 @@ use super::pages::Pages;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use std::collections::HashMap;
+use std::sync::Arc;
 use trellis_client as client;
 use trellis_client::{Client, Pipeline};
 use trellis_core::limits::{
-    AcquireRequest, Acquired, BucketPage, BucketState, DeleteLimit, ExtendReservation, LimitPage,
-    LimitState, Limits, LimitsStatus, ListBuckets, ListLimits, Mode, ReportThrottled, ResetLimit,
-    SetLimit, Settle, Settled, SpecSource, Usage,
+    AcquireRequest, Acquired, Acquiring, BucketPage, BucketState, DeleteLimit, ExtendReservation,
+    LimitPage, LimitState, Limits, LimitsStatus, ListBuckets, ListLimits, Mode, ReportThrottled,
+    ResetLimit, SetLimit, Settle, Settled, SpecSource, Usage,
 };
 use trellis_core::{Error, ErrorCode, Key, Micros, Name, Namespace, RequestId, Result, Scope};
 
@@ -73,9 +74,8 @@ fn text(id: Option<RequestId>) -> String {
     id.map_or_else(String::new, |id| id.as_str().to_owned())
 }
 
-#[async_trait]
-impl Limits for GrpcLimits {
-    async fn acquire(&self, request: AcquireRequest) -> Result<Acquired> {
+impl GrpcLimits {
+    async fn send(&self, request: AcquireRequest) -> Result<Acquired> {
         let mut acquire = match self.pipeline(&request.namespace) {
             Some(pipeline) => pipeline.acquire(),
             None => self.calls(&request.namespace).acquire(),
@@ -96,6 +96,13 @@ impl Limits for GrpcLimits {
         let acquired = convert::acquired_in(convert::answer(acquire.send().await)?);
         self.note(acquired.scope.clone());
         Ok(acquired)
+    }
+}
+
+#[async_trait]
+impl Limits for GrpcLimits {
+    fn acquire(self: Arc<Self>, request: AcquireRequest) -> Acquiring {
+        Acquiring::Waiting(Box::pin(async move { self.send(request).await }))
     }
 
     async fn settle(&self, settle: Settle) -> Result<Settled> {

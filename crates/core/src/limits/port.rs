@@ -7,6 +7,37 @@ use super::types::{
 };
 use crate::{Key, Micros, Name, Namespace, Result, Scope};
 use async_trait::async_trait;
+use std::future::{Future, Ready, ready};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+/// An acquire under way: decided by the call itself, or to be awaited. Dropping it takes it back.
+#[must_use = "dropping it takes the acquire back"]
+pub enum Acquiring {
+    /// Decided.
+    Done(Ready<Result<Acquired>>),
+    /// Not yet; a backend across a network may not even have begun before it is polled.
+    Waiting(Pin<Box<dyn Future<Output = Result<Acquired>> + Send>>),
+}
+
+impl Acquiring {
+    /// An acquire that is decided.
+    pub fn done(result: Result<Acquired>) -> Self {
+        Self::Done(ready(result))
+    }
+}
+
+impl Future for Acquiring {
+    type Output = Result<Acquired>;
+
+    fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.get_mut() {
+            Self::Done(result) => Pin::new(result).poll(task),
+            Self::Waiting(call) => call.as_mut().poll(task),
+        }
+    }
+}
 
 /// Quotas, shared by all who call the same backend.
 ///
@@ -25,14 +56,15 @@ use async_trait::async_trait;
 pub trait Limits: Send + Sync {
     /// Takes all charges or none.
     ///
-    /// Atomic over all charges, whatever limits and keys they name. [`super::Mode::Wait`] joins the
-    /// line at the moment of the call and takes effect when it is granted. A dropped call leaves the
+    /// Atomic over all charges, whatever limits and keys they name. A backend that can decide at once
+    /// does so in the call itself, without a future; others begin when first polled.
+    /// [`super::Mode::Wait`] joins the line then and takes effect when it is granted. A dropped call leaves the
     /// line; a grant that its caller did not receive is taken back whole. On a backend across a
     /// network a dropped call's grant may stand until its reservation ends; a `request_id` finds it.
     ///
     /// Errors: `LimitNotFound`, `LimitDeleted`, `SpecMismatch`, `RequestIdReused`, and `InvalidField`
     /// for charges of the same bucket, or of one limit with different specs.
-    async fn acquire(&self, request: AcquireRequest) -> Result<Acquired>;
+    fn acquire(self: Arc<Self>, request: AcquireRequest) -> Acquiring;
 
     /// Ends a reservation: refunds, adds debt, frees slots.
     ///

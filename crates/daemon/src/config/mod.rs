@@ -32,6 +32,7 @@ use layer::Layer;
 use serde::Deserialize;
 use span::Span;
 use std::net::SocketAddr;
+use std::time::Duration;
 use trellis_core::limits::{MachineConfig, SetLimit};
 use trellis_local::MemoryLimitsConfig;
 use trellis_service::ServiceConfig;
@@ -86,6 +87,13 @@ pub(crate) struct GrpcSettings {
     max_streams: usize,
     pub keepalive_interval: Span,
     pub keepalive_timeout: Span,
+}
+
+impl GrpcSettings {
+    /// How long a connection may be silent: one that answers its probes never is for so long.
+    pub(crate) fn silence(&self) -> Duration {
+        Duration::from(self.keepalive_interval).saturating_add(self.keepalive_timeout.into())
+    }
 }
 
 /// The group `limits`.

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::Notify;
 use trellis_core::limits::{
-    AcquireRequest, Acquired, BucketPage, BucketState, DeleteLimit, ExtendReservation, LimitPage,
-    LimitState, Limits, LimitsStatus, ListBuckets, ListLimits, Machine, MachineConfig,
+    AcquireRequest, Acquired, Acquiring, BucketPage, BucketState, DeleteLimit, ExtendReservation,
+    LimitPage, LimitState, Limits, LimitsStatus, ListBuckets, ListLimits, Machine, MachineConfig,
     ReportThrottled, ResetLimit, SetLimit, Settle, Settled, Step,
 };
 use trellis_core::{
@@ -103,7 +103,8 @@ impl MemoryLimits {
     }
 
     /// Runs `change` on the machine of a namespace, made when there is none and dropped when nothing
-    /// is left in it, and wakes the timer task when something is due earlier than it knows.
+    /// is left in it, and wakes the timer task when something is due earlier than it knows. At the
+    /// bound on namespaces only a change that leaves something behind fails.
     fn change<R>(
         &self,
         namespace: &Namespace,
@@ -117,11 +118,11 @@ impl MemoryLimits {
             if let Err(full) = self.admit_namespace() {
                 // What leaves nothing behind needs no place: it is answered even at the bound.
                 let answer = change(&mut space, now);
-                return if space.machine.is_empty() {
-                    answer
-                } else {
-                    Err(full)
-                };
+                if !space.machine.is_empty() {
+                    return Err(full);
+                }
+                spaces.note_dropped(&space);
+                return answer;
             }
             spaces.insert(namespace.clone(), space);
         }
@@ -164,19 +165,19 @@ impl MemoryLimits {
 
 #[async_trait]
 impl Limits for MemoryLimits {
-    async fn acquire(&self, request: AcquireRequest) -> Result<Acquired> {
-        let waiting = self.change(&request.namespace, |space, now| {
+    fn acquire(self: Arc<Self>, request: AcquireRequest) -> Acquiring {
+        let decided = self.change(&request.namespace, |space, now| {
             Ok(match space.machine.acquire(&request, now)? {
                 Step::Done(acquired) => Err(acquired),
                 Step::Waiting(ticket) => Ok((ticket, space.join(ticket))),
             })
-        })?;
-        match waiting {
-            Err(acquired) => Ok(acquired),
-            Ok((ticket, caller)) => {
-                Waiting::new(self, request.namespace, ticket, caller)
-                    .outcome()
-                    .await
+        });
+        match decided {
+            Err(error) => Acquiring::done(Err(error)),
+            Ok(Err(acquired)) => Acquiring::done(Ok(acquired)),
+            Ok(Ok((ticket, caller))) => {
+                let waiting = Waiting::new(self, request.namespace, ticket, caller);
+                Acquiring::Waiting(Box::pin(waiting.outcome()))
             }
         }
     }

@@ -109,6 +109,11 @@ impl Spaces {
         self.spaces.insert(namespace, space);
     }
 
+    /// Keeps count of what a space decided that is not kept itself.
+    pub fn note_dropped(&mut self, space: &Space) {
+        add_decisions(&mut self.dropped, space.machine.status());
+    }
+
     pub fn look<R>(
         &mut self,
         namespace: &Namespace,
@@ -141,7 +146,7 @@ impl Spaces {
         if space.machine.is_empty()
             && let Some(space) = self.spaces.remove(namespace)
         {
-            add_decisions(&mut self.dropped, space.machine.status());
+            self.note_dropped(&space);
             namespaces.fetch_sub(1, Ordering::AcqRel);
         }
         (changed, due)

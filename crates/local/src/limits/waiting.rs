@@ -2,22 +2,23 @@
 
 use super::MemoryLimits;
 use super::shard::{Caller, Delivery};
+use std::sync::Arc;
 use trellis_core::limits::{Acquired, Ticket};
 use trellis_core::{Error, ErrorCode, Namespace, Result};
 
 /// A caller's place in line. Dropped before its end it leaves the line; dropped after a grant that
 /// neither it nor another caller of the same call has received, the grant is given back whole.
-pub(super) struct Waiting<'a> {
-    limits: &'a MemoryLimits,
+pub(super) struct Waiting {
+    limits: Arc<MemoryLimits>,
     namespace: Namespace,
     ticket: Ticket,
     caller: Caller,
     received: bool,
 }
 
-impl<'a> Waiting<'a> {
+impl Waiting {
     pub fn new(
-        limits: &'a MemoryLimits,
+        limits: Arc<MemoryLimits>,
         namespace: Namespace,
         ticket: Ticket,
         caller: Caller,
@@ -42,14 +43,13 @@ impl<'a> Waiting<'a> {
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for Waiting {
     fn drop(&mut self) {
         if self.received {
             return;
         }
         let (ticket, caller) = (self.ticket, &mut self.caller);
-        // The change itself cannot fail: it only fails where it makes a namespace above the bound, and
-        // then there is no line left to leave.
+        // The change cannot fail: a namespace that is gone has no line to leave.
         let _ = self.limits.change(&self.namespace, |space, now| {
             space.leave(ticket, caller.number, now);
             let delivery = caller.receiver.try_recv().ok();

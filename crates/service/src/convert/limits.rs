@@ -86,10 +86,13 @@ fn charges(charges: Vec<v1::Charge>, max: usize) -> Result<Vec<Charge>> {
         let allowed = format!("must hold at most {max} charges, has {}", charges.len());
         return Err(Error::invalid("charges", allowed));
     }
-    let charges = charges.into_iter().enumerate().map(|(index, wanted)| {
-        charge(wanted).map_err(|error| error.within(format!("charges[{index}]")))
-    });
-    charges.collect()
+    // Not collected: that would reuse the larger allocation and cut it to size, which is slow.
+    let mut converted = Vec::with_capacity(charges.len());
+    for (index, wanted) in charges.into_iter().enumerate() {
+        let charge = charge(wanted).map_err(|error| error.within(format!("charges[{index}]")))?;
+        converted.push(charge);
+    }
+    Ok(converted)
 }
 
 fn charge(wanted: v1::Charge) -> Result<Charge> {

@@ -45,8 +45,9 @@ struct Rpc {
     name: String,
     /// Its requests come one at a time, and are timed from outside.
     unary: bool,
-    /// Made by the first call.
-    latency: Mutex<Option<(Histogram<u32>, u64)>>,
+    /// Made by the first call. Counts are 64 bits wide: 32 are full within half a day of load, and a
+    /// full count distorts every figure from then on.
+    latency: Mutex<Option<(Histogram<u64>, u64)>>,
     errors: AtomicU64,
 }
 
@@ -109,7 +110,7 @@ impl RpcStats {
 
     /// The time now, to measure from.
     pub(crate) fn now(&self) -> Time {
-        self.clock.now().mono
+        self.clock.mono()
     }
 
     /// The place of an RPC of the contract.
@@ -155,7 +156,7 @@ impl RpcStats {
 }
 
 #[allow(clippy::cast_precision_loss, reason = "bounds are far below 2^52")]
-fn snapshot(name: &str, histogram: &Histogram<u32>, sum: u64, errors: u64) -> RpcSnapshot {
+fn snapshot(name: &str, histogram: &Histogram<u64>, sum: u64, errors: u64) -> RpcSnapshot {
     let mut buckets: Vec<(f64, u64)> = BOUNDS
         .iter()
         .map(|bound| (*bound as f64 / 1e6, 0))
@@ -222,5 +223,20 @@ mod tests {
             None
         );
         assert_eq!(stats.find("no.such/Rpc"), None);
+    }
+
+    #[test]
+    fn figures_stay_right_after_more_calls_than_32_bits_hold() {
+        let stats = RpcStats::new(Arc::new(Zero));
+        let place = stats.find("trellis.v1.LimitService/Peek").unwrap();
+        stats.record(place, Micros(15), false);
+        let many = 1 << 33;
+        let mut latency = stats.rpcs[place].latency.lock();
+        latency.as_mut().unwrap().0.record_n(15, many - 1).unwrap();
+        drop(latency);
+        stats.record(place, Micros(15), false);
+        let snapshot = stats.snapshot();
+        assert_eq!(snapshot[0].calls, many + 1);
+        assert_eq!(snapshot[0].buckets[1], (2e-5, many + 1));
     }
 }
