@@ -109,6 +109,7 @@ pub struct ReportThrottled {
     key: String,
     retry_after: Duration,
     remaining: Option<i64>,
+    spec: Option<Spec>,
     request_id: String,
 }
 
@@ -130,6 +131,7 @@ impl ReportThrottled {
             key,
             retry_after,
             remaining: None,
+            spec: None,
             request_id,
         }
     }
@@ -143,6 +145,12 @@ impl ReportThrottled {
     /// What the provider says is left (0 to 10^12): lowers the level to it, never raises it.
     pub fn remaining(mut self, remaining: i64) -> Self {
         self.remaining = Some(remaining);
+        self
+    }
+
+    /// The spec to use when the limit is not declared, as the charges carry it.
+    pub fn spec(mut self, spec: impl Into<Spec>) -> Self {
+        self.spec = Some(spec.into());
         self
     }
 
@@ -160,6 +168,7 @@ impl ReportThrottled {
             key: self.key,
             retry_after: Some(convert::to_proto(self.retry_after, "retry_after")?),
             remaining: self.remaining,
+            spec: self.spec.map(TryInto::try_into).transpose()?,
             request_id: self.request_id,
         });
         let answer = self

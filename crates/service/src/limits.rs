@@ -264,13 +264,9 @@ impl LimitService for LimitServer {
         request: Request<v1::ListLimitsRequest>,
     ) -> Answer<v1::ListLimitsResponse> {
         let list = convert::list_limits(request.into_inner(), &self.0.context()).map_err(status)?;
-        answer(
-            self.0
-                .limits
-                .list_limits(list)
-                .await
-                .map(convert::limit_page),
-        )
+        let token = convert::limits_token(&list.namespace);
+        let page = self.0.limits.list_limits(list).await;
+        answer(page.map(|page| convert::limit_page(page, &token)))
     }
 
     async fn list_buckets(
@@ -279,13 +275,9 @@ impl LimitService for LimitServer {
     ) -> Answer<v1::ListBucketsResponse> {
         let list =
             convert::list_buckets(request.into_inner(), &self.0.context()).map_err(status)?;
-        answer(
-            self.0
-                .limits
-                .list_buckets(list)
-                .await
-                .map(convert::bucket_page),
-        )
+        let token = convert::buckets_token(&list.namespace, &list.limit);
+        let page = self.0.limits.list_buckets(list).await;
+        answer(page.map(|page| convert::bucket_page(page, &token)))
     }
 
     async fn reset_limit(

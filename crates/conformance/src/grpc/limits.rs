@@ -227,6 +227,9 @@ impl Limits for GrpcLimits {
         if let Some(remaining) = report.remaining {
             call = call.remaining(remaining);
         }
+        if let Some(spec) = &report.spec {
+            call = call.spec(convert::spec_out(spec));
+        }
         let throttled = convert::answer(call.send().await)?;
         let scope = self.note(convert::scope_in(throttled.scope));
         Ok((throttled.paused_for.into(), scope))

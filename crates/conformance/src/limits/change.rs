@@ -123,6 +123,7 @@ impl Throttle {
             key: key(""),
             retry_after,
             remaining: None,
+            spec: None,
             request_id: None,
         };
         Self(bench.clone(), report)
@@ -130,6 +131,11 @@ impl Throttle {
 
     pub fn remaining(mut self, remaining: i64) -> Self {
         self.1.remaining = Some(remaining);
+        self
+    }
+
+    pub fn spec(mut self, spec: LimitSpec) -> Self {
+        self.1.spec = Some(spec);
         self
     }
 

@@ -104,6 +104,7 @@ macro_rules! __limits_cases {
             }
             inline {
                 an_inline_spec_makes_the_limit,
+                a_report_brings_the_spec_of_a_limit_that_is_not_declared,
                 an_unknown_limit_without_a_spec_is_an_error_that_takes_nothing,
                 a_declaration_wins_over_an_inline_spec,
                 a_declaration_takes_an_inline_limit_over,

@@ -431,6 +431,8 @@ pub struct ReportThrottled {
     pub retry_after: Micros,
     /// What the provider says is left.
     pub remaining: Option<i64>,
+    /// The spec to use when the limit is not declared.
+    pub spec: Option<LimitSpec>,
     /// The caller's name for this call.
     pub request_id: Option<RequestId>,
 }

@@ -4,17 +4,17 @@ use super::spec::{message, spec};
 use super::{Context, count, duration, request_id, scope, span};
 use std::collections::HashSet;
 use trellis_core::limits::{
-    AcquireRequest, Acquired, ActualAmount, BucketPage, BucketState, Charge, ChargeState,
-    DeleteLimit, ExtendReservation, KeyOverride, LevelPolicy, LimitPage, LimitState, ListBuckets,
-    ListLimits, MAX_AMOUNT, Mode, Outcome, Priority, ReportThrottled, ReservationId, ResetLimit,
-    SetLimit, Settle, Settled, SpecSource, Usage,
+    AcquireRequest, Acquired, ActualAmount, BucketState, Charge, ChargeState, DeleteLimit,
+    ExtendReservation, KeyOverride, LevelPolicy, LimitSpec, LimitState, MAX_AMOUNT, Mode, Outcome,
+    Priority, ReportThrottled, ReservationId, ResetLimit, SetLimit, Settle, Settled, SpecSource,
+    Usage,
 };
 use trellis_core::{Error, Key, Micros, Name, Namespace, Result};
-use trellis_proto::{MAX_MESSAGE_BYTES, v1};
+use trellis_proto::v1;
 
-const MAX_PAGE: usize = 1_000;
-const DEFAULT_PAGE: usize = 100;
 const MAX_OVERRIDES: usize = 1_000;
+/// No reservation has more charges.
+const MAX_ACTUAL: usize = 1_024;
 
 pub(crate) fn acquire(
     request: v1::AcquireRequest,
@@ -56,7 +56,7 @@ pub(crate) fn acquire(
         Err(_) => return Err(Error::invalid("mode", "must be TRY or WAIT")),
     };
     if request.charges.is_empty() {
-        let allowed = format!("must hold 1 to {} charges", config.max_charges);
+        let allowed = format!("must hold 1 to {} charges, has 0", config.max_charges);
         return Err(Error::invalid("charges", allowed));
     }
     Ok(AcquireRequest {
@@ -95,17 +95,21 @@ fn charges(charges: Vec<v1::Charge>, max: usize) -> Result<Vec<Charge>> {
     Ok(converted)
 }
 
+fn inline_spec(wanted: Option<v1::LimitSpec>) -> Result<Option<LimitSpec>> {
+    wanted
+        .map(spec)
+        .transpose()
+        .map_err(|error| error.within("spec"))
+}
+
 fn charge(wanted: v1::Charge) -> Result<Charge> {
     let limit = Name::new(wanted.limit, "limit")?;
     let key = Key::new(wanted.key, "key")?;
     let mut charge = Charge::new(limit, key, wanted.amount)?;
-    charge.spec = match wanted.spec {
-        Some(inline) => Some(spec(inline).map_err(|error| error.within("spec"))?),
-        None if wanted.require_spec => {
-            return Err(Error::invalid("require_spec", "needs a spec to require"));
-        }
-        None => None,
-    };
+    charge.spec = inline_spec(wanted.spec)?;
+    if wanted.require_spec && charge.spec.is_none() {
+        return Err(Error::invalid("require_spec", "needs a spec to require"));
+    }
     charge.require_spec = wanted.require_spec;
     Ok(charge)
 }
@@ -183,6 +187,13 @@ pub(crate) fn settle(request: v1::SettleRequest, context: &Context<'_>) -> Resul
 }
 
 fn actual_amounts(amounts: Vec<v1::ActualAmount>) -> Result<Vec<ActualAmount>> {
+    if amounts.len() > MAX_ACTUAL {
+        let allowed = format!(
+            "must hold at most {MAX_ACTUAL} amounts, has {}",
+            amounts.len()
+        );
+        return Err(Error::invalid("actual", allowed));
+    }
     let mut seen = HashSet::new();
     let amounts = amounts.into_iter().enumerate().map(|(index, actual)| {
         let within = |error: Error| error.within(format!("actual[{index}]"));
@@ -290,7 +301,7 @@ pub(crate) fn set_limit(request: v1::SetLimitRequest, context: &Context<'_>) -> 
     })
 }
 
-fn required_spec(wanted: Option<v1::LimitSpec>) -> Result<trellis_core::limits::LimitSpec> {
+fn required_spec(wanted: Option<v1::LimitSpec>) -> Result<LimitSpec> {
     let wanted = wanted.ok_or_else(|| Error::invalid("spec", "is required"))?;
     spec(wanted).map_err(|error| error.within("spec"))
 }
@@ -373,101 +384,7 @@ pub(crate) fn report_throttled(
         key: Key::new(request.key, "key")?,
         retry_after: retry_after.ok_or_else(|| Error::invalid("retry_after", "is required"))?,
         remaining: request.remaining,
+        spec: inline_spec(request.spec)?,
         request_id: request_id(request.request_id)?,
     })
-}
-
-fn page_size(size: i32) -> Result<usize> {
-    match usize::try_from(size) {
-        Ok(0) => Ok(DEFAULT_PAGE),
-        Ok(size) if size <= MAX_PAGE => Ok(size),
-        _ => Err(Error::invalid(
-            "page_size",
-            format!("must be 0 to {MAX_PAGE}, is {size}"),
-        )),
-    }
-}
-
-/// What stands before the last name of a page in a page token.
-const TOKEN: &str = "after:";
-
-/// The last name of the former page; `None` for the first page.
-fn page_after<T>(token: &str, name: impl Fn(&str, &str) -> Result<T>) -> Result<Option<T>> {
-    if token.is_empty() {
-        return Ok(None);
-    }
-    let after = token
-        .strip_prefix(TOKEN)
-        .and_then(|last| name(last, "page_token").ok());
-    after.map(Some).ok_or_else(|| {
-        Error::invalid(
-            "page_token",
-            "must be empty or the next_page_token of the former answer",
-        )
-    })
-}
-
-pub(crate) fn list_limits(
-    request: v1::ListLimitsRequest,
-    context: &Context<'_>,
-) -> Result<ListLimits> {
-    Ok(ListLimits {
-        namespace: context.namespace(request.namespace)?,
-        page_size: page_size(request.page_size)?,
-        after: page_after(&request.page_token, |name, field| Name::new(name, field))?,
-    })
-}
-
-pub(crate) fn list_buckets(
-    request: v1::ListBucketsRequest,
-    context: &Context<'_>,
-) -> Result<ListBuckets> {
-    Ok(ListBuckets {
-        namespace: context.namespace(request.namespace)?,
-        limit: Name::new(request.limit, "limit")?,
-        page_size: page_size(request.page_size)?,
-        after: page_after(&request.page_token, |key, field| Key::new(key, field))?,
-    })
-}
-
-/// Cuts a page where its message would grow too large. Tells whether it did.
-fn cut<T: prost::Message>(items: &mut Vec<T>) -> bool {
-    // A tag and a length come before each item; the rest of the message is small.
-    let mut budget = MAX_MESSAGE_BYTES - 4_096;
-    let fits = items.iter().take_while(|item| {
-        let size = item.encoded_len() + 8;
-        let fits = size <= budget;
-        budget = budget.saturating_sub(size);
-        fits
-    });
-    let fits = fits.count();
-    let cut = fits < items.len();
-    items.truncate(fits);
-    cut
-}
-
-pub(crate) fn limit_page(page: LimitPage) -> v1::ListLimitsResponse {
-    let mut limits: Vec<_> = page.limits.into_iter().map(limit_state).collect();
-    let more = cut(&mut limits) || page.more;
-    let last = limits.last().filter(|_| more);
-    v1::ListLimitsResponse {
-        next_page_token: last
-            .map(|last| format!("{TOKEN}{}", last.name))
-            .unwrap_or_default(),
-        limits,
-        scope: Some(scope(&page.scope)),
-    }
-}
-
-pub(crate) fn bucket_page(page: BucketPage) -> v1::ListBucketsResponse {
-    let mut buckets: Vec<_> = page.buckets.into_iter().map(bucket_state).collect();
-    let more = cut(&mut buckets) || page.more;
-    let last = buckets.last().filter(|_| more);
-    v1::ListBucketsResponse {
-        next_page_token: last
-            .map(|last| format!("{TOKEN}{}", last.key))
-            .unwrap_or_default(),
-        buckets,
-        scope: Some(scope(&page.scope)),
-    }
 }

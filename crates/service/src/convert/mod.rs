@@ -2,12 +2,15 @@
 //! found here, and named by its field.
 
 mod limits;
+mod pages;
 mod spec;
 
 pub(crate) use limits::{
-    acquire, acquired, bucket_page, bucket_state, delete_limit, extend, extended, limit_page,
-    limit_state, list_buckets, list_limits, peek, report_throttled, reset_limit, set_limit, settle,
-    settled,
+    acquire, acquired, bucket_state, delete_limit, extend, extended, limit_state, peek,
+    report_throttled, reset_limit, set_limit, settle, settled,
+};
+pub(crate) use pages::{
+    bucket_page, buckets_token, limit_page, limits_token, list_buckets, list_limits,
 };
 
 use crate::ServiceConfig;
@@ -62,12 +65,32 @@ pub(crate) fn span(
     };
     let within = micros(&duration).filter(|span| (min..=max).contains(span));
     within.map(Some).ok_or_else(|| {
-        let (min, max) = (
-            std::time::Duration::from(min),
-            std::time::Duration::from(max),
-        );
-        Error::invalid(field, format!("must be {min:?} to {max:?}"))
+        let given = format!("{} s and {} ns", duration.seconds, duration.nanos);
+        Error::invalid(
+            field,
+            format!("must be {} to {}, is {given}", spell(min), spell(max)),
+        )
     })
+}
+
+/// A span in the largest unit that tells it whole.
+fn spell(span: Micros) -> String {
+    const UNITS: [(u64, &str); 6] = [
+        (48 * 3_600_000_000, "d"),
+        (3_600_000_000, "h"),
+        (60_000_000, "min"),
+        (1_000_000, "s"),
+        (1_000, "ms"),
+        (1, "us"),
+    ];
+    match UNITS
+        .iter()
+        .find(|(unit, _)| span.0 > 0 && span.0.is_multiple_of(*unit))
+    {
+        Some((_, "d")) => format!("{} d", span.0 / 86_400_000_000),
+        Some((unit, name)) => format!("{} {name}", span.0 / unit),
+        None => "0 s".to_owned(),
+    }
 }
 
 /// The microseconds of a duration; `None` when it is negative or malformed.
@@ -152,5 +175,20 @@ mod tests {
             Ok(Some(Micros::from_secs(10)))
         );
         assert_eq!(span(None, "max_wait", bounds), Ok(None));
+    }
+
+    #[test]
+    fn spans_are_told_in_units_that_people_use() {
+        for (micros, told) in [
+            (0, "0 s"),
+            (1, "1 us"),
+            (1_500, "1500 us"),
+            (50_000, "50 ms"),
+            (60_000_000, "1 min"),
+            (24 * 3_600_000_000, "24 h"),
+            (366 * 24 * 3_600_000_000, "366 d"),
+        ] {
+            assert_eq!(spell(Micros(micros)), told);
+        }
     }
 }

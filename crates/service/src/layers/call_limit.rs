@@ -6,6 +6,7 @@
 use crate::error::status;
 use http::{Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use pin_project_lite::pin_project;
 use prost::bytes::Bytes;
 use std::future::Future;
 use std::pin::Pin;
@@ -61,47 +62,79 @@ pub struct Bounded<S> {
 impl<S, B> Service<Request<B>> for Bounded<S>
 where
     S: Service<Request<B>, Response = Response<Body>>,
-    S::Future: Send + 'static,
-    S::Error: Send + 'static,
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
+    type Future = Counting<S::Future>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(context)
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let Ok(permit) = Arc::clone(&self.limit.calls).try_acquire_owned() else {
-            let message = format!(
-                "{} calls are in flight in this daemon",
-                self.limit.max_calls
-            );
-            let error = Error::new(ErrorCode::TooManyCalls, message);
-            let refused = status(error.retry_after(Micros::from_millis(100))).into_http();
-            return Box::pin(std::future::ready(Ok(refused)));
+        if let Ok(permit) = Arc::clone(&self.limit.calls).try_acquire_owned() {
+            return Counting {
+                answer: Some(self.inner.call(request)),
+                permit: Some(permit),
+                refused: None,
+            };
+        }
+        let message = format!(
+            "{} calls are in flight in this daemon",
+            self.limit.max_calls
+        );
+        let error = Error::new(ErrorCode::TooManyCalls, message);
+        let refused = status(error.retry_after(Micros::from_millis(100))).into_http();
+        Counting {
+            answer: None,
+            permit: None,
+            refused: Some(refused),
+        }
+    }
+}
+
+pin_project! {
+    /// The answer of a call that has a place, or the refusal. Not boxed: this is on the way of every
+    /// call.
+    pub struct Counting<F> {
+        #[pin]
+        answer: Option<F>,
+        permit: Option<OwnedSemaphorePermit>,
+        refused: Option<Response<Body>>,
+    }
+}
+
+impl<F, E> Future for Counting<F>
+where
+    F: Future<Output = Result<Response<Body>, E>>,
+{
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let Some(answer) = this.answer.as_pin_mut() else {
+            let refused = this.refused.take();
+            return refused.map_or(Poll::Pending, |refused| Poll::Ready(Ok(refused)));
         };
-        let answer = self.inner.call(request);
-        Box::pin(async move {
-            let answer = answer.await?;
-            if answer.extensions().get::<BoundElsewhere>().is_some() {
-                return Ok(answer);
-            }
-            Ok(answer.map(|inner| {
-                Body::new(Counted {
-                    inner,
-                    _permit: permit,
-                })
-            }))
-        })
+        let answer = std::task::ready!(answer.poll(context))?;
+        let permit = this.permit.take();
+        if answer.extensions().get::<BoundElsewhere>().is_some() {
+            return Poll::Ready(Ok(answer));
+        }
+        let counted = |inner| {
+            Body::new(Counted {
+                inner,
+                _permit: permit,
+            })
+        };
+        Poll::Ready(Ok(answer.map(counted)))
     }
 }
 
 /// An answer's body, in flight until it is dropped.
 struct Counted {
     inner: Body,
-    _permit: OwnedSemaphorePermit,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl HttpBody for Counted {

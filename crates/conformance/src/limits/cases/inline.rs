@@ -91,3 +91,21 @@ pub async fn require_spec_refuses_a_difference_and_takes_nothing(bench: &Bench) 
         .granted()
         .await;
 }
+
+pub async fn a_report_brings_the_spec_of_a_limit_that_is_not_declared(bench: &Bench) {
+    let spec = window(10, HOUR);
+    let paused = bench
+        .throttle("tokens", ms(600))
+        .spec(spec.clone())
+        .send()
+        .await;
+    bench.assert_told(paused.unwrap(), ms(600));
+    let told = bench
+        .ask([inline("tokens", 1, spec.clone())])
+        .denied()
+        .await;
+    bench.assert_told(told, ms(600));
+    bench.elapse_almost(told).await;
+    bench.elapse_the_rest().await;
+    bench.ask([inline("tokens", 1, spec)]).granted().await;
+}

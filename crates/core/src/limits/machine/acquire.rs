@@ -72,8 +72,12 @@ impl Machine {
         let charges = &request.charges;
         if self.is_never(charges, places) {
             self.decided.never += u64::from(!request.dry_run);
-            let (_, charges) = self.preview(charges, places, request.priority, now);
-            return Ok(Step::Done(answer(Outcome::Never, charges)));
+            return Ok(Step::Done(self.never(
+                charges,
+                places,
+                request.priority,
+                now,
+            )));
         }
         if request.dry_run {
             let (wait, charges) = self.preview(charges, places, request.priority, now);
@@ -135,6 +139,21 @@ impl Machine {
     pub(super) fn is_never(&self, charges: &[Charge], places: &[Place]) -> bool {
         let mut pairs = charges.iter().zip(places);
         pairs.any(|(charge, place)| charge.amount() > self.store.spec_at(*place, charge).capacity())
+    }
+
+    /// The answer of a call that [`Machine::is_never`]: it changes nothing, not even a spec.
+    pub(super) fn never(
+        &mut self,
+        charges: &[Charge],
+        places: &[Place],
+        priority: Priority,
+        now: Now,
+    ) -> Acquired {
+        let (_, mut charges) = self.preview(charges, places, priority, now);
+        for charge in &mut charges {
+            charge.spec_replaced = false;
+        }
+        answer(Outcome::Never, charges)
     }
 
     /// As [`Machine::is_never`], for buckets found. They differ when one charge of a call brings a
@@ -332,7 +351,8 @@ impl Machine {
         (longest, charges)
     }
 
-    /// How long until a charge fits, after those that claim the bucket before it; `None` for now.
+    /// How long until a charge fits, after those that claim the bucket before it; `None` when it does
+    /// now, or never.
     /// Exact when nobody does; otherwise never too long, as it takes the claims for one.
     /// `bucket` is the entry's own, or a copy of it under another spec.
     fn wait_at(
@@ -342,6 +362,9 @@ impl Machine {
         (amount, priority): (i64, Priority),
         now: Now,
     ) -> Option<Micros> {
+        if amount > bucket.capacity() {
+            return None;
+        }
         let claimed = entry.claimed_before(priority);
         let mut ready = bucket
             .ready_at(amount.saturating_add(claimed), now)
@@ -385,10 +408,12 @@ impl Machine {
         let states = charges.iter().zip(places).map(|(charge, place)| {
             let spec = self.store.spec_at(*place, charge);
             let mut wait = None;
+            let mut replaces = place.replaces;
             let bucket = match place.bucket {
                 None => Cow::Owned(Bucket::full(spec, now)),
                 Some(id) => {
                     let entry = self.store.entry(id);
+                    replaces |= charge.spec.is_some() && !entry.bucket.has_spec(spec);
                     let bucket = entry.bucket.under(spec, now);
                     wait = self.wait_at(&bucket, entry, (charge.amount(), priority), now);
                     bucket
@@ -400,7 +425,7 @@ impl Machine {
                 retry_after: wait,
                 spec: spec.clone(),
                 source: place.source,
-                spec_replaced: false,
+                spec_replaced: replaces && place.source == SpecSource::Inline,
             }
         });
         let states = states.collect();

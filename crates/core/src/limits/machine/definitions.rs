@@ -3,7 +3,7 @@
 use super::super::bucket::Bucket;
 use super::super::spec::LimitSpec;
 use super::super::types::{
-    DeleteLimit, LevelPolicy, LimitState, Outcome, ReportThrottled, ResetLimit, SetLimit,
+    Charge, DeleteLimit, LevelPolicy, LimitState, Outcome, ReportThrottled, ResetLimit, SetLimit,
     SpecSource,
 };
 use super::acquire::{Want, answer};
@@ -208,14 +208,11 @@ impl Machine {
     }
 
     fn report_throttled_once(&mut self, report: &ReportThrottled, now: Now) -> Result<Time> {
-        let limit = self.store.require(&report.limit)?;
-        if self.store.limit(limit).bucket(&report.key).is_none() {
-            self.store.make_room(1, self.config.max_buckets, now)?;
-        }
-        // Making room may have dropped the last bucket of an inline limit.
-        let limit = self.store.require(&report.limit)?;
-        let bucket = self.store.bucket_or_full(limit, &report.key, now);
-        self.schedule_sweep(now);
+        // Found as a charge would find it: declared, kept inline, or brought by the report.
+        let mut charge = Charge::new(report.limit.clone(), report.key.clone(), 1)?;
+        charge.spec.clone_from(&report.spec);
+        let places = [self.store.locate(&charge)?];
+        let bucket = self.place_all(&[charge], &places, now)?[0].bucket;
         let entry = self.store.entry_mut(bucket);
         entry.bucket.advance(now);
         entry.paused_until = entry.paused_until.max(now.mono + report.retry_after);

@@ -85,7 +85,7 @@ impl Machine {
                     scope: Scope::Local,
                 });
             }
-            State::Settled(..) => return Err(settled()),
+            State::Settled(..) => return Err(settled(", with other amounts")),
             State::Open | State::Expired => {}
         }
         let open = matches!(reservation.state, State::Open);
@@ -196,7 +196,7 @@ impl Machine {
         match self.reservations[&id].state {
             State::Open => {}
             State::Expired => return Err(expired()),
-            State::Settled(..) => return Err(settled()),
+            State::Settled(..) => return Err(settled("")),
         }
         if self.reservations[&id].taken.len() + extend.charges.len() > MAX_TAKEN {
             let allowed = format!("a reservation holds at most {MAX_TAKEN} charges");
@@ -206,8 +206,7 @@ impl Machine {
         let priority = Priority::Interactive;
         let ticket = self.next_ticket(priority);
         if self.is_never(&extend.charges, &places) {
-            let (_, charges) = self.preview(&extend.charges, &places, priority, now);
-            return Ok(answer(Outcome::Never, charges));
+            return Ok(self.never(&extend.charges, &places, priority, now));
         }
         let wants = self.place_all(&extend.charges, &places, now)?;
         if self.is_hopeless(&wants) {
@@ -404,11 +403,9 @@ impl Machine {
     }
 }
 
-fn settled() -> Error {
-    Error::new(
-        ErrorCode::ReservationSettled,
-        "the reservation was settled before",
-    )
+fn settled(how: &str) -> Error {
+    let message = format!("the reservation was settled before{how}");
+    Error::new(ErrorCode::ReservationSettled, message)
 }
 
 fn expired() -> Error {

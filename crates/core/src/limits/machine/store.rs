@@ -201,7 +201,8 @@ impl Store {
             Error::new(
                 ErrorCode::LimitNotFound,
                 format!(
-                    "no limit {name:?}: declare it with SetLimit, or send a spec with the charge",
+                    "no limit {name:?}: declare it with SetLimit; an inline one is forgotten while \
+                     its buckets are idle and full",
                     name = name.as_str()
                 ),
             )
@@ -237,7 +238,11 @@ impl Store {
     pub fn locate(&self, charge: &Charge) -> Result<Place> {
         let Some(id) = self.find(&charge.limit) else {
             if charge.spec.is_none() {
-                self.require(&charge.limit)?;
+                let name = charge.limit.as_str();
+                let message = format!(
+                    "no limit {name:?}: declare it with SetLimit, or send a spec with the charge"
+                );
+                return Err(Error::new(ErrorCode::LimitNotFound, message));
             }
             let source = SpecSource::Inline;
             return Ok(Place {

@@ -1,7 +1,7 @@
 //! Buckets come with their first charge and go when they are idle and full; pages of what is there.
 
 use super::harness::*;
-use crate::limits::{ListBuckets, ListLimits, MachineConfig};
+use crate::limits::{ListBuckets, ListLimits, MachineConfig, Outcome};
 use crate::{ErrorCode, Micros};
 
 fn small(max_buckets: usize, max_limits: usize) -> Sim {
@@ -218,4 +218,27 @@ fn a_look_changes_nothing_and_tells_level_pause_line_and_when_it_is_full() {
     assert_eq!((state.remaining, state.paused_for), (10, None));
     assert_eq!(sim.machine.picture(sim.now), before);
     assert_eq!(sim.machine.status().buckets, 2, "nor makes a bucket");
+}
+
+#[test]
+fn a_charge_that_never_fits_is_told_no_time_and_a_dry_run_tells_what_it_would_replace() {
+    for spec in [rate(1, 10), window(10), minute(10), slots(10)] {
+        let mut sim = Sim::new().declare(&[("l", spec.clone())]);
+        assert!(sim.granted(&call(&[("l", 5)])));
+        let never = sim.acquire(&call(&[("l", 11)]));
+        assert_eq!(never.outcome, Outcome::Never);
+        assert_eq!(never.charges[0].retry_after, None, "{spec:?}");
+    }
+    let mut sim = Sim::new();
+    assert!(sim.granted(&call(&[("l", 5)]).spec(&rate(1, 10))));
+    let other = call(&[("l", 1)]).spec(&rate(1, 20));
+    let mut dry = other.clone();
+    dry.dry_run = true;
+    assert!(sim.acquire(&dry).charges[0].spec_replaced);
+    assert!(
+        sim.acquire(&dry).charges[0].spec_replaced,
+        "it replaced nothing"
+    );
+    assert!(sim.acquire(&other).charges[0].spec_replaced);
+    assert!(!sim.acquire(&dry).charges[0].spec_replaced);
 }

@@ -178,6 +178,7 @@ impl Sim {
             key: key(""),
             retry_after: Micros(retry_after),
             remaining,
+            spec: None,
             request_id: None,
         };
         let paused = self.machine.report_throttled(&report, self.now).unwrap();
