@@ -5,7 +5,8 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Each driver and the only crates that may know it.
-const DRIVERS: [(&str, &[&str]); 6] = [
+const DRIVERS: [(&str, &[&str]); 7] = [
+    ("fred", &["trellis-redis"]),
     (
         "tonic",
         &[
@@ -24,6 +25,7 @@ const DRIVERS: [(&str, &[&str]); 6] = [
     (
         "tokio",
         &[
+            "trellis-redis",
             "trellis-local",
             "trellis-service",
             "trellis-daemon",

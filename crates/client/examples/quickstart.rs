@@ -18,14 +18,18 @@ async fn main() -> trellis_client::Result<()> {
             .reserve(MINUTE);
         match acquire.send().await? {
             Acquired::Granted(grant) => {
-                let Some(reservation) = grant.reservation else { continue };
+                let Some(reservation) = grant.reservation else {
+                    continue;
+                };
                 // ... the call to the provider goes here; it used 250 tokens.
-                let settled = reservation.settle([Actual::new("rust.tokens", 250)]).await?;
+                let settled = reservation
+                    .settle([Actual::new("rust.tokens", 250)])
+                    .await?;
                 println!("call {call}: {} tokens back", settled.charges[1].refunded);
             }
             refused => {
                 let wait = refused.retry_after().unwrap_or_default();
-                println!("call {call}: again in a minute: {}", wait <= MINUTE);
+                println!("call {call}: refused, again in {} s", wait.as_secs());
             }
         }
     }

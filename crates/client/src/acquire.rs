@@ -14,7 +14,7 @@ use crate::route::Route;
 /// An acquire being put together; all of its charges are taken, or none.
 ///
 /// Made by [`Limits::acquire`] or [`Pipeline::acquire`](crate::Pipeline::acquire), sent by
-/// [`Acquire::send`]. Dropping the future of `send` takes the call back: a waiting acquire is
+/// [`Acquire::send`] or `.await`. Dropping the future takes the call back: a waiting acquire is
 /// cancelled, and a reservation granted to nobody is refunded.
 #[derive(Clone, Debug)]
 #[must_use = "an acquire does nothing until it is sent"]

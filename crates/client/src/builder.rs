@@ -1,14 +1,14 @@
 //! The settings of a [`Client`].
 
-use std::error::Error as StdError;
 use std::time::Duration;
 
 use tonic::transport::{Channel, Endpoint};
 use trellis_proto::v1::limit_service_client::LimitServiceClient;
 use trellis_proto::v1::status_service_client::StatusServiceClient;
 
+use crate::address;
 use crate::client::{Client, Shared};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, in_one_line};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -21,7 +21,7 @@ const USER_AGENT: &str = concat!("trellis-client/", env!("CARGO_PKG_VERSION"));
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until it connects"]
 pub struct ClientBuilder {
-    uri: String,
+    address: String,
     namespace: String,
     connect_timeout: Duration,
     call_timeout: Duration,
@@ -30,9 +30,9 @@ pub struct ClientBuilder {
 }
 
 impl ClientBuilder {
-    pub(crate) fn new(uri: impl Into<String>) -> Self {
+    pub(crate) fn new(address: impl Into<String>) -> Self {
         Self {
-            uri: uri.into(),
+            address: address.into(),
             namespace: String::new(),
             connect_timeout: CONNECT_TIMEOUT,
             call_timeout: CALL_TIMEOUT,
@@ -73,17 +73,20 @@ impl ClientBuilder {
     }
 
     /// Connects, or fails with [`ErrorKind::Unreachable`](crate::ErrorKind::Unreachable) (no daemon)
-    /// or [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest) (no URI).
+    /// or [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest) (the address is not of the
+    /// form `http://host:port`; nothing was tried).
     ///
     /// # Panics
     /// Outside a Tokio runtime.
     pub async fn connect(self) -> Result<Client> {
         let connecting = self.endpoint()?.connect().await;
-        let channel = connecting.map_err(|error| Error::unreachable(chain(&error)))?;
+        let channel = connecting.map_err(|error| Error::unreachable(in_one_line(&error)))?;
         Ok(self.over(channel))
     }
 
-    /// Connects at the first call, which fails when there is no daemon.
+    /// Connects at the first call, which fails when there is no daemon. An address that is not of the
+    /// form `http://host:port` fails here, with
+    /// [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest).
     ///
     /// # Panics
     /// Outside a Tokio runtime.
@@ -110,25 +113,12 @@ impl ClientBuilder {
     }
 
     fn endpoint(&self) -> Result<Endpoint> {
-        let invalid = |error| Error::invalid_request(format!("{}: {}", self.uri, chain(&error)));
-        let endpoint = Endpoint::from_shared(self.uri.clone()).map_err(invalid)?;
-        Ok(endpoint
+        Ok(address::endpoint(&self.address)?
             .user_agent(USER_AGENT)
-            .map_err(invalid)?
+            .map_err(|error| Error::invalid_request(in_one_line(&error)))?
             .connect_timeout(self.connect_timeout)
             .http2_keep_alive_interval(self.keep_alive)
             .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
             .keep_alive_while_idle(true))
     }
-}
-
-/// tonic's transport errors say nothing but "transport error" themselves; their causes do.
-fn chain(error: &tonic::transport::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

@@ -27,17 +27,18 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to the daemon at `uri`, for example `http://127.0.0.1:7117`, with default settings.
+    /// Connects to the daemon at `address`, which is of the form `http://host:port` (for example
+    /// `http://127.0.0.1:7117`), with default settings. Errors as [`ClientBuilder::connect`].
     ///
     /// # Panics
     /// Outside a Tokio runtime, as every way to make a client does.
-    pub async fn connect(uri: impl Into<String>) -> Result<Self> {
-        Self::builder(uri).connect().await
+    pub async fn connect(address: impl Into<String>) -> Result<Self> {
+        Self::builder(address).connect().await
     }
 
-    /// Starts from the default settings.
-    pub fn builder(uri: impl Into<String>) -> ClientBuilder {
-        ClientBuilder::new(uri)
+    /// Starts from the default settings. The address is of the form `http://host:port`.
+    pub fn builder(address: impl Into<String>) -> ClientBuilder {
+        ClientBuilder::new(address)
     }
 
     /// A client with default settings over a channel of the caller's, for example an in-process one.

@@ -30,7 +30,8 @@ struct Inner {
     code: Code,
     message: String,
     violations: Vec<FieldViolation>,
-    // Kept for `source()`; the text and details are already in the other fields.
+    // Kept for `source()`; the text and details are already in the other fields. None where the
+    // message tells the causes.
     status: Option<Status>,
 }
 
@@ -40,8 +41,8 @@ struct Inner {
 pub enum ErrorKind {
     /// The daemon refused the call and says why. Nothing was done.
     Refused(ErrorReason),
-    /// The request cannot be expressed in the contract: an address that is no URI, a duration out of
-    /// range. Nothing was sent.
+    /// The request cannot be expressed in the contract: an address that is not of the form
+    /// `http://host:port`, a duration out of range. Nothing was sent.
     InvalidRequest,
     /// The answer has a value that this version does not know, or lacks one that it needs.
     InvalidAnswer,
@@ -178,6 +179,22 @@ impl Error {
     }
 }
 
+/// An error and its causes. tonic's transport errors say nothing but "transport error" themselves.
+///
+/// A cause that its error told already is left out: wrappers often print what they wrap.
+pub(crate) fn in_one_line(error: &dyn StdError) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let told = error.to_string();
+        if !line.ends_with(&told) {
+            line = format!("{line}: {told}");
+        }
+        cause = error.source();
+    }
+    line
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.kind {
@@ -193,7 +210,11 @@ impl fmt::Display for Error {
             write!(f, ": {}", self.0.message)?;
         }
         for violation in &self.0.violations {
-            write!(f, "; {}: {}", violation.field, violation.allowed)?;
+            let told = format!("{}: {}", violation.field, violation.allowed);
+            // The daemon's own message tells the first one.
+            if !self.0.message.contains(&told) {
+                write!(f, "; {told}")?;
+            }
         }
         match self.0.advice {
             RetryAdvice::Never => Ok(()),

@@ -1,9 +1,7 @@
 //! Renewing a reservation: [`Extend`] and its outcome.
 
-use std::future::IntoFuture;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
 use trellis_proto::v1 as proto;
 
 use crate::acquired::ChargeResult;
@@ -14,11 +12,12 @@ use crate::reservation::Reservation;
 use crate::route::Route;
 use crate::scope::Scope;
 
-/// An extension being put together; `.await` sends it.
+/// An extension being put together.
 ///
-/// Made by [`Reservation::extend`] or [`Limits::extend`](crate::Limits::extend).
+/// Made by [`Reservation::extend`] or [`Limits::extend`](crate::Limits::extend), sent by
+/// [`Extend::send`] or `.await`.
 #[derive(Debug)]
-#[must_use = "an extension does nothing until it is awaited"]
+#[must_use = "an extension does nothing until it is sent"]
 pub struct Extend<'a> {
     route: Route,
     id: String,
@@ -89,7 +88,8 @@ impl<'a> Extend<'a> {
         self
     }
 
-    async fn send(self) -> Result<Extended> {
+    /// Sends the extension.
+    pub async fn send(self) -> Result<Extended> {
         let request = proto::ExtendReservationRequest {
             namespace: self.route.namespace(),
             reservation_id: self.id,
@@ -102,15 +102,6 @@ impl<'a> Extend<'a> {
             guard.renew(*expires_in);
         }
         Ok(extended)
-    }
-}
-
-impl<'a> IntoFuture for Extend<'a> {
-    type Output = Result<Extended>;
-    type IntoFuture = BoxFuture<'a, Result<Extended>>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.send())
     }
 }
 

@@ -1,5 +1,13 @@
 //! Typed client of the Trellis daemon.
 //!
+//! It is taken from the repository, by path or by git, and runs on Tokio:
+//!
+//! ```toml
+//! [dependencies]
+//! trellis-client = { path = "../trellis/crates/client" } # or { git = "the repository's URL" }
+//! tokio = { version = "1", features = ["macros", "rt-multi-thread"] }
+//! ```
+//!
 //! ```no_run
 //! use std::time::Duration;
 //! use trellis_client::{Acquired, Actual, Charge, Client, Spec};
@@ -33,10 +41,18 @@
 //! # }
 //! ```
 //!
+//! # Sending
+//!
+//! A call with options is a builder ([`Acquire`], [`Extend`], [`SetLimit`], [`DeleteLimit`],
+//! [`ResetLimit`], [`ReportThrottled`]) and does nothing until it is sent: by `.send().await` or, for
+//! short, by `.await`. A list ([`ListLimits`], [`ListBuckets`]) is read by `.page(..)`, `.all()` or
+//! `.stream()`. Every other call is an `async` method, sent when it is awaited.
+//!
 //! # Answers and errors
 //!
-//! A refusal that is a normal outcome is a variant of [`Acquired`]. An [`Error`] is a fault or bad
-//! input; it tells whether and how to repeat the call:
+//! A refusal that is a normal outcome is not an error: [`Acquired::Denied`], `Never`, `TimedOut` and
+//! `Lost` arrive as `Ok`, so `?` does not stop at them, and only [`Acquired::Granted`] allows the work.
+//! An [`Error`] is a fault or bad input; it tells whether and how to repeat the call:
 //!
 //! ```
 //! use trellis_client::{Error, RetryAdvice};
@@ -52,8 +68,10 @@
 //!
 //! # Deadlines
 //!
-//! Every call has one: the call timeout of the [`ClientBuilder`] (10 s unless set), plus the
-//! `max_wait` of an acquire that waits. Dropping a call's future takes the call back.
+//! Every call has one: the call timeout (10 s unless set by [`ClientBuilder::call_timeout`]), plus the
+//! `max_wait` of an acquire that waits; a batch has its longest `max_wait`. Making a connection may take
+//! 5 s ([`ClientBuilder::connect_timeout`]), and a connection that answers no ping is given up after
+//! 20 s ([`ClientBuilder::keep_alive`]). Dropping a call's future takes the call back.
 //!
 //! # Very many calls
 //!
@@ -75,6 +93,8 @@
 
 mod acquire;
 mod acquired;
+mod address;
+mod awaited;
 mod background;
 mod bucket;
 mod builder;

@@ -87,7 +87,7 @@ impl Reservation {
     }
 
     /// Renews the reservation to last `ttl` from now (1 ms to 24 hours; never shortens) and takes
-    /// further charges into it, all or nothing, without waiting. Await the result; add
+    /// further charges into it, all or nothing, without waiting. Send the result; add
     /// [`Extend::request_id`] first where a repeat must not charge twice.
     pub fn extend(&mut self, ttl: Duration, charges: impl Into<Charges>) -> Extend<'_> {
         let (route, id) = (self.route.clone(), self.id.clone());

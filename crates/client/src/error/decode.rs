@@ -12,7 +12,7 @@ use tonic::{Code, ConnectError, Status, TimeoutExpired};
 use tonic_types::{ErrorDetails, StatusExt as _};
 use trellis_proto::{ERROR_DOMAIN, v1::ErrorReason};
 
-use super::{DEFAULT_PAUSE, Error, ErrorKind, FieldViolation, RetryAdvice};
+use super::{DEFAULT_PAUSE, Error, ErrorKind, FieldViolation, RetryAdvice, in_one_line};
 
 /// How long to wait for room after a bound was reached, when the daemon does not say.
 const FULL_PAUSE: Duration = Duration::from_secs(1);
@@ -38,7 +38,11 @@ impl From<Status> for Error {
                 })
                 .collect();
         }
-        error.0.status = Some(status);
+        match status.source() {
+            // The status tells the outermost cause alone, the reason stands at the end.
+            Some(cause) if kind == ErrorKind::Unreachable => error.0.message = in_one_line(cause),
+            _ => error.0.status = Some(status),
+        }
         error
     }
 }
@@ -163,6 +167,25 @@ mod tests {
             error.to_string(),
             "INVALID_FIELD: no; charges[0].amount: 1 to 10^12"
         );
+    }
+
+    #[test]
+    fn a_field_that_the_message_tells_is_not_told_again() {
+        let mut details = ErrorDetails::with_error_info(
+            ErrorReason::InvalidField.as_reason(),
+            ERROR_DOMAIN,
+            HashMap::new(),
+        );
+        details.add_bad_request_violation("charges[0].amount", "must be 1 to 5, is 0");
+        details.add_bad_request_violation("charges[1].key", "must be short");
+        let message = "charges[0].amount: must be 1 to 5, is 0";
+        let status = Status::with_error_details(Code::InvalidArgument, message, details);
+        let error = Error::from(status);
+        assert_eq!(
+            error.to_string(),
+            format!("INVALID_FIELD: {message}; charges[1].key: must be short")
+        );
+        assert_eq!(error.field_violations().len(), 2);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Errors as they come over the wire, and those that never reach it.
 
 use std::collections::HashMap;
+use std::error::Error as _;
 use std::time::Duration;
 
 use tokio::join;
@@ -49,9 +50,7 @@ async fn no_daemon_is_unreachable_and_nothing_was_sent() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    let error = Client::connect(address.as_str()).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unreachable);
-
+    let connecting = Client::connect(address.as_str()).await.unwrap_err();
     let limits = Client::builder(address).connect_lazy().unwrap().limits();
     let unary = limits
         .try_acquire(Charge::new("calls", 1))
@@ -62,9 +61,15 @@ async fn no_daemon_is_unreachable_and_nothing_was_sent() {
         .try_acquire(Charge::new("calls", 1))
         .await
         .unwrap_err();
-    for error in [unary, pipelined] {
+    for error in [connecting, unary, pipelined] {
         assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
         assert!(matches!(error.retry_advice(), RetryAdvice::Later(_)));
+        for cause in ["tcp connect error", "refused"] {
+            let told = error.to_string().matches(cause).count();
+            assert_eq!(told, 1, "{cause} in: {error}");
+        }
+        // The message told the causes: a report that walks the sources must not tell them again.
+        assert!(error.source().is_none(), "{error}");
     }
 }
 
@@ -88,8 +93,30 @@ async fn what_cannot_be_expressed_is_refused_before_it_is_sent() {
     let acquire = client.limits().acquire().charge(Charge::new("calls", 1));
     let error = acquire.max_wait(Duration::MAX).send().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidRequest);
-    let error = Client::connect("not a uri").await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::InvalidRequest);
+}
+
+#[tokio::test]
+async fn an_address_that_is_none_is_refused_before_it_is_tried() {
+    for address in [
+        "not a uri",
+        "",
+        "127.0.0.1:7117",
+        "localhost",
+        "/trellis",
+        "http://",
+        "http://:7117",
+        "http://localhost:99999",
+        "https://127.0.0.1:7117",
+        "unix:///run/trellis",
+    ] {
+        let at_once = Client::connect(address).await.unwrap_err();
+        let at_first_call = Client::builder(address).connect_lazy().unwrap_err();
+        for error in [at_once, at_first_call] {
+            assert_eq!(error.kind(), ErrorKind::InvalidRequest, "{error}");
+            assert_eq!(error.retry_advice(), RetryAdvice::Never, "{error}");
+            assert!(error.message().contains("http://host:port"), "{error}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -13,4 +13,5 @@ mod errors;
 mod pipeline;
 mod pipeline_ends;
 mod reservations;
+mod sending;
 mod unary;

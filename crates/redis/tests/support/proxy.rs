@@ -1,0 +1,113 @@
+//! A TCP proxy that can hold back everything on the connections it has, while new ones pass.
+
+use super::{Server, soon, spawn};
+use parking_lot::Mutex;
+use std::sync::Arc;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+pub struct Proxy {
+    pub port: u16,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// Connections with a lower number are held back.
+    held_below: watch::Sender<usize>,
+    accepted: watch::Sender<usize>,
+    /// Everything the server has answered.
+    answers: Mutex<Vec<u8>>,
+}
+
+impl Proxy {
+    pub async fn before(server: &Server) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let shared = Arc::new(Shared {
+            held_below: watch::Sender::new(0),
+            accepted: watch::Sender::new(0),
+            answers: Mutex::default(),
+        });
+        spawn(accept(listener, server.port, shared.clone()));
+        Self { port, shared }
+    }
+
+    /// Holds back what is sent on today's connections, in both directions.
+    pub fn hold(&self) {
+        self.shared
+            .held_below
+            .send_replace(*self.shared.accepted.borrow());
+    }
+
+    /// Delivers what was held back.
+    pub fn deliver(&self) {
+        self.shared.held_below.send_replace(0);
+    }
+
+    /// Waits until the server has answered this to anybody, be the client still there or not.
+    pub async fn has_answered(&self, text: &str) {
+        soon(text, async {
+            while !String::from_utf8_lossy(&self.shared.answers.lock()).contains(text) {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+}
+
+async fn accept(listener: TcpListener, port: u16, shared: Arc<Shared>) {
+    while let Ok((client, _)) = listener.accept().await {
+        let number = *shared.accepted.borrow();
+        shared.accepted.send_replace(number + 1);
+        let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else {
+            continue;
+        };
+        let (from_client, to_client) = client.into_split();
+        let (from_server, to_server) = server.into_split();
+        let held = shared.held_below.subscribe();
+        spawn(requests(number, held.clone(), from_client, to_server));
+        spawn(answers(
+            number,
+            held,
+            from_server,
+            to_client,
+            shared.clone(),
+        ));
+    }
+}
+
+async fn requests(
+    number: usize,
+    mut held: watch::Receiver<usize>,
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+) {
+    let mut buffer = vec![0; 65_536];
+    while let Some(read) = from.read(&mut buffer).await.ok().filter(|read| *read > 0) {
+        held.wait_for(|below| number >= *below).await.unwrap();
+        if to.write_all(&buffer[..read]).await.is_err() {
+            return;
+        }
+    }
+    held.wait_for(|below| number >= *below).await.unwrap();
+    // Not shut down: the server may still have something to say.
+    to.forget();
+}
+
+async fn answers(
+    number: usize,
+    mut held: watch::Receiver<usize>,
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    shared: Arc<Shared>,
+) {
+    let mut buffer = vec![0; 65_536];
+    while let Some(read) = from.read(&mut buffer).await.ok().filter(|read| *read > 0) {
+        held.wait_for(|below| number >= *below).await.unwrap();
+        shared.answers.lock().extend_from_slice(&buffer[..read]);
+        // Without a client there is nobody to tell, and the server goes on answering.
+        let _ = to.write_all(&buffer[..read]).await;
+    }
+}
