@@ -1,5 +1,9 @@
 # Routine tasks. `just` lists them.
 
+# Where tests/run puts buf and grpcurl, which some tasks need: run it once.
+tools := justfile_directory() / ".tools"
+export PATH := tools / "bin:" + tools / "node_modules/.bin:" + env_var("PATH")
+
 [private]
 default:
     @just --list --unsorted

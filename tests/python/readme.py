@@ -1,8 +1,9 @@
 """Runs the README's sessions against the real binary and compares what they print.
 
-A ```console block holds commands ("$ ...", going on in "> ..." lines) and their output; a ```python block is followed by a
-```text block with its output. In expected output, "…" stands for anything within a line. The Python
-block runs on stubs generated here from proto/, as a backend team would generate them.
+A ```console block holds commands ("$ ...", going on in "> ..." lines) and their output; a
+```python block is followed by a ```text block with its output. In expected output, "…" stands for
+anything within a line. The Python block runs on stubs generated here from proto/, as a backend team
+would generate them.
 """
 
 import os
@@ -86,9 +87,9 @@ def run_sessions(stubs):
         elif language == "python":
             run_python(content, following, stubs)
         elif language == "rust":
-            example = ROOT / "crates/client/examples/quickstart.rs"
-            if content.strip() not in example.read_text():
-                sys.exit("README: the Rust example differs from crates/client/examples/quickstart.rs")
+            example = "crates/client/examples/quickstart.rs"
+            if content.strip() not in (ROOT / example).read_text():
+                sys.exit(f"README: the Rust example differs from {example}")
         else:
             continue
         ran += 1

@@ -72,9 +72,17 @@ impl Daemon {
     /// Starts a daemon with further arguments, on ports that the system chooses, and waits until it
     /// serves.
     pub fn start(arguments: &[&str]) -> Self {
-        let ports = ["--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"];
+        let mut daemon = Self::spawn("127.0.0.1:0", "127.0.0.1:0", arguments);
+        daemon.grpc = daemon.wait_for_address("serving gRPC");
+        daemon.http = daemon.wait_for_address("serving HTTP");
+        daemon
+    }
+
+    /// Starts a daemon on these addresses with further arguments, and waits for nothing: its log need
+    /// not tell when it serves.
+    pub fn spawn(grpc: &str, http: &str, arguments: &[&str]) -> Self {
         let mut process = command()
-            .args(ports)
+            .args(["--listen", grpc, "--http-listen", http])
             .args(arguments)
             .stdout(Stdio::null())
             .spawn()
@@ -88,16 +96,18 @@ impl Daemon {
                 }
             }
         });
-        let mut daemon = Self {
+        Self {
             process,
             log,
             seen: Vec::new(),
-            grpc: String::new(),
-            http: String::new(),
-        };
-        daemon.grpc = daemon.wait_for_address("serving gRPC");
-        daemon.http = daemon.wait_for_address("serving HTTP");
-        daemon
+            grpc: grpc.to_owned(),
+            http: http.to_owned(),
+        }
+    }
+
+    /// Whether the process has not ended yet.
+    pub fn is_running(&mut self) -> bool {
+        self.process.try_wait().unwrap().is_none()
     }
 
     fn wait_for_address(&mut self, message: &str) -> String {

@@ -8,7 +8,9 @@
 )]
 
 mod hostile;
+mod logging;
 mod requests;
 mod settings;
 mod shutdown;
+mod until;
 mod waiters;

@@ -1,8 +1,7 @@
 //! SIGTERM and SIGINT: every accepted call is answered, then the process ends.
 
 use crate::requests::{acquire, charge, reason, waiting};
-use std::future::Future;
-use std::time::Duration;
+use crate::until::until;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
@@ -17,18 +16,6 @@ use trellis_proto::v1::limit_service_client::LimitServiceClient;
 use trellis_proto::v1::status_service_client::StatusServiceClient;
 use trellis_proto::v1::{self, AcquireStreamRequest, AcquireStreamResponse};
 use trellis_tests::daemon::Daemon;
-
-/// Waits until `condition` holds, by asking again; a daemon that never gets there fails the test.
-async fn until<F: Future<Output = bool>>(mut condition: impl FnMut() -> F) {
-    let asked = async {
-        while !condition().await {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_mins(1), asked)
-        .await
-        .expect("never got there");
-}
 
 async fn wait_for_waiters(daemon: &Daemon, wanted: i64) {
     let status = StatusServiceClient::new(daemon.connect().await);

@@ -1,6 +1,7 @@
 //! Rules about the text of source files.
 
 use crate::{files, none, root};
+use std::path::Path;
 
 const MAX_FILE_LINES: usize = 500;
 const MAX_FUNCTION_LINES: usize = 70;
@@ -10,7 +11,9 @@ const MISSING_BACKEND: &str = "crates/conformance/src/limits/suite.rs";
 
 /// Every Rust file and its text.
 fn sources() -> Vec<(String, String)> {
-    let sources = files().into_iter().filter(|path| path.ends_with(".rs"));
+    let sources = files()
+        .into_iter()
+        .filter(|path| Path::new(path).extension() == Some("rs".as_ref()));
     let read = |path: String| {
         let text = std::fs::read_to_string(root().join(&path)).unwrap();
         (path, text)
@@ -152,4 +155,66 @@ fn the_readme_lists_every_setting_with_its_default() {
         }
     }
     none(&missing, "bring the settings table of README.md up to date");
+}
+
+#[test]
+fn no_event_awaits() {
+    let mut found = Vec::new();
+    for (path, text) in sources() {
+        for (line, arguments) in events(&text) {
+            if arguments.contains(".await") {
+                found.push(format!("{path}:{line}"));
+            }
+        }
+    }
+    none(
+        &found,
+        "bind the awaited value first: an event that the level leaves out evaluates no field",
+    );
+}
+
+/// First line and arguments of every event or span, `tracing::info!(…)` and its kin.
+fn events(text: &str) -> Vec<(usize, &str)> {
+    let mut events = Vec::new();
+    for (start, prefix) in text.match_indices("tracing::") {
+        let rest = &text[start + prefix.len()..];
+        let name = rest
+            .bytes()
+            .take_while(|byte| byte.is_ascii_lowercase() || *byte == b'_');
+        let Some(inside) = rest[name.count()..].strip_prefix("!(") else {
+            continue;
+        };
+        let line = text[..start].lines().count();
+        events.extend(closing(inside).map(|end| (line, &inside[..end])));
+    }
+    events
+}
+
+/// Where the parenthesis that is open already closes. Parentheses in string literals do not count.
+fn closing(text: &str) -> Option<usize> {
+    let (mut depth, mut quoted, mut escaped) = (1, false, false);
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'(' if !quoted => depth += 1,
+            b')' if !quoted => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return Some(at);
+        }
+    }
+    None
+}
+
+#[test]
+fn an_event_ends_where_its_own_parenthesis_closes() {
+    // Assembled, so that this file does not find itself.
+    let event = format!(
+        "\n  {}::info!(a = f(1), b = \"\\\")\");\n  x.await;",
+        "tracing"
+    );
+    assert_eq!(events(&event), [(2, "a = f(1), b = \"\\\")\"")]);
 }

@@ -34,7 +34,7 @@ pub(crate) struct Cli {
     /// How log lines are written: text or json [default: text].
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<String>,
-    /// What is logged: error, warn, info, debug, trace, or a filter by module [default: info].
+    /// What is logged: off, error, warn, info, debug, trace, or a filter by module [default: info].
     #[arg(long, value_name = "FILTER")]
     log_level: Option<String>,
     /// Print the settings in force as a trellis.toml, secrets left out, and end.

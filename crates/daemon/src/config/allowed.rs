@@ -4,12 +4,13 @@
 //! [`Checked`]. A host or password that looks like a number stays the text it was.
 
 use super::checked::Checked;
+use super::endpoint::{is_host, is_server, is_url};
+use super::filter;
 use super::secret::Secret;
 use super::span::Span;
 use figment::value::Value;
 use std::fmt;
 use std::net::SocketAddr;
-use tracing_subscriber::EnvFilter;
 
 /// The kinds of settings and their bounds.
 #[derive(Debug)]
@@ -42,6 +43,9 @@ pub(super) enum Allowed {
 
 /// The most `host:port` pairs in one setting.
 const MAX_SERVERS: usize = 100;
+/// What may be wrong with a URL after its scheme.
+const URL_HINT: &str = "it needs a host, its port must be 1 to 65535, and a password is \
+                        percent-encoded (%2F for /)";
 const MAX_WORD: usize = 64;
 const MAX_TEXT: usize = 256;
 const MAX_SECRET: usize = 4_096;
@@ -61,7 +65,9 @@ impl Allowed {
                 .map(|text| Checked::Secret(Secret::new(text))),
             Self::SecretUrl(schemes) => raw
                 .as_str()
-                .filter(|text| text.is_empty() || is_url(text, schemes))
+                .filter(|text| {
+                    text.is_empty() || (text.len() <= MAX_SECRET && is_url(text, schemes))
+                })
                 .map(|text| Checked::Secret(Secret::new(text))),
             _ => raw
                 .as_str()
@@ -83,12 +89,24 @@ impl Allowed {
                 .iter()
                 .find(|choice| choice.eq_ignore_ascii_case(text))
                 .map(|&choice| choice.to_owned()),
-            Self::Filter => (!text.trim().is_empty() && EnvFilter::try_new(text).is_ok())
-                .then(|| text.to_owned()),
+            Self::Filter => filter::check(text),
             Self::Word(marks) => is_word(text, marks, MAX_WORD).then(|| text.to_owned()),
             Self::Host => is_host(text).then(|| text.to_owned()),
             _ => (text.len() <= MAX_TEXT && !text.chars().any(char::is_control))
                 .then(|| text.to_owned()),
+        }
+    }
+
+    /// What to say of a refused value beside what is allowed, if anything. Shows nothing of a secret.
+    pub(super) fn hint(&self, raw: &Value) -> Option<String> {
+        let text = raw.as_str()?;
+        match self {
+            Self::Filter => filter::hint(text).map(|level| format!("did you mean {level}?")),
+            Self::SecretUrl(schemes) => schemes
+                .iter()
+                .any(|scheme| text.starts_with(&format!("{scheme}://")))
+                .then(|| URL_HINT.to_owned()),
+            _ => None,
         }
     }
 
@@ -135,32 +153,16 @@ fn servers(raw: &Value) -> Option<Vec<String>> {
             .filter(|item| !item.is_empty())
             .collect(),
     };
-    (servers.len() <= MAX_SERVERS && servers.iter().all(|server| is_server(server)))
-        .then_some(servers)
+    // Commas alone name nobody, which was hardly meant.
+    let names_some = !servers.is_empty() || raw.as_str().is_none_or(str::is_empty);
+    let fits = servers.len() <= MAX_SERVERS && servers.iter().all(|server| is_server(server));
+    (names_some && fits).then_some(servers)
 }
 
-fn is_server(text: &str) -> bool {
-    text.rsplit_once(':').is_some_and(|(host, port)| {
-        let host = host.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
-        let host = host.or(text.rsplit_once(':').map(|(host, _)| host));
-        host.is_some_and(is_host) && port.parse::<u16>().is_ok_and(|port| port > 0)
-    })
-}
-
-fn is_host(text: &str) -> bool {
-    is_word(text, "._-:", 253)
-}
-
-fn is_word(text: &str, marks: &str, max: usize) -> bool {
+/// Whether it is up to `max` ASCII letters, digits and these marks.
+pub(super) fn is_word(text: &str, marks: &str, max: usize) -> bool {
     let fits = |mark: char| mark.is_ascii_alphanumeric() || marks.contains(mark);
     (1..=max).contains(&text.len()) && text.chars().all(fits)
-}
-
-fn is_url(text: &str, schemes: &[&str]) -> bool {
-    text.len() <= MAX_SECRET
-        && text
-            .split_once("://")
-            .is_some_and(|(scheme, rest)| schemes.contains(&scheme) && !rest.is_empty())
 }
 
 impl fmt::Display for Allowed {
@@ -174,7 +176,7 @@ impl fmt::Display for Allowed {
             Self::Span(min, max) => write!(formatter, "{min} to {max}, such as \"10s\""),
             Self::Choice(choices) => formatter.write_str(&choices.join(", ")),
             Self::Filter => formatter.write_str(
-                "error, warn, info, debug, trace, or a filter such as info,trellis_daemon=debug",
+                "off, error, warn, info, debug, trace, or a filter such as info,trellis_daemon=debug",
             ),
             Self::Word(marks) => write!(
                 formatter,
@@ -273,7 +275,7 @@ mod tests {
             check(&Allowed::Servers, ""),
             Some(Checked::List(Vec::new()))
         );
-        for bad in ["a", "a:0", "a:65536", ":9092", "a b:1", "http://a:1"] {
+        for bad in ["a", "a:0", "a:b:1", "http://a:1", ",", ",,", " , ", " "] {
             assert_eq!(check(&Allowed::Servers, bad), None, "{bad}");
         }
     }

@@ -23,6 +23,9 @@ pub(super) struct Entry {
 #[derive(Clone, Debug)]
 pub(super) struct Effective {
     entries: Vec<Entry>,
+    /// The keys whose written value was refused; their entries hold the defaults, so that the rules
+    /// can look at all others.
+    refused: Vec<&'static str>,
 }
 
 impl Effective {
@@ -34,11 +37,15 @@ impl Effective {
             problems.append(&mut layer.take_problems());
             figment = figment.merge(layer);
         }
-        let mut entries = Vec::new();
+        let (mut entries, mut refused) = (Vec::new(), Vec::new());
         for setting in SETTINGS {
             match entry(&figment, setting) {
                 Ok(entry) => entries.push(entry),
-                Err(problem) => problems.push(problem),
+                Err(problem) => {
+                    problems.push(problem);
+                    refused.push(setting.key);
+                    entries.extend(entry(&Figment::new(), setting));
+                }
             }
         }
         let declared = figment.find_value(DECLARED).ok();
@@ -47,12 +54,17 @@ impl Effective {
             origin: origin.map_or_else(String::new, |metadata| metadata.name.to_string()),
             list: declared,
         };
-        (Self { entries }, declarations)
+        (Self { entries, refused }, declarations)
     }
 
     /// All settings, in the order of the table.
     pub(super) fn entries(&self) -> &[Entry] {
         &self.entries
+    }
+
+    /// Whether the written value of a setting was refused already.
+    pub(super) fn is_refused(&self, key: &str) -> bool {
+        self.refused.contains(&key)
     }
 
     /// A problem with the value in force of a setting.
@@ -119,8 +131,17 @@ fn entry(figment: &Figment, setting: &'static Setting) -> Result<Entry, Problem>
             setting: written,
             origin,
             value: Some(shown(setting, &raw)),
-            allowed: format!("must be {}", setting.allowed),
+            allowed: refusal(setting, &raw),
         }),
+    }
+}
+
+/// What is allowed, and what was probably meant.
+fn refusal(setting: &Setting, raw: &Value) -> String {
+    let allowed = format!("must be {}", setting.allowed);
+    match setting.allowed.hint(raw) {
+        Some(hint) => format!("{allowed}; {hint}"),
+        None => allowed,
     }
 }
 

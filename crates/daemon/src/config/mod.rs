@@ -4,16 +4,18 @@
 //! What is refused is told in the user's own words, all at once ([`ConfigError`]).
 //!
 //! Files: `settings` every setting as data; `sources` reading files and variables; `layer` one place's
-//! values; `allowed` the checks, which make `checked` values; `effective` the layers over each other;
-//! `rules` what settings mean for each other; `declared` limits that exist from the start; `dump`
-//! printing.
+//! values; `allowed` the checks, which make `checked` values (`span`, `filter`, `endpoint` and `secret`
+//! know their own kinds); `effective` the layers over each other; `rules` what settings mean for each
+//! other; `declared` limits that exist from the start; `dump` printing.
 
 mod allowed;
 mod checked;
 mod declared;
 mod dump;
 mod effective;
+mod endpoint;
 mod error;
+mod filter;
 mod layer;
 mod rules;
 mod secret;
@@ -134,7 +136,6 @@ impl Config {
         let mut problems = Vec::new();
         let (effective, written) = Effective::merge(layers, &mut problems);
         let (declared, limits) = declared::read(&written, &mut problems);
-        ConfigError::unless_empty(problems)?;
         // Checked values fit their types; a test holds the table and the struct together.
         let settings: Settings = effective.tree().deserialize().map_err(|error| {
             let problem = effective.problem(&error.path.join("."), &error.kind.to_string());
@@ -142,7 +143,8 @@ impl Config {
                 problems: vec![problem],
             }
         })?;
-        ConfigError::unless_empty(rules::broken(&settings, &effective))?;
+        problems.extend(rules::broken(&settings, &effective));
+        ConfigError::unless_empty(problems)?;
         Ok(Self {
             settings,
             limits,

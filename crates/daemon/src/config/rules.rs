@@ -5,12 +5,23 @@ use super::effective::Effective;
 use super::error::Problem;
 use std::net::SocketAddr;
 
-/// Everything the settings break.
+/// The most bytes of a `BatchAcquireResponse`. Most clients refuse a message above 4 MiB; the rest is
+/// for what is not reckoned here, such as the text of a reason.
+const MAX_BATCH_ANSWER_BYTES: usize = 3_584 * 1_024;
+/// What one charge adds to such an answer at most. A system test measures all three.
+const CHARGE_ANSWER_BYTES: usize = 84;
+/// What one item adds beside its charges.
+const ITEM_ANSWER_BYTES: usize = 120;
+/// What an item adds that is an error.
+const ERROR_ANSWER_BYTES: usize = 704;
+
+/// Everything the settings break. A rule about a setting that is refused already says nothing.
 pub(super) fn broken(settings: &Settings, effective: &Effective) -> Vec<Problem> {
     let mut problems = Vec::new();
-    let mut refuse = |broken: bool, key: &str, allowed: &str| {
-        if broken {
-            problems.push(effective.problem(key, allowed));
+    // The first key is the one to blame.
+    let mut refuse = |broken: bool, keys: &[&str], allowed: &str| {
+        if broken && !keys.iter().any(|key| effective.is_refused(key)) {
+            problems.push(effective.problem(keys[0], allowed));
         }
     };
     for (key, address) in [
@@ -19,32 +30,52 @@ pub(super) fn broken(settings: &Settings, effective: &Effective) -> Vec<Problem>
     ] {
         refuse(
             !settings.insecure && !is_loopback(address),
-            key,
+            &[key, "insecure"],
             "must be a loopback address such as 127.0.0.1 or [::1], since callers are not \
              authenticated; --insecure (insecure = true, TRELLIS_INSECURE=true) allows any",
         );
     }
     refuse(
         settings.listen == settings.http_listen && settings.listen.port() != 0,
-        "http_listen",
+        &["http_listen", "listen"],
         "must differ from listen",
     );
     refuse(
         settings.limits.default_reservation_ttl > settings.limits.max_reservation_ttl,
-        "limits.default_reservation_ttl",
+        &[
+            "limits.default_reservation_ttl",
+            "limits.max_reservation_ttl",
+        ],
         "must be at most limits.max_reservation_ttl",
     );
     refuse(
         settings.use_distributed,
-        "use_distributed",
+        &["use_distributed"],
         "distributed mode is not built yet; unset USE_DISTRIBUTED to run embedded",
     );
     refuse(
         !settings.data_dir.is_empty(),
-        "data_dir",
+        &["data_dir"],
         "state on disk is not built yet; unset TRELLIS_DATA_DIR to keep state in memory",
     );
+    let largest = largest_batch(settings.limits.max_charges);
+    let charges = effective.problem("limits.max_charges", "");
+    refuse(
+        settings.limits.max_batch > largest,
+        &["limits.max_batch", "limits.max_charges"],
+        &format!(
+            "must be at most {largest} with {} = {} ({}): the answer to a batch must fit the 4 MiB \
+             that clients accept",
+            charges.setting, settings.limits.max_charges, charges.origin
+        ),
+    );
     problems
+}
+
+/// The most items of a batch whose answer is small enough for every client.
+fn largest_batch(max_charges: usize) -> usize {
+    let item = ITEM_ANSWER_BYTES + max_charges * CHARGE_ANSWER_BYTES;
+    MAX_BATCH_ANSWER_BYTES / item.max(ERROR_ANSWER_BYTES)
 }
 
 fn is_loopback(address: SocketAddr) -> bool {

@@ -198,7 +198,7 @@ pub(super) static SETTINGS: &[Setting] = &[
         "limits.max_batch",
         "1000",
         Count(1, 100_000),
-        "Acquires in one batch.",
+        "Acquires in one batch. With limits.max_charges it must keep an answer below 3.5 MiB.",
     ),
     setting(
         "limits.max_stream_in_flight",

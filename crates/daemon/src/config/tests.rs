@@ -112,9 +112,91 @@ fn a_refusal_names_the_setting_as_written_its_value_and_what_is_allowed() {
 }
 
 #[test]
+fn a_mistyped_level_is_refused_with_the_one_that_was_probably_meant() {
+    let refused = problem(with_environment(&[("TRELLIS_LOG__LEVEL", "warning")]));
+    assert_eq!(
+        refused,
+        "TRELLIS_LOG__LEVEL = \"warning\" (environment): must be off, error, warn, info, debug, trace, \
+         or a filter such as info,trellis_daemon=debug; did you mean warn?"
+    );
+}
+
+#[test]
+fn what_names_no_reachable_place_is_refused_by_name() {
+    for (name, text, shown) in [
+        ("REDIS_HOST", "a:b", "\"a:b\""),
+        ("KAFKA_BOOTSTRAP_SERVERS", ",,", "\",,\""),
+        ("REDIS_URL", "redis://:hunter2@host:99999", "***"),
+    ] {
+        let refused = problem(with_environment(&[(name, text)]));
+        let start = format!("{name} = {shown} (environment): must be ");
+        assert!(refused.starts_with(&start), "{refused}");
+        assert!(!refused.contains("hunter2"), "{refused}");
+    }
+}
+
+#[test]
 fn all_problems_are_told_at_once() {
     let error = Config::from_toml("workers = -1\nlog.format = \"xml\"\nlisten = 7117").unwrap_err();
     assert_eq!(error.problems.len(), 3, "{error}");
+}
+
+#[test]
+fn what_settings_mean_for_each_other_is_told_beside_other_problems() {
+    let error = with_environment(&[
+        ("USE_DISTRIBUTED", "yes"),
+        ("REDIS_PORT", "high"),
+        ("TRELLIS_LISTN", "x"),
+        ("TRELLIS_HTTP_LISTEN", "0.0.0.0:1"),
+    ])
+    .unwrap_err();
+    let mut names: Vec<_> = error.problems.iter().map(|it| &it.setting[..]).collect();
+    names.sort_unstable();
+    assert_eq!(
+        names,
+        [
+            "REDIS_PORT",
+            "TRELLIS_HTTP_LISTEN",
+            "TRELLIS_LISTN",
+            "USE_DISTRIBUTED"
+        ]
+    );
+}
+
+#[test]
+fn a_refused_setting_breaks_no_rule() {
+    for text in [
+        "listen = \"nowhere\"\nhttp_listen = \"127.0.0.1:7117\"",
+        "insecure = \"maybe\"\nlisten = \"0.0.0.0:7117\"",
+        "limits.max_reservation_ttl = 1\nlimits.default_reservation_ttl = \"2d\"",
+        "limits.max_charges = 0\nlimits.max_batch = 2000",
+    ] {
+        problem(Config::from_toml(text));
+    }
+}
+
+#[test]
+fn the_answer_to_a_batch_fits_what_clients_accept() {
+    let limits = |batch: u64, charges: u64| {
+        Config::from_toml(&format!(
+            "[limits]\nmax_batch = {batch}\nmax_charges = {charges}"
+        ))
+    };
+    assert_eq!(
+        problem(limits(2_000, 32)),
+        "limits.max_batch = 2000 (trellis.toml): must be at most 1306 with limits.max_charges = 32 \
+         (trellis.toml): the answer to a batch must fit the 4 MiB that clients accept"
+    );
+    let refused = problem(with_environment(&[("TRELLIS_LIMITS__MAX_CHARGES", "1000")]));
+    assert!(
+        refused.starts_with("limits.max_batch = 1000 (default): must be at most 43 with")
+            && refused.contains(" TRELLIS_LIMITS__MAX_CHARGES = 1000 (environment)"),
+        "{refused}"
+    );
+    for (batch, charges) in [(1_306, 32), (43, 1_000), (5_213, 1)] {
+        assert!(limits(batch, charges).is_ok(), "{batch} x {charges}");
+        problem(limits(batch + 1, charges));
+    }
 }
 
 #[test]
