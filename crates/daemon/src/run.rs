@@ -92,7 +92,7 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     async fn start(config: Config, listeners: Listeners) -> Result<Self, RunError> {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let cut_all = CancellationToken::new();
         let mut supervisor = Supervisor::default();
         let memory = Arc::new(MemoryLimits::new(

@@ -113,20 +113,25 @@ impl MemoryLimits {
         let shard = self.shard(namespace);
         let mut spaces = shard.lock();
         let now = self.clock.now();
-        if !spaces.contains(namespace) {
-            let mut space = shard::Space::new(Machine::new(self.config.machine, rand::random()));
-            if let Err(full) = self.admit_namespace() {
-                // What leaves nothing behind needs no place: it is answered even at the bound.
-                let answer = change(&mut space, now);
-                if !space.machine.is_empty() {
-                    return Err(full);
+        let change = |space: &mut shard::Space| change(space, now);
+        let (result, due) = match spaces.change(namespace, &self.namespaces, change) {
+            Ok(changed) => changed,
+            Err(change) => {
+                let machine = Machine::new(self.config.machine, rand::random());
+                let mut space = shard::Space::new(machine);
+                let admitted = self.admit_namespace();
+                let result = change(&mut space);
+                match admitted {
+                    Ok(()) => (result, spaces.keep(namespace, space, &self.namespaces)),
+                    Err(full) if !space.machine.is_empty() => return Err(full),
+                    // What leaves nothing behind needs no place: it is answered even at the bound.
+                    Err(_) => {
+                        spaces.note_dropped(&space);
+                        (result, None)
+                    }
                 }
-                spaces.note_dropped(&space);
-                return answer;
             }
-            spaces.insert(namespace.clone(), space);
-        }
-        let (result, due) = spaces.change(namespace, &self.namespaces, |space| change(space, now));
+        };
         drop(spaces);
         if let Some(due) = due
             && shard.lower_due(due)

@@ -101,12 +101,22 @@ pub(super) struct Spaces {
 }
 
 impl Spaces {
-    pub fn contains(&self, namespace: &Namespace) -> bool {
-        self.spaces.contains_key(namespace)
-    }
-
-    pub fn insert(&mut self, namespace: Namespace, space: Space) {
-        self.spaces.insert(namespace, space);
+    /// Keeps a space just made, unless it is empty. Tells when it has something to do next.
+    pub fn keep(
+        &mut self,
+        namespace: &Namespace,
+        mut space: Space,
+        namespaces: &AtomicUsize,
+    ) -> Option<Time> {
+        space.deliver();
+        if space.machine.is_empty() {
+            self.note_dropped(&space);
+            namespaces.fetch_sub(1, Ordering::AcqRel);
+            return None;
+        }
+        let due = space.machine.next_due();
+        self.spaces.insert(namespace.clone(), space);
+        due
     }
 
     /// Keeps count of what a space decided that is not kept itself.
@@ -129,16 +139,16 @@ impl Spaces {
         seen
     }
 
-    /// Runs `change` on an existing space, then hands out answers and drops the space if it is empty.
-    /// Also tells when the space has something to do next.
-    pub fn change<R>(
+    /// Runs `change` on a space, then hands out answers and drops the space if it is empty. Also tells
+    /// when the space has something to do next. Gives `change` back when there is no such space.
+    pub fn change<R, F: FnOnce(&mut Space) -> R>(
         &mut self,
         namespace: &Namespace,
         namespaces: &AtomicUsize,
-        change: impl FnOnce(&mut Space) -> R,
-    ) -> (R, Option<Time>) {
+        change: F,
+    ) -> std::result::Result<(R, Option<Time>), F> {
         let Some(space) = self.spaces.get_mut(namespace) else {
-            unreachable!("the caller has made the space under this lock");
+            return Err(change);
         };
         let changed = change(space);
         space.deliver();
@@ -149,7 +159,7 @@ impl Spaces {
             self.note_dropped(&space);
             namespaces.fetch_sub(1, Ordering::AcqRel);
         }
-        (changed, due)
+        Ok((changed, due))
     }
 
     fn advance(&mut self, now: Now, namespaces: &AtomicUsize) -> Time {

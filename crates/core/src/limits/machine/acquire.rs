@@ -11,8 +11,12 @@ use super::reservations::Taken;
 use super::store::{BucketId, Entry, Place};
 use super::{Machine, Step, Ticket, Timer};
 use crate::{Error, ErrorCode, Micros, Now, Result, Scope, Time};
+use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+
+/// Where the charges of a call go. Most calls have few, and need no memory for it.
+type Places = SmallVec<[Place; 4]>;
 
 /// One charge of a call, its bucket found.
 #[derive(Clone, Copy, Debug)]
@@ -126,7 +130,7 @@ impl Machine {
         }
     }
 
-    pub(super) fn locate_all(&self, charges: &[Charge]) -> Result<Vec<Place>> {
+    pub(super) fn locate_all(&self, charges: &[Charge]) -> Result<Places> {
         let locate = |(index, charge): (usize, &Charge)| {
             self.store
                 .locate(charge)
@@ -181,17 +185,19 @@ impl Machine {
         places: &[Place],
         now: Now,
     ) -> Result<Vec<Want>> {
-        let mut places = Cow::Borrowed(places);
-        let missing = missing(&places);
+        let mut places = places;
+        let found;
+        let missing = missing(places);
         if missing > 0 {
             let max = self.config.max_buckets;
             self.store.make_room(missing, max, now)?;
             // Making room may have dropped idle buckets of this very call.
-            places = self.locate_all(charges)?.into();
-            self.store.check_room(self::missing(&places), max)?;
-            self.check_limits(new_limits(charges, &places))?;
+            found = self.locate_all(charges)?;
+            places = &found;
+            self.store.check_room(self::missing(places), max)?;
+            self.check_limits(new_limits(charges, places))?;
         }
-        let pairs = charges.iter().zip(places.iter());
+        let pairs = charges.iter().zip(places);
         let wants = pairs
             .map(|(charge, place)| self.place(charge, *place, now))
             .collect();
