@@ -1,7 +1,7 @@
 //! The Trellis daemon: configuration, wiring, supervision and ordered shutdown.
 //!
-//! `trellisd` is a thin program around this library; another program can embed a daemon by
-//! [`run`]ning one on listeners of its own:
+//! `trellisd` is a thin program around this library; another program embeds a daemon by
+//! calling [`run()`] with listeners of its own:
 //!
 //! ```
 //! # use trellis_daemon::{Config, Listeners, run};
@@ -20,7 +20,7 @@
 //! ```
 //!
 //! - [`Config`], [`Sources`], [`ConfigError`]: settings, in layers, checked before anything starts.
-//! - [`Listeners`], [`run`], [`RunError`]: the daemon itself.
+//! - [`Listeners`], [`run()`], [`RunError`]: the daemon itself.
 //! - [`SystemClock`]: time, as the operating system tells it.
 //! - [`start_logging`]: log lines on stderr.
 

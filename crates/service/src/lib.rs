@@ -4,7 +4,7 @@
 //! nothing here decides: a request that is well formed goes to its port, and the answer comes back as
 //! the contract spells it.
 //!
-//! - [`routes`]: every service, ready to be served.
+//! - [`routes()`]: every service, ready to be served.
 //! - [`RpcStats`], [`StatsLayer`]: latencies of the RPCs. [`CallLimitLayer`]: calls in flight.
 
 mod config;
