@@ -3,7 +3,7 @@
 //! A case is written once, against the port alone, and run on every backend, and again through the
 //! service over gRPC. A backend opts in with one line:
 //!
-//! ```ignore
+//! ```text
 //! trellis_conformance::limits_conformance!(my_backend);
 //! ```
 //!

@@ -1,6 +1,6 @@
 //! The limits port through client, contract and server, so that one suite tests all of them.
 //!
-//! ```ignore
+//! ```text
 //! fn over_grpc(settings: Settings) -> Subject {
 //!     let client = grpc::connect(routes_over(memory(settings)));
 //!     grpc::subject([client], Pace::Virtual)

@@ -145,7 +145,7 @@ macro_rules! __limits_cases {
 /// under those settings.
 /// The tests run on a paused Tokio runtime, unless other attributes are given:
 ///
-/// ```ignore
+/// ```text
 /// limits_conformance!(memory);
 /// limits_conformance!(redis, #[tokio::test] #[ignore = "needs Redis"]);
 /// ```
