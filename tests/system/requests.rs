@@ -1,8 +1,11 @@
 //! Requests that the tests send, and what they look for in answers.
 
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
-use trellis_proto::v1::{self, limit_spec::Kind};
+use trellis_proto::v1::acquire_stream_request::Request;
+use trellis_proto::v1::{self, AcquireStreamRequest, limit_spec::Kind};
 
 /// A duration as an optional field carries it.
 #[allow(clippy::unnecessary_wraps, reason = "every message wants it so")]
@@ -62,4 +65,27 @@ pub fn reason(status: &Status) -> (Code, String, String) {
             .map(|violation| violation.field.clone())
             .unwrap_or_default(),
     )
+}
+
+/// The requests of one stream, `open` sent already.
+pub struct Requests(mpsc::Sender<AcquireStreamRequest>);
+
+impl Requests {
+    /// Both ends; `room` requests, `open` among them, may be sent before they are read.
+    pub async fn open(room: usize) -> (Self, ReceiverStream<AcquireStreamRequest>) {
+        let (sender, inbound) = mpsc::channel(room);
+        let requests = Self(sender);
+        requests
+            .send(0, Request::Open(v1::StreamOpen::default()))
+            .await;
+        (requests, ReceiverStream::new(inbound))
+    }
+
+    pub async fn send(&self, id: u64, request: Request) {
+        let request = Some(request);
+        self.0
+            .send(AcquireStreamRequest { id, request })
+            .await
+            .unwrap();
+    }
 }

@@ -1,10 +1,9 @@
 //! SIGTERM and SIGINT: every accepted call is answered, then the process ends.
 
-use crate::requests::{acquire, charge, reason, waiting};
+use crate::requests::{Requests, acquire, charge, reason, waiting};
 use crate::until::until;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Code, Streaming};
 use tonic_health::pb::HealthCheckRequest;
@@ -14,7 +13,7 @@ use trellis_proto::v1::acquire_stream_request::Request;
 use trellis_proto::v1::acquire_stream_response::Response;
 use trellis_proto::v1::limit_service_client::LimitServiceClient;
 use trellis_proto::v1::status_service_client::StatusServiceClient;
-use trellis_proto::v1::{self, AcquireStreamRequest, AcquireStreamResponse};
+use trellis_proto::v1::{self, AcquireStreamResponse};
 use trellis_tests::daemon::Daemon;
 
 async fn wait_for_waiters(daemon: &Daemon, wanted: i64) {
@@ -73,30 +72,13 @@ fn wait_one_by_one(client: &LimitServiceClient<Channel>) -> JoinSet<Result<(), t
 /// As many that wait over one stream, which stays open as long as the sender lives.
 async fn wait_on_a_stream(
     client: &mut LimitServiceClient<Channel>,
-) -> (
-    mpsc::Sender<AcquireStreamRequest>,
-    Streaming<AcquireStreamResponse>,
-) {
-    let (requests, inbound) = mpsc::channel(64);
-    let open = Request::Open(v1::StreamOpen::default());
-    requests
-        .send(AcquireStreamRequest {
-            id: 0,
-            request: Some(open),
-        })
-        .await
-        .unwrap();
+) -> (Requests, Streaming<AcquireStreamResponse>) {
+    let (requests, inbound) = Requests::open(64).await;
     for id in 1..=32 {
-        let request = Some(Request::Acquire(waiting(vec![charge("full", 1)], 600)));
-        requests
-            .send(AcquireStreamRequest { id, request })
-            .await
-            .unwrap();
+        let request = waiting(vec![charge("full", 1)], 600);
+        requests.send(id, Request::Acquire(request)).await;
     }
-    let stream = client
-        .acquire_stream(ReceiverStream::new(inbound))
-        .await
-        .unwrap();
+    let stream = client.acquire_stream(inbound).await.unwrap();
     (requests, stream.into_inner())
 }
 

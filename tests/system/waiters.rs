@@ -1,15 +1,13 @@
 //! 100,000 callers that want to wait at once.
 
-use crate::requests::{acquire, charge, waiting};
+use crate::requests::{Requests, acquire, charge, waiting};
 use std::collections::BTreeMap;
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio_stream::wrappers::ReceiverStream;
+use trellis_proto::v1;
 use trellis_proto::v1::acquire_stream_request::Request;
 use trellis_proto::v1::acquire_stream_response::Response;
 use trellis_proto::v1::limit_service_client::LimitServiceClient;
 use trellis_proto::v1::status_service_client::StatusServiceClient;
-use trellis_proto::v1::{self, AcquireStreamRequest};
 use trellis_tests::daemon::Daemon;
 
 const STREAMS: u64 = 125;
@@ -22,15 +20,7 @@ async fn wait_in_vain(
 ) -> impl Future<Output = BTreeMap<String, u64>> + Send + 'static {
     let mut client = LimitServiceClient::new(daemon.connect().await);
     async move {
-        let (requests, inbound) = mpsc::channel(1_024);
-        let open = Request::Open(v1::StreamOpen::default());
-        requests
-            .send(AcquireStreamRequest {
-                id: 0,
-                request: Some(open),
-            })
-            .await
-            .unwrap();
+        let (requests, inbound) = Requests::open(1_024).await;
         for id in 1..=EACH {
             // A key apart makes a few of them wait for two limits.
             let mut charges = vec![charge("full", 1)];
@@ -40,17 +30,12 @@ async fn wait_in_vain(
                     ..charge("other", 1)
                 });
             }
-            let request = Some(Request::Acquire(waiting(charges, 2)));
             requests
-                .send(AcquireStreamRequest { id, request })
-                .await
-                .unwrap();
+                .send(id, Request::Acquire(waiting(charges, 2)))
+                .await;
         }
         drop(requests);
-        let answers = client
-            .acquire_stream(ReceiverStream::new(inbound))
-            .await
-            .unwrap();
+        let answers = client.acquire_stream(inbound).await.unwrap();
         let mut answers = answers.into_inner();
         let mut counts = BTreeMap::new();
         while let Some(answer) = answers.message().await.unwrap() {

@@ -72,10 +72,6 @@ pub fn routes(parts: &Parts, config: ServiceConfig) -> Result<(Routes, HealthHan
         .max_decoding_message_size(bytes)
         .accept_compressed(Gzip);
     let (reporter, health) = tonic_health::server::health_reporter();
-    let health = EndOnDrain {
-        inner: health,
-        drain: parts.drain.clone(),
-    };
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
@@ -87,19 +83,12 @@ pub fn routes(parts: &Parts, config: ServiceConfig) -> Result<(Routes, HealthHan
             format!("the contract's descriptors: {error}"),
         )
     };
-    let drain = parts.drain.clone();
-    let reflection_v1 = EndOnDrain {
-        inner: reflection().build_v1().map_err(broken)?,
-        drain: drain.clone(),
-    };
-    let reflection_v1alpha = EndOnDrain {
-        inner: reflection().build_v1alpha().map_err(broken)?,
-        drain,
-    };
+    let reflection_v1 = reflection().build_v1().map_err(broken)?;
+    let reflection_v1alpha = reflection().build_v1alpha().map_err(broken)?;
     let routes = Routes::new(limits)
         .add_service(status)
-        .add_service(health)
-        .add_service(reflection_v1)
-        .add_service(reflection_v1alpha);
+        .add_service(EndOnDrain::new(health, &parts.drain))
+        .add_service(EndOnDrain::new(reflection_v1, &parts.drain))
+        .add_service(EndOnDrain::new(reflection_v1alpha, &parts.drain));
     Ok((routes.prepare(), HealthHandle(reporter)))
 }

@@ -19,8 +19,15 @@ use tower::Service;
 /// A service whose answers end when the daemon drains.
 #[derive(Clone)]
 pub(crate) struct EndOnDrain<S> {
-    pub inner: S,
-    pub drain: CancellationToken,
+    inner: S,
+    drain: CancellationToken,
+}
+
+impl<S> EndOnDrain<S> {
+    pub fn new(inner: S, drain: &CancellationToken) -> Self {
+        let drain = drain.clone();
+        Self { inner, drain }
+    }
 }
 
 impl<S: NamedService> NamedService for EndOnDrain<S> {

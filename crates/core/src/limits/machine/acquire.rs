@@ -37,28 +37,29 @@ impl Machine {
         check_charges(&request.charges)?;
         let remember = match &request.request_id {
             Some(id) if !request.dry_run => {
-                let key = RequestKey::new(Rpc::Acquire, id);
-                match self.requests.recall(&key, body(request), now.mono)? {
+                let (key, body) = (RequestKey::new(Rpc::Acquire, id), body(request));
+                match self.requests.recall(&key, body, now.mono)? {
                     Recall::Answer(answer) => {
                         return Ok(Step::Done(self.replay(answer.acquired()?, now)));
                     }
                     Recall::Running(ticket) => return Ok(Step::Waiting(ticket)),
-                    Recall::New => Some(key),
+                    Recall::New => Some((key, body)),
                 }
             }
             _ => None,
         };
         let places = self.locate_all(&request.charges)?;
-        let step = self.decide(request, &places, remember.clone(), now)?;
-        if let Some(key) = remember {
+        let key = remember.as_ref().map(|(key, _)| key.clone());
+        let step = self.decide(request, &places, key, now)?;
+        if let Some((key, body)) = remember {
             match &step {
                 Step::Done(acquired) => {
-                    self.requests.start(key.clone(), body(request), None);
+                    self.requests.start(key.clone(), body, None);
                     self.requests
                         .finish(&key, acquired.clone().into(), now.mono);
                 }
                 Step::Waiting(ticket) => {
-                    self.requests.start(key, body(request), Some(*ticket));
+                    self.requests.start(key, body, Some(*ticket));
                 }
             }
         }

@@ -225,7 +225,7 @@ impl Machine {
     }
 
     /// Brings the machine to the present and runs a mutation, unless its request id has been answered.
-    fn once<T: Hash>(
+    pub(super) fn once<T: Hash>(
         &mut self,
         rpc: Rpc,
         id: Option<&RequestId>,

@@ -10,7 +10,7 @@ use super::super::types::{
     Settled, SettledCharge, Usage, check_charges,
 };
 use super::acquire::answer;
-use super::requests::{Recall, RequestKey, Rpc, digest};
+use super::requests::Rpc;
 use super::store::BucketId;
 use super::{Machine, Timer};
 use crate::{Error, ErrorCode, Key, Name, Now, Result, Scope, Time};
@@ -175,20 +175,12 @@ impl Machine {
 
     /// Renews a reservation and takes further charges. See [`super::super::Limits::extend`].
     pub fn extend(&mut self, extend: &ExtendReservation, now: Now) -> Result<Acquired> {
-        self.advance(now);
         check_charges(&extend.charges)?;
-        let Some(id) = &extend.request_id else {
-            return self.extend_once(extend, now);
-        };
-        let key = RequestKey::new(Rpc::Extend, id);
-        if let Recall::Answer(first) = self.requests.recall(&key, digest(extend), now.mono)? {
-            return Ok(self.replay(first.acquired()?, now));
-        }
-        let acquired = self.extend_once(extend, now)?;
-        self.requests.start(key.clone(), digest(extend), None);
-        self.requests
-            .finish(&key, acquired.clone().into(), now.mono);
-        Ok(acquired)
+        let id = extend.request_id.as_ref();
+        let first = self.once(Rpc::Extend, id, extend, now, |machine| {
+            machine.extend_once(extend, now).map(Into::into)
+        })?;
+        Ok(self.replay(first.acquired()?, now))
     }
 
     fn extend_once(&mut self, extend: &ExtendReservation, now: Now) -> Result<Acquired> {
