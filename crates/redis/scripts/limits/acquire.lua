@@ -33,10 +33,10 @@ function op()
     end
     local wants = charges.place_all(list, places)
     if charges.is_hopeless(wants) then
-      local _, states = reservations.refusal(wants, priority)
+      local _, states = charges.refusal(wants, priority)
       payload = {NEVER, false, states}
     elseif charges.all_open(wants, priority) then
-      local data, states = reservations.grant(wants, ttl, args[11])
+      local data, states = charges.grant(wants, ttl, args[11])
       payload = {GRANTED, data, states}
     elseif mode == WAIT then
       requests.start(request, args[8])
@@ -47,7 +47,7 @@ function op()
       })
       return {QUEUED, false, {}}
     else
-      local wait, states = reservations.refusal(wants, priority)
+      local wait, states = charges.refusal(wants, priority)
       payload = {DENIED, wait, states}
     end
   end

@@ -68,7 +68,7 @@ function charges.preview(list, places, priority)
       local differs = not same(entry.b.spec, spec)
       replaces = replaces or (charge[4] and differs)
       b = differs and bucket.respec(entry.b, spec, KEEP_AMOUNT, now) or entry.b
-      wait = reservations.wait_at(b, entry, charge[3], priority)
+      wait = charges.wait_at(b, entry, charge[3], priority)
     else
       b = bucket.full(spec, now)
     end
@@ -99,7 +99,7 @@ function charges.end_hopeless(changed)
   for _, w in ipairs(hopeless) do
     if not w.gone then
       line.serve(line.leave(w, false))
-      local _, states = reservations.refusal(w.wants, w.priority)
+      local _, states = charges.refusal(w.wants, w.priority)
       line.finish(w, NEVER, false, states)
     end
   end
@@ -183,5 +183,77 @@ function charges.all_open(wants, priority)
     end
   end
   return true
+end
+
+-- Charging.
+
+-- Takes every charge. Returns what each met, and what is needed to give it back.
+function charges.take_all(wants, hold, til)
+  local states, taken = {}, {}
+  for i, want in ipairs(wants) do
+    local entry = store.entry_of(want)
+    bucket.take(entry.b, want.amount, now, hold, til)
+    entry.dirty = true
+    states[i] = state_of(bucket.available(entry.b), nil, entry.b.spec, entry.limit.source, want.replaced)
+    taken[i] = {
+      limit = entry.limit.name, life = entry.limit.life, key = entry.key, amount = want.amount,
+      slots = bucket.holds_slots(entry.b), at = now, hold = hold,
+    }
+  end
+  return states, taken
+end
+
+-- Takes every charge, with a reservation where one is asked for or slots are held. Returns its id and time,
+-- or false, and what each charge met.
+function charges.grant(wants, ttl, id)
+  for _, want in ipairs(wants) do
+    if ttl == NONE and bucket.holds_slots(store.entry_of(want).b) then
+      ttl = env.default_ttl
+    end
+  end
+  if ttl == NONE then
+    return false, (charges.take_all(wants, ''))
+  end
+  local states, taken = charges.take_all(wants, id, now + ttl)
+  reservations.open(id, now + ttl, taken)
+  return {id, ttl}, states
+end
+
+-- Why a call of that priority cannot be admitted now: how long until it can, and what each charge met.
+
+local function head_ready(entry)
+  local head = line.head(entry)
+  local ready = now
+  for _, want in ipairs(head and head.wants or {}) do
+    local other = store.entry_of(want)
+    ready = math.max(ready, bucket.ready_at(other.b, want.amount, now), other.paused)
+  end
+  return ready
+end
+
+-- How long until a charge fits, after those who claim the bucket before it; nil when it does now, or never.
+-- `b` is the entry's own bucket or a copy under another spec.
+function charges.wait_at(b, entry, amount, priority)
+  if amount > bucket.capacity(b.spec) then
+    return nil
+  end
+  local claimed = entry.waited == 1 and line.claimed_before(entry, priority) or 0
+  local ready = math.max(bucket.ready_at(b, amount + claimed, now), entry.paused)
+  if claimed > 0 then
+    ready = math.max(ready, head_ready(entry), now + 1)
+  end
+  return ready > now and ready - now or nil
+end
+
+function charges.refusal(wants, priority)
+  local longest, states = 1, {}
+  for i, want in ipairs(wants) do
+    local entry = store.entry_of(want)
+    local wait = charges.wait_at(entry.b, entry, want.amount, priority)
+    longest = math.max(longest, wait or 0)
+    states[i] =
+      state_of(bucket.available(entry.b), wait, entry.b.spec, entry.limit.source, want.replaced)
+  end
+  return longest, states
 end
 

@@ -19,10 +19,10 @@ local function extend(id, ttl, list)
   end
   local wants = charges.place_all(list, places)
   if charges.is_hopeless(wants) then
-    local _, states = reservations.refusal(wants, INTERACTIVE)
+    local _, states = charges.refusal(wants, INTERACTIVE)
     return {NEVER, false, states}
   elseif not charges.all_open(wants, INTERACTIVE) then
-    local wait, states = reservations.refusal(wants, INTERACTIVE)
+    local wait, states = charges.refusal(wants, INTERACTIVE)
     return {DENIED, wait, states}
   end
   local data, states = reservations.extend(id, r, ttl, wants)

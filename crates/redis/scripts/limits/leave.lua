@@ -26,7 +26,7 @@ local function leave(ticket, how)
   end
   local position = line.position(w)
   line.serve(line.leave(w, false))
-  local wait, states = reservations.refusal(w.wants, w.priority)
+  local wait, states = charges.refusal(w.wants, w.priority)
   local payload = {TIMED_OUT, {wait, position}, states}
   requests.finish(w.request, payload)
   return {ticket, false, unpack(payload)}

@@ -284,7 +284,7 @@ end
 -- Grants a waiting call. Returns the entries that it stopped claiming.
 local function grant(w)
   local freed = line.leave(w, true)
-  local data, states = reservations.grant(w.wants, w.ttl, w.reservation)
+  local data, states = charges.grant(w.wants, w.ttl, w.reservation)
   line.finish(w, GRANTED, data, states)
   return freed
 end

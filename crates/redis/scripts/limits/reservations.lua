@@ -1,4 +1,4 @@
--- Charging, and reservations: charges that can be settled, extended, and end by themselves.
+-- Reservations: charges that can be settled, extended, and end by themselves.
 --
 -- <root>:reservations  hash: id -> {settled, until, forget, taken, usage, answer}
 -- <root>:forgets       zset: id by when it is forgotten
@@ -93,81 +93,13 @@ function reservations.check_bound()
   end
 end
 
--- Charging.
-
--- Takes every charge. Returns what each met, and what is needed to give it back.
-local function take_all(wants, hold, til)
-  local states, taken = {}, {}
-  for i, want in ipairs(wants) do
-    local entry = store.entry_of(want)
-    bucket.take(entry.b, want.amount, now, hold, til)
-    entry.dirty = true
-    states[i] = state_of(bucket.available(entry.b), nil, entry.b.spec, entry.limit.source, want.replaced)
-    taken[i] = {
-      limit = entry.limit.name, life = entry.limit.life, key = entry.key, amount = want.amount,
-      slots = bucket.holds_slots(entry.b), at = now, hold = hold,
-    }
-  end
-  return states, taken
-end
-
--- Takes every charge, with a reservation where one is asked for or slots are held. Returns its id and time,
--- or false, and what each charge met.
-function reservations.grant(wants, ttl, id)
-  for _, want in ipairs(wants) do
-    if ttl == NONE and bucket.holds_slots(store.entry_of(want).b) then
-      ttl = env.default_ttl
-    end
-  end
-  if ttl == NONE then
-    return false, (take_all(wants, ''))
-  end
-  local til = now + ttl
-  local states, taken = take_all(wants, id, til)
+-- Makes a reservation of what was taken.
+function reservations.open(id, til, taken)
   write(id, {
     settled = false, til = til, forget = til + env.settle_window, taken = taken, usage = false,
     answer = false,
   })
   store.pin(taken, 1)
-  return {id, ttl}, states
-end
-
--- Why a call of that priority cannot be admitted now: how long until it can, and what each charge met.
-
-local function head_ready(entry)
-  local head = line.head(entry)
-  local ready = now
-  for _, want in ipairs(head and head.wants or {}) do
-    local other = store.entry_of(want)
-    ready = math.max(ready, bucket.ready_at(other.b, want.amount, now), other.paused)
-  end
-  return ready
-end
-
--- How long until a charge fits, after those who claim the bucket before it; nil when it does now, or never.
--- `b` is the entry's own bucket or a copy under another spec.
-function reservations.wait_at(b, entry, amount, priority)
-  if amount > bucket.capacity(b.spec) then
-    return nil
-  end
-  local claimed = entry.waited == 1 and line.claimed_before(entry, priority) or 0
-  local ready = math.max(bucket.ready_at(b, amount + claimed, now), entry.paused)
-  if claimed > 0 then
-    ready = math.max(ready, head_ready(entry), now + 1)
-  end
-  return ready > now and ready - now or nil
-end
-
-function reservations.refusal(wants, priority)
-  local longest, states = 1, {}
-  for i, want in ipairs(wants) do
-    local entry = store.entry_of(want)
-    local wait = reservations.wait_at(entry.b, entry, want.amount, priority)
-    longest = math.max(longest, wait or 0)
-    states[i] =
-      state_of(bucket.available(entry.b), wait, entry.b.spec, entry.limit.source, want.replaced)
-  end
-  return longest, states
 end
 
 -- Settling.
@@ -341,7 +273,7 @@ function reservations.extend(id, r, ttl, wants)
       slots.renew(entry.b, t.hold, til)
     end
   end
-  local states, taken = take_all(wants, id, til)
+  local states, taken = charges.take_all(wants, id, til)
   r.til, r.forget = til, til + env.settle_window
   add_charges(r, taken)
   write(id, r)
