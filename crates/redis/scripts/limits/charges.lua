@@ -67,7 +67,7 @@ function charges.preview(list, places, priority)
     if entry and entry.b then
       local differs = not same(entry.b.spec, spec)
       replaces = replaces or (charge[4] and differs)
-      b = differs and bucket.respec(entry.b, spec, KEEP_AMOUNT, now) or entry.b
+      b = differs and store.under(entry, spec, KEEP_AMOUNT, now) or entry.b
       wait = charges.wait_at(b, entry, charge[3], priority)
     else
       b = bucket.full(spec, now)

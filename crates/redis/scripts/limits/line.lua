@@ -10,7 +10,8 @@
 -- <root>:lines:<life>     hash: key -> {virtual, wanted, claims, interactive, batch, told, due, due of}
 -- <root>:line:<place>:<daemon>   zset: claims of calls that are short here, by priority, start, arrival
 -- <root>:hold:<place>:<daemon>   zset: claims of calls that hold the bucket, by priority, arrival
--- <root>:fair:<place>     zset: fair key by its finish tag
+-- <root>:fair:<place>     hash: fair key -> {waiting calls, finish tag of the last of them, of the last grant}
+-- <root>:served:<place>   zset: fair keys without waiting calls by the finish tag of their last grant
 --
 -- `place` is "<life>|<key>". A line has a set for each daemon, so that those of a stalled one are passed
 -- over in one step.
@@ -35,8 +36,65 @@ local function claims_key(entry, set, daemon)
   return root .. ':' .. set .. ':' .. entry.place .. ':' .. daemon
 end
 
+-- Fair order: start-time fair queueing (Goyal, Vin, Cheng 1996). A call starts where its fair key's last one
+-- finishes, but not before the line's virtual time, which is the start of the last call granted.
+
 local function fair_key(entry)
   return root .. ':fair:' .. entry.place
+end
+
+local function served_key(entry)
+  return root .. ':served:' .. entry.place
+end
+
+local function read_fair(entry, key)
+  local record = redis.call('HGET', fair_key(entry), key)
+  local f = record and cmsgpack.unpack(record) or {0, 0, 0}
+  return {waiting = f[1], finish = f[2], granted = f[3]}
+end
+
+local function keep_fair(entry, key, f)
+  local l = line.of(entry)
+  if f.waiting > 0 then
+    redis.call('ZREM', served_key(entry), key)
+  elseif f.granted > l.virtual then
+    redis.call('ZADD', served_key(entry), whole(f.granted), key)
+    if redis.call('ZCARD', served_key(entry)) > MAX_FINISH_TAGS then
+      redis.call('HDEL', fair_key(entry), redis.call('ZPOPMIN', served_key(entry))[1])
+    end
+  else
+    redis.call('ZREM', served_key(entry), key)
+    redis.call('HDEL', fair_key(entry), key)
+    return
+  end
+  redis.call('HSET', fair_key(entry), key, cmsgpack.pack({f.waiting, f.finish, f.granted}))
+end
+
+local function start_fair(entry, w, want)
+  local l, f = line.of(entry), read_fair(entry, w.fair)
+  local share, rest = muldiv(want.amount, FULL_COST, bucket.capacity(entry.b.spec))
+  want.cost = math.max(1, (divide(rest > 0 and share + 1 or share, w.weight)))
+  want.start = math.max(l.virtual, f.waiting > 0 and f.finish or f.granted)
+  f.waiting, f.finish = f.waiting + 1, math.min(want.start + want.cost, WHOLE)
+  keep_fair(entry, w.fair, f)
+end
+
+-- What a call got nothing for is not counted against its fair key, as far as none of its calls is behind.
+local function end_fair(entry, w, want, granted)
+  local l, f = line.of(entry), read_fair(entry, w.fair)
+  local finish = math.min(want.start + want.cost, WHOLE)
+  f.waiting = f.waiting - 1
+  if granted then
+    f.granted = math.max(f.granted, finish)
+    l.virtual = math.max(l.virtual, want.start)
+    for _, key in ipairs(redis.call('ZRANGEBYSCORE', served_key(entry), '-inf', whole(l.virtual))) do
+      redis.call('ZREM', served_key(entry), key)
+      redis.call('HDEL', fair_key(entry), key)
+    end
+  elseif f.finish == finish then
+    f.finish = want.start
+  end
+  keep_fair(entry, w.fair, f)
 end
 
 -- The line of an entry: false when nobody waits there.
@@ -165,14 +223,18 @@ local function keep(w)
   }))
 end
 
--- The call at the head of an entry's line; nil when nobody claims it.
+-- The call that came first of the heads of an entry's two sets; nil when nobody claims it.
 function line.head(entry)
+  local best
   for _, set in ipairs({LINE, HOLD}) do
     local claim = first(entry, set)
-    if claim then
-      return read_waiter(ticket_of(claim, set)) or nil
+    local w = claim and read_waiter(ticket_of(claim, set))
+    if w and (not best or w.priority < best.priority
+      or (w.priority == best.priority and w.arrival < best.arrival)) then
+      best = w
     end
   end
+  return best
 end
 
 -- All waiting calls with a charge that `which` picks, in order of priority and arrival.
@@ -237,22 +299,11 @@ function line.leave(w, granted)
       freed[#freed + 1] = entry
     end
     touch(entry)
-    if granted then
-      l.virtual = math.max(l.virtual, want.start)
-      redis.call('ZREMRANGEBYSCORE', fair_key(entry), '-inf', whole(l.virtual))
-    else
-      -- What it got nothing for is not counted against its fair key.
-      local finish = tonumber(redis.call('ZSCORE', fair_key(entry), w.fair) or '0') - want.cost
-      if finish > l.virtual then
-        redis.call('ZADD', fair_key(entry), whole(finish), w.fair)
-      else
-        redis.call('ZREM', fair_key(entry), w.fair)
-      end
-    end
+    end_fair(entry, w, want, granted)
     l.wanted = l.wanted - 1
     if l.wanted == 0 then
       redis.call('HDEL', lines_key(entry), entry.key)
-      redis.call('DEL', fair_key(entry))
+      redis.call('DEL', fair_key(entry), served_key(entry))
       entry.line, entry.waited, entry.dirty = false, 0, true
     end
   end
@@ -325,8 +376,12 @@ local function review(w)
   if open and w.daemon == me then
     return grant(w), false
   end
-  local freed = {}
-  w.ready, w.dirty = ready_at(w), true
+  local freed, ready = {}, ready_at(w)
+  for _, want in ipairs(ready ~= w.ready and w.wants or {}) do
+    -- Whoever is told when to look there must be told anew.
+    touch(store.entry_of(want))
+  end
+  w.ready, w.dirty = ready, true
   if open then
     if w.open_at == 0 then
       w.open_at = now
@@ -414,14 +469,7 @@ function line.enqueue(w)
     entry.dirty = true
     touch(entry)
     l.wanted = l.wanted + 1
-    local share, rest = muldiv(want.amount, FULL_COST, bucket.capacity(entry.b.spec))
-    want.cost = math.max(1, (divide(rest > 0 and share + 1 or share, w.weight)))
-    local finish = tonumber(redis.call('ZSCORE', fair_key(entry), w.fair) or '0')
-    want.start = math.max(l.virtual, finish)
-    redis.call('ZADD', fair_key(entry), whole(math.min(want.start + want.cost, WHOLE)), w.fair)
-    if redis.call('ZCARD', fair_key(entry)) > MAX_FINISH_TAGS then
-      redis.call('ZPOPMIN', fair_key(entry))
-    end
+    start_fair(entry, w, want)
     want.claim = ''
   end
   line.waiters[w.ticket] = w

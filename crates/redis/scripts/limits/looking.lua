@@ -5,7 +5,7 @@ function looking.bucket_state(limit, key)
   local entry = store.entry(limit, key)
   local b = entry.b or bucket.full(spec, now)
   if not same(b.spec, spec) then
-    b = bucket.respec(b, spec, KEEP_AMOUNT, now)
+    b = store.under(entry, spec, KEEP_AMOUNT, now)
   end
   local l = line.of(entry)
   return {

@@ -109,10 +109,22 @@ function store.bucket_count(limit)
   return redis.call('HLEN', buckets_key(limit))
 end
 
+-- What an entry's bucket is under another spec. An idle full one is as good as none: what it becomes must
+-- not depend on when it would be swept.
+function store.under(entry, spec, policy, time)
+  if entry.waited == 0 and entry.paused <= time and bucket.is_full(entry.b) then
+    return bucket.full(spec, time, entry.place)
+  end
+  local b = bucket.respec(entry.b, spec, policy, time)
+  -- A shorter period may be over for what is counted.
+  bucket.advance(b, time)
+  return b
+end
+
 -- Puts an entry's bucket under another spec.
 function store.respec(entry, spec, policy, time)
   local former = entry.b
-  entry.b = bucket.respec(former, spec, policy, time)
+  entry.b = store.under(entry, spec, policy, time)
   if bucket.holds_slots(former) and not bucket.holds_slots(entry.b) then
     slots.forget(former)
   end
@@ -243,7 +255,7 @@ function store.remove_limit(limit)
       slots.forget({place = life .. '|' .. key})
     end
   end
-  redis.call('HINCRBY', root .. ':counts', 'buckets', -store.bucket_count(limit))
+  redis.call('HINCRBY', root .. ':counts', 'buckets', 0 - store.bucket_count(limit))
   redis.call('HDEL', limits_key(), limit.name)
   redis.call('ZREM', root .. ':names', limit.name)
   redis.call('HDEL', root .. ':pins', life)

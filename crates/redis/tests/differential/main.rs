@@ -1,0 +1,66 @@
+//! The scripts and the pure machine give the same answers on the same random calls.
+//!
+//! The scripts run on a real server, with the test's time instead of the store's. Whatever both are asked
+//! must end alike: outcome, levels, times, errors, who is granted at which microsecond, and what every
+//! bucket shows afterwards.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod calls;
+mod random;
+mod run;
+mod scripts;
+
+use run::Run;
+use scripts::Scripts;
+use std::collections::BTreeMap;
+use support::{Daemon, Server};
+
+/// Runs of random calls, each from a seed of its own.
+const SEEDS: u64 = 40;
+const STEPS: usize = 300;
+
+#[tokio::test]
+async fn scripts_and_machine_give_the_same_answers() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let daemon = Daemon::on(&server, "a").await;
+    let session = daemon.attached().await;
+    let from = std::env::var("TRELLIS_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok());
+    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+    let seeds = from.map_or(1..=SEEDS, |seed| seed..=seed);
+    for seed in seeds {
+        let scripts = Scripts::new(&daemon.store, session.incarnation, &format!("seed-{seed}"));
+        let mut run = Run::new(scripts, seed);
+        run.declare().await;
+        for _ in 0..STEPS {
+            run.step().await;
+        }
+        println!("seed {seed} done");
+        for (what, count) in run.seen() {
+            *seen.entry(what.clone()).or_default() += count;
+        }
+    }
+    println!("{seen:?}");
+    // Runs in which nothing happens show nothing.
+    for what in [
+        "decided 1",
+        "decided 2",
+        "waited 1",
+        "waited 3",
+        "waited 4",
+        "settled",
+        "extended 1",
+    ] {
+        assert!(
+            seen.get(what).is_some_and(|count| *count > 10),
+            "too few: {what}"
+        );
+    }
+}
