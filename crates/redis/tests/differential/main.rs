@@ -20,8 +20,16 @@ use std::collections::BTreeMap;
 use support::{Daemon, Server};
 
 /// Runs of random calls, each from a seed of its own.
-const SEEDS: u64 = 40;
+const SEEDS: u64 = 25;
 const STEPS: usize = 300;
+
+/// `TRELLIS_SEEDS=7-7` runs one again, `TRELLIS_SEEDS=1000-2000` many others.
+fn seeds() -> std::ops::RangeInclusive<u64> {
+    let asked = std::env::var("TRELLIS_SEEDS").ok();
+    let bounds = asked.as_deref().and_then(|asked| asked.split_once('-'));
+    let bounds = bounds.and_then(|(from, to)| Some(from.parse().ok()?..=to.parse().ok()?));
+    bounds.unwrap_or(1..=SEEDS)
+}
 
 #[tokio::test]
 async fn scripts_and_machine_give_the_same_answers() {
@@ -30,19 +38,14 @@ async fn scripts_and_machine_give_the_same_answers() {
     };
     let daemon = Daemon::on(&server, "a").await;
     let session = daemon.attached().await;
-    let from = std::env::var("TRELLIS_SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok());
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
-    let seeds = from.map_or(1..=SEEDS, |seed| seed..=seed);
-    for seed in seeds {
+    for seed in seeds() {
         let scripts = Scripts::new(&daemon.store, session.incarnation, &format!("seed-{seed}"));
         let mut run = Run::new(scripts, seed);
         run.declare().await;
         for _ in 0..STEPS {
             run.step().await;
         }
-        println!("seed {seed} done");
         for (what, count) in run.seen() {
             *seen.entry(what.clone()).or_default() += count;
         }
@@ -59,7 +62,7 @@ async fn scripts_and_machine_give_the_same_answers() {
         "extended 1",
     ] {
         assert!(
-            seen.get(what).is_some_and(|count| *count > 10),
+            seen.get(what).is_some_and(|count| *count > 2),
             "too few: {what}"
         );
     }

@@ -22,6 +22,7 @@ pub struct Run {
     machine: Machine,
     scripts: Scripts,
     random: Random,
+    seed: u64,
     now: u64,
     calls: usize,
     /// Waiting calls: what the scripts call them, and when they give up.
@@ -53,6 +54,7 @@ impl Run {
             machine: Machine::new(config, 7),
             scripts,
             random: Random::new(seed),
+            seed,
             now: START + seed * 13 * SECOND,
             calls: 0,
             waiting: BTreeMap::new(),
@@ -280,8 +282,9 @@ impl Run {
         if machine != script {
             let from = self.log.len().saturating_sub(120);
             panic!(
-                "{what} at {}:\n machine {machine:?}\n script  {script:?}\n{}",
+                "{what} at {} of seed {}:\n machine {machine:?}\n script  {script:?}\n{}",
                 self.now,
+                self.seed,
                 self.log[from..].join("\n")
             );
         }

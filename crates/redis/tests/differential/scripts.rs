@@ -17,7 +17,7 @@ macro_rules! modules {
 }
 
 const MODULES: &[(&str, &str)] = &modules!(
-    "rate" "window" "calendar" "slots" "bucket" "store" "requests" "line" "reservations" "charges" "looking"
+    "rate" "window" "calendar" "slots" "bucket" "store" "requests" "fair" "line" "reservations" "charges" "looking"
 );
 
 const OPERATIONS: &[(&str, &str)] = &modules!(
