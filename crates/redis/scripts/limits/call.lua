@@ -60,7 +60,8 @@ end
 -- is asked for.
 local divide, muldiv, ceil_divide, scale, capped, same, op
 local rate, window, calendar, slots, bucket = {}, {}, {}, {}, {}
-local store, requests, fair, line, reservations, charges, looking = {}, {}, {}, {}, {}, {}, {}
+local store, requests, fair, line, schedule = {}, {}, {}, {}, {}
+local reservations, charges, looking = {}, {}, {}
 local KINDS = {rate, window, calendar, slots}
 
 -- A bucket of a calendar must know its period; see `calendar`. False once something has been changed.

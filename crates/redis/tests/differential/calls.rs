@@ -207,6 +207,7 @@ pub fn without_id(payload: &Value) -> (Value, Option<String>) {
     (payload, Some(id))
 }
 
+/// What a bucket shows. Who claims it besides others is brought up to date only when that matters.
 pub fn bucket_value(state: &BucketState) -> Value {
     json!([
         state.limit.as_str(),
@@ -217,7 +218,6 @@ pub fn bucket_value(state: &BucketState) -> Value {
         state.capacity,
         state.full_after.0,
         state.paused_for.map_or(json!(-1), |pause| json!(pause.0)),
-        state.waiters,
     ])
 }
 
