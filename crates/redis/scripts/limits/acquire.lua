@@ -39,6 +39,7 @@ function op()
       local data, states = charges.grant(wants, ttl, args[11])
       payload = {GRANTED, data, states}
     elseif mode == WAIT then
+      leases.needed(wants, true)
       requests.start(request, args[8])
       line.enqueue({
         ticket = args[8], daemon = me, priority = priority, ttl = ttl, request = request,
@@ -47,6 +48,7 @@ function op()
       })
       return {QUEUED, false, {}}
     else
+      leases.needed(wants, false)
       local wait, states = charges.refusal(wants, priority)
       payload = {DENIED, wait, states}
     end

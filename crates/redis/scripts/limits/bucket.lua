@@ -45,6 +45,11 @@ function bucket.take(b, amount, time, hold, til)
   kind(b).take(b, amount, time, hold, til)
 end
 
+-- Takes units that may be used until `til`. Slots are not lent.
+function bucket.lend(b, amount, time, til)
+  kind(b).lend(b, amount, time, til)
+end
+
 function bucket.give_back(b, amount, hold, taken_at)
   return kind(b).give_back(b, amount, hold, taken_at)
 end

@@ -130,6 +130,11 @@ end
 
 -- Finds the bucket of every charge, making what is missing. Fails before it changes anything.
 function charges.place_all(list, places)
+  for _, place in ipairs(places) do
+    if place.replaces then
+      leases.require_none(place.limit, false)
+    end
+  end
   local count = missing(list, places)
   if count > 0 then
     store.check_room(count)

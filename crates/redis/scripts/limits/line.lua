@@ -240,6 +240,9 @@ function line.leave(w, granted)
       redis.call('HDEL', lines_key(entry), entry.key)
       fair.forget(entry)
       entry.line, entry.waited, entry.dirty = false, 0, true
+      if entry.lease then
+        leases.line_ended(entry)
+      end
     end
   end
   w.gone, line.waiters[w.ticket] = true, false

@@ -5,6 +5,10 @@
 
 function op()
   requests.recall(args[7])
+  local known = store.limit(args[2])
+  if known then
+    leases.require_none(known, args[3])
+  end
   -- Found as a charge would find it: declared, kept inline, or brought by the report.
   local list = {{args[2], args[3], 1, args[6], false}}
   local entry = charges.place_all(list, charges.locate_all(list))[1].entry

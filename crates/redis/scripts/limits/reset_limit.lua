@@ -25,6 +25,7 @@ end
 function op()
   requests.recall(args[4])
   local limit = looking.limit(args[2])
+  leases.require_none(limit, args[3])
   local many = not args[3] and store.bucket_count(limit)
   local filled = {}
   for _, key in ipairs(keys_to_fill(limit, args[3])) do

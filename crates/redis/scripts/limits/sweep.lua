@@ -47,6 +47,9 @@ end
 
 local function visit(limit, key)
   local entry = store.entry(limit, key)
+  if entry.lease then
+    leases.tidy(entry)
+  end
   if entry.kept and store.is_idle_and_full(entry) then
     store.remove_bucket(entry)
   end
