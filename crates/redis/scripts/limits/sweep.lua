@@ -96,10 +96,7 @@ function op()
     redis.call('HLEN', root .. ':waiters'), redis.call('HLEN', root .. ':reservations'),
     redis.call('HLEN', root .. ':requests'),
   }
-  if kept[1] + kept[3] + kept[4] + kept[5] == 0 then
-    redis.call('SREM', spaces, env.namespace)
-    redis.call('DEL', counts, root .. ':calendars', root .. ':pins')
-  end
+  store.drop_namespace()
   kept[6] = more
   return kept
 end
