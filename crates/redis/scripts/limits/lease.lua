@@ -1,6 +1,6 @@
 -- Hands a slice to the caller: units that it may spend without asking until its request is `ttl` old.
 --
--- args     {env, limit, key, wanted, need, demand, slice, ttl, margin, horizon, reports}
+-- args     {limit, key, wanted, need, demand, slice, ttl, margin, horizon, reports}
 --            wanted, need: units, and the least that is of use    demand: units per second seen there
 --            slice: its name, made by the daemon, never twice     reports: {{slice, left, done}, ...}; see
 --            `leases.report`
@@ -36,8 +36,8 @@ local function refusal(verdict, again, entry)
 end
 
 local function lease(entry, leased)
-  local wanted, need, demand, id = args[4], args[5], args[6], args[7]
-  local ttl = longest(entry.b, args[8], args[9], leased)
+  local wanted, need, demand, id = args[3], args[4], args[5], args[6]
+  local ttl = longest(entry.b, args[7], args[8], leased)
   local spec = store.spec_for(entry.limit, entry.key)
   if ttl == 0 or not same(entry.b.spec, spec) then
     return refusal(EXACT, NONE, entry)
@@ -50,21 +50,21 @@ local function lease(entry, leased)
   elseif entry.paused > now then
     return refusal(GIVEN, entry.paused, entry)
   end
-  local ask = {wanted = wanted, need = need, demand = demand, horizon = math.min(args[10], ttl)}
+  local ask = {wanted = wanted, need = need, demand = demand, horizon = math.min(args[9], ttl)}
   local units, again, share, worth = shares.decide(entry, ask, leased)
   if units > 0 then
-    leases.grant(entry, id, units, now + ttl + args[9])
+    leases.grant(entry, id, units, now + ttl + args[8])
   end
   return {units, again, bucket.available(entry.b), entry.b.spec, entry.limit.source, share,
     worth and GIVEN or EXACT, ttl}
 end
 
 function op()
-  local limit = store.limit(args[2])
+  local limit = store.limit(args[1])
   if not limit then
     return refusal(EXACT, NONE)
   end
-  local entry = store.entry(limit, args[3])
+  local entry = store.entry(limit, args[2])
   if limit.sharing == EXACT then
     return refusal(EXACT, NONE, entry.b and entry)
   end
@@ -73,7 +73,7 @@ function op()
     store.make(entry)
   end
   local came = false
-  for _, report in ipairs(args[11]) do
+  for _, report in ipairs(args[10]) do
     came = leases.report(entry, report[1], report[2], report[3]) or came
   end
   local answer = lease(entry, limit.sharing == 2)

@@ -1,11 +1,11 @@
 -- Takes slices back: what is left of them can be had by others at once.
 --
--- args     {env, {{limit, key, slice, left}, ...}}; left NONE: all of it, known to its holder or not
+-- args     {{{limit, key, slice, left}, ...}}; left NONE: all of it, known to its holder or not
 -- payload  false
 
 function op()
   local served = {}
-  for _, one in ipairs(args[2]) do
+  for _, one in ipairs(args[1]) do
     local limit = store.limit(one[1])
     local entry = limit and store.entry(limit, one[2])
     if entry and entry.b and entry.lease then

@@ -78,7 +78,8 @@ local function sum_up(entry)
   lease.open_til = #all > 0 and all[#all].close_at or 0
   entry.b.open, entry.b.open_til = lease.open, lease.open_til
   entry.dirty = true
-  if #all == 0 and #lease.told > 0 then
+  if lease.open == 0 then
+    lease.recall = math.min(lease.recall, now + LULL)
     for _, daemon in ipairs(lease.told) do
       tell(daemon, {'returned', env.namespace, entry.limit.name, entry.key})
     end

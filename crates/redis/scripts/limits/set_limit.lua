@@ -1,11 +1,11 @@
 -- Declares or changes a limit, however many buckets it has.
 --
--- args     {env, name, spec, {{key, spec}, ...}, policy, source, request, sharing}
+-- args     {name, spec, {{key, spec}, ...}, policy, source, request, sharing}
 -- payload  {{name, spec, overrides, source, buckets, sharing}, created}
 
 function op()
-  local name, spec, overrides, policy, source = args[2], args[3], args[4], args[5], args[6]
-  requests.recall(args[7])
+  local name, spec, overrides, policy, source = args[1], args[2], args[3], args[4], args[5]
+  requests.recall(args[6])
   local found = store.limit(name)
   if found then
     leases.require_none(found, false)
@@ -20,7 +20,7 @@ function op()
     waited[#waited + 1] = store.entry(limit, key)
   end
   limit.version = found and limit.version + 1 or limit.version
-  limit.spec, limit.source, limit.sharing, limit.dirty = spec, source, args[8] or AUTO, true
+  limit.spec, limit.source, limit.sharing, limit.dirty = spec, source, args[7] or AUTO, true
   local former = limit.overrides
   limit.overrides = #overrides > 0 and limit.version or 0
   for _, one in ipairs(overrides) do
@@ -43,7 +43,7 @@ function op()
   -- Written now, that what is told below counts it.
   store.commit()
   local payload = {looking.limit_state(limit), not found}
-  requests.finish(args[7], payload)
+  requests.finish(args[6], payload)
   return payload
 end
 

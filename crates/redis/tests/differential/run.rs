@@ -348,8 +348,13 @@ impl Run {
         *self.seen.entry(what.to_owned()).or_default() += 1;
     }
 
+    fn any_acquire(&mut self) -> AcquireRequest {
+        let steady = self.scripts.count() > 1;
+        acquire(&mut self.random, IDS, &self.declared, steady)
+    }
+
     async fn acquire(&mut self) {
-        let request = acquire(&mut self.random, IDS, &self.declared);
+        let request = self.any_acquire();
         let number = self.calls;
         self.calls += 1;
         let daemon = self.random.index(self.scripts.count());
@@ -529,7 +534,7 @@ impl Run {
         let Some((id, name)) = self.pick() else {
             return;
         };
-        let mut charges: Vec<Charge> = acquire(&mut self.random, IDS, &self.declared).charges;
+        let mut charges: Vec<Charge> = self.any_acquire().charges;
         if self.random.percent(30) {
             charges.clear();
         }

@@ -17,12 +17,12 @@ macro_rules! modules {
 }
 
 const MODULES: &[(&str, &str)] = &modules!(
-    "rate" "window" "calendar" "slots" "bucket" "store" "requests" "fair" "line" "schedule" "reservations" "charges" "looking"
+    "rate" "window" "calendar" "slots" "bucket" "store" "requests" "fair" "line" "schedule" "reservations" "charges" "leases" "shares" "looking"
 );
 
 const OPERATIONS: &[(&str, &str)] = &modules!(
     "acquire" "serve" "leave" "give_back" "settle" "extend" "peek" "set_limit" "delete_limit"
-    "reset_limit" "report_throttled" "list_limits" "list_buckets" "sweep"
+    "reset_limit" "report_throttled" "list_limits" "list_buckets" "sweep" "lease" "lease_return"
 );
 
 /// What daemons tell each other comes with the reply, so that the test knows when it has all.
@@ -33,7 +33,7 @@ const COLLECT: &str = "published[#published + 1] = {daemon, message}";
 pub const NAMES: [&str; 3] = ["a", "b", "c"];
 
 /// The store's time, told by the test.
-const CLOCK: &str = "local function store_time() return tonumber(ARGV[5]) end\n";
+const CLOCK: &str = "local function store_time() return tonumber(ARGV[6]) end\n";
 
 fn script(operation: &str) -> &'static Script {
     let mut text = [CLOCK, lua!("call"), "local function body()\n", lua!("num")].concat();
@@ -137,12 +137,11 @@ impl Scripts {
             1_000_000,
             self.namespace,
         ]);
-        let mut blob = vec![env];
-        blob.extend_from_slice(args);
         let call = Call::new(self.scripts[operation])
             .key(keys.of("limits", &[&self.namespace]))
             .key(keys.of("limits-namespaces", &[]))
-            .bytes(rmp_serde::to_vec(&blob).unwrap().into())
+            .bytes(rmp_serde::to_vec(&env).unwrap().into())
+            .bytes(rmp_serde::to_vec(args).unwrap().into())
             .number(now);
         match store.call(call).await {
             Ok(Reply::Bytes(bytes)) => rmp_serde::from_slice(&bytes).unwrap(),
