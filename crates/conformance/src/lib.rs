@@ -27,6 +27,7 @@
 
 mod clock;
 pub mod grpc;
+pub mod leases;
 pub mod limits;
 mod pace;
 mod task;

@@ -3,10 +3,12 @@
 //! - [`Limits`]: the port.
 //! - [`AcquireRequest`], [`Acquired`] and their kin: what goes through it.
 //! - [`LimitSpec`]: what a limit allows. [`Bucket`]: how much of it is left.
+//! - [`leases`]: units taken from a shared store ahead of need, decided without I/O.
 //! - [`Machine`]: all limits of one namespace, decided without I/O.
 
 mod bucket;
 mod calendar;
+pub mod leases;
 mod machine;
 mod port;
 mod rate;
