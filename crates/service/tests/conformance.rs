@@ -31,8 +31,8 @@ fn daemon(settings: Settings) -> Client {
         stats: Arc::new(RpcStats::new(clock.clone())),
         drain: CancellationToken::new(),
     };
-    let (routes, _) = routes(&parts, ServiceConfig::default()).unwrap();
-    grpc::connect(routes)
+    let (services, _) = routes(&parts, ServiceConfig::default()).unwrap();
+    grpc::connect(services)
 }
 
 fn unary(settings: Settings) -> Subject {
