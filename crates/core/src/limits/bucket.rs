@@ -187,6 +187,7 @@ impl Bucket {
             (Self::Slots(bucket), LimitSpec::Concurrency(spec)) => bucket.spec = spec.clone(),
             _ => *self = self.respec(spec, policy, now),
         }
+        self.advance(now);
     }
 
     /// This bucket, or a copy that keeps its level under another spec.
@@ -194,7 +195,10 @@ impl Bucket {
         if self.has_spec(spec) {
             return Cow::Borrowed(self);
         }
-        Cow::Owned(self.respec(spec, LevelPolicy::KeepAmount, now))
+        let mut changed = self.respec(spec, LevelPolicy::KeepAmount, now);
+        // A shorter period may be over for what is counted.
+        changed.advance(now);
+        Cow::Owned(changed)
     }
 
     /// This bucket under another spec, its level treated as `policy` says. Held slots stay held.

@@ -421,7 +421,7 @@ impl Machine {
                 Some(id) => {
                     let entry = self.store.entry(id);
                     replaces |= charge.spec.is_some() && !entry.bucket.has_spec(spec);
-                    let bucket = entry.bucket.under(spec, now);
+                    let bucket = entry.under(spec, now);
                     wait = self.wait_at(&bucket, entry, (charge.amount(), priority), now);
                     bucket
                 }

@@ -66,8 +66,12 @@ impl Machine {
     /// Puts one bucket under another spec.
     fn respec(&mut self, bucket: BucketId, spec: &LimitSpec, policy: LevelPolicy, now: Now) {
         let entry = self.store.entry_mut(bucket);
-        entry.bucket.advance(now);
-        entry.bucket.change(spec, policy, now);
+        if entry.is_idle_and_full(now) {
+            // As good as none: what it becomes must not depend on when it would be swept.
+            entry.bucket = Bucket::full(spec, now);
+        } else {
+            entry.bucket.change(spec, policy, now);
+        }
         if policy == LevelPolicy::Refill {
             self.store.forgive(bucket);
         }

@@ -25,7 +25,7 @@ impl Machine {
         let entry = limit.bucket(key).map(|bucket| self.store.entry(bucket));
         let bucket = entry.map_or_else(
             || Cow::Owned(Bucket::full(spec, now)),
-            |entry| entry.bucket.under(spec, now),
+            |entry| entry.under(spec, now),
         );
         let paused = entry.map_or(Micros::ZERO, |entry| entry.paused_until - now.mono);
         let line = entry.and_then(|entry| entry.line.as_ref());

@@ -11,6 +11,7 @@ use super::Ticket;
 use super::reservations::Taken;
 use crate::{Error, ErrorCode, Key, Micros, Name, Now, Result, Time};
 use slab::Slab;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 
@@ -92,6 +93,15 @@ impl Entry {
     pub fn is_idle_and_full(&mut self, now: Now) -> bool {
         self.bucket.advance(now);
         self.bucket.is_full() && self.wanted == 0 && self.paused_until <= now.mono
+    }
+
+    /// The bucket, which has been brought to the present, or what it would be under another spec.
+    pub fn under(&self, spec: &LimitSpec, now: Now) -> Cow<'_, Bucket> {
+        let idle = self.wanted == 0 && self.paused_until <= now.mono;
+        if idle && self.bucket.is_full() && !self.bucket.has_spec(spec) {
+            return Cow::Owned(Bucket::full(spec, now));
+        }
+        self.bucket.under(spec, now)
     }
 
     /// Gives back up to `amount` units of a charge. Returns how many.

@@ -1,0 +1,87 @@
+-- One bucket of any kind. Every reading needs it brought to the present first, by `bucket.advance`.
+-- Mirrors `core/src/limits/bucket.rs`.
+
+local function kind(b)
+  return KINDS[b.spec[1]]
+end
+
+function bucket.capacity(spec)
+  return KINDS[spec[1]].capacity(spec)
+end
+
+function bucket.holds_slots(b)
+  return b.spec[1] == 4
+end
+
+-- A bucket with `available` units, at most its capacity. Slots start free.
+function bucket.holding(spec, available, time, place)
+  local b = KINDS[spec[1]].new(spec, available, time)
+  b.place = place
+  return b
+end
+
+function bucket.full(spec, time, place)
+  return bucket.holding(spec, bucket.capacity(spec), time, place)
+end
+
+-- Brings the bucket to `time`; tells whether something changed that time alone would not tell again.
+function bucket.advance(b, time)
+  return kind(b).advance(b, time) or false
+end
+
+function bucket.available(b)
+  return kind(b).available(b)
+end
+
+function bucket.is_full(b)
+  return kind(b).available(b) >= bucket.capacity(b.spec)
+end
+
+function bucket.ready_at(b, need, time)
+  return kind(b).ready_at(b, need, time)
+end
+
+function bucket.take(b, amount, time, hold, til)
+  kind(b).take(b, amount, time, hold, til)
+end
+
+function bucket.give_back(b, amount, hold, taken_at)
+  return kind(b).give_back(b, amount, hold, taken_at)
+end
+
+function bucket.counts_with_newest(b, taken_at)
+  return kind(b).counts_with_newest(b, taken_at)
+end
+
+function bucket.lower_to(b, level, time)
+  kind(b).lower_to(b, level, time)
+end
+
+-- The bucket under another spec, its level treated as `policy` says. Held slots stay held.
+function bucket.respec(b, spec, policy, time)
+  local place = b.place
+  local changed
+  if b.spec[1] == 4 and spec[1] == 4 then
+    changed = slots.respec(b, spec)
+  else
+    local available = bucket.available(b)
+    local capacity = bucket.capacity(spec)
+    if policy == REFILL then
+      changed = bucket.full(spec, time)
+    elseif policy == KEEP_PROPORTION then
+      available = scale(available, capacity, bucket.capacity(b.spec))
+      if b.spec[1] == 2 and spec[1] == 2 then
+        changed = window.rescale(b, spec, available)
+      else
+        changed = bucket.holding(spec, available, time)
+      end
+    elseif b.spec[1] == spec[1] then
+      changed = kind(b).respec(b, spec, time)
+    else
+      changed = bucket.holding(spec, math.min(available, capacity), time)
+    end
+  end
+  changed.place = place
+  return changed
+end
+

@@ -1,0 +1,269 @@
+-- Where the charges of a call go: their limits, their buckets, and what they would meet there. A charge is
+-- {limit, key, amount, spec or false, require_spec}. Mirrors `core/src/limits/machine/acquire.rs`.
+
+local function locate(charge, index)
+  local limit = store.limit(charge[1])
+  if not limit then
+    if not charge[4] then
+      fail('LIMIT_NOT_FOUND', index)
+    end
+    return {limit = false, source = INLINE, replaces = false}
+  end
+  local in_force = store.spec_for(limit, charge[2])
+  local differs = charge[4] and not same(charge[4], in_force)
+  local declared = limit.source ~= INLINE
+  if declared and differs and charge[5] then
+    fail('SPEC_MISMATCH', index)
+  end
+  return {
+    limit = limit, spec = in_force, source = limit.source, replaces = differs and not declared,
+  }
+end
+
+-- Finds the limit of every charge and checks its spec. Changes nothing.
+function charges.locate_all(list)
+  local places = {}
+  for i, charge in ipairs(list) do
+    places[i] = locate(charge, i - 1)
+  end
+  return places
+end
+
+-- The spec that will be in force for a charge at its place.
+local function spec_at(place, charge)
+  if place.limit and not (charge[4] and place.replaces) then
+    return place.spec
+  end
+  return charge[4]
+end
+
+-- Whether some charge is above what its bucket can ever hold.
+function charges.is_never(list, places)
+  for i, charge in ipairs(list) do
+    if charge[3] > bucket.capacity(spec_at(places[i], charge)) then
+      return true
+    end
+  end
+  return false
+end
+
+function charges.needs_slots(list, places)
+  for i, charge in ipairs(list) do
+    if spec_at(places[i], charge)[1] == 4 then
+      return true
+    end
+  end
+  return false
+end
+
+-- What the charges would meet now, without changing anything: how long until they could be admitted (nil:
+-- now), and each charge.
+function charges.preview(list, places, priority)
+  local longest, states = nil, {}
+  for i, charge in ipairs(list) do
+    local place = places[i]
+    local spec, replaces, wait, b = spec_at(place, charge), place.replaces, nil, nil
+    local entry = place.limit and store.entry(place.limit, charge[2])
+    if entry and entry.b then
+      local differs = not same(entry.b.spec, spec)
+      replaces = replaces or (charge[4] and differs)
+      b = differs and store.under(entry, spec, KEEP_AMOUNT, now) or entry.b
+      wait = charges.wait_at(b, entry, charge[3], priority)
+    else
+      b = bucket.full(spec, now)
+    end
+    if wait then
+      longest = math.max(longest or 0, wait)
+    end
+    states[i] =
+      state_of(bucket.available(b), wait, spec, place.source, replaces and place.source == INLINE)
+  end
+  return longest, states
+end
+
+-- The answer of a call that is never admitted: it changes nothing, not even a spec.
+function charges.never(list, places, priority)
+  local _, states = charges.preview(list, places, priority)
+  for _, state in ipairs(states) do
+    state[5] = false
+  end
+  return {NEVER, false, states}
+end
+
+-- Ends the waiting calls that can never be admitted to an entry that `changed` picks.
+function charges.end_hopeless(changed)
+  local hopeless = line.waiting(function(want)
+    local entry = store.entry_of(want)
+    return changed(entry) and want.amount > bucket.capacity(entry.b.spec)
+  end)
+  for _, w in ipairs(hopeless) do
+    if not w.gone then
+      line.serve(line.leave(w, false))
+      local _, states = charges.refusal(w.wants, w.priority)
+      line.finish(w, NEVER, false, states)
+    end
+  end
+end
+
+-- Brings a bucket of an inline limit under the spec in force. Tells whether it had another.
+local function follow_spec(entry)
+  local spec = store.spec_for(entry.limit, entry.key)
+  if same(entry.b.spec, spec) then
+    return false
+  end
+  store.respec(entry, spec, KEEP_AMOUNT, now)
+  if entry.waited == 1 then
+    charges.end_hopeless(function(other) return other == entry end)
+    line.serve({entry})
+  end
+  return true
+end
+
+local function missing(list, places)
+  local count = 0
+  for i, charge in ipairs(list) do
+    local limit = places[i].limit
+    count = count + (limit and store.entry(limit, charge[2]).b and 0 or 1)
+  end
+  return count
+end
+
+-- Finds the bucket of every charge, making what is missing. Fails before it changes anything.
+function charges.place_all(list, places)
+  local count = missing(list, places)
+  if count > 0 then
+    store.check_room(count)
+    -- Making room may have dropped idle buckets of this very call.
+    places = charges.locate_all(list)
+  end
+  for i, charge in ipairs(list) do
+    -- Two charges of one call may share a limit that the first of them makes.
+    if not store.limit(charge[1]) then
+      store.make_limit(charge[1], charge[4], INLINE)
+    end
+  end
+  local wants = {}
+  for i, charge in ipairs(list) do
+    local limit = store.limit(charge[1])
+    if places[i].replaces then
+      limit.spec, limit.dirty = charge[4], true
+    end
+    local entry = store.entry(limit, charge[2])
+    store.make(entry)
+    wants[i] = {
+      limit = charge[1], key = charge[2], amount = charge[3], replaced = places[i].replaces,
+      entry = entry,
+    }
+  end
+  for i, want in ipairs(wants) do
+    if want.entry.limit.source == INLINE and follow_spec(want.entry) and list[i][4] then
+      want.replaced = true
+    end
+  end
+  return wants
+end
+
+-- As `is_never`, for buckets found: they differ when one charge brings a spec that another goes by.
+function charges.is_hopeless(wants)
+  for _, want in ipairs(wants) do
+    if want.amount > bucket.capacity(want.entry.b.spec) then
+      return true
+    end
+  end
+  return false
+end
+
+-- Whether a call that comes last in its class can be admitted now. Who stands in line is looked at first: a
+-- claim that time has made stale must not block anybody.
+function charges.all_open(wants, priority)
+  local waited = {}
+  for _, want in ipairs(wants) do
+    if want.entry.waited == 1 then
+      waited[#waited + 1] = want.entry
+    end
+  end
+  if #waited > 0 then
+    line.serve(waited)
+  end
+  for _, want in ipairs(wants) do
+    local entry = want.entry
+    if now < entry.paused or bucket.available(entry.b) < want.amount
+      or (entry.waited == 1 and line.is_taken(entry, priority)) then
+      return false
+    end
+  end
+  return true
+end
+
+-- Charging.
+
+-- Takes every charge. Returns what each met, and what is needed to give it back.
+function charges.take_all(wants, hold, til)
+  local states, taken = {}, {}
+  for i, want in ipairs(wants) do
+    local entry = store.entry_of(want)
+    bucket.take(entry.b, want.amount, now, hold, til)
+    entry.dirty = true
+    states[i] = state_of(bucket.available(entry.b), nil, entry.b.spec, entry.limit.source, want.replaced)
+    taken[i] = {
+      limit = entry.limit.name, life = entry.limit.life, key = entry.key, amount = want.amount,
+      slots = bucket.holds_slots(entry.b), at = now, hold = hold,
+    }
+  end
+  return states, taken
+end
+
+-- Takes every charge, with a reservation where one is asked for or slots are held. Returns its id and time,
+-- or false, and what each charge met.
+function charges.grant(wants, ttl, id)
+  for _, want in ipairs(wants) do
+    if ttl == NONE and bucket.holds_slots(store.entry_of(want).b) then
+      ttl = env.default_ttl
+    end
+  end
+  if ttl == NONE then
+    return false, (charges.take_all(wants, ''))
+  end
+  local states, taken = charges.take_all(wants, id, now + ttl)
+  reservations.open(id, now + ttl, taken)
+  return {id, ttl}, states
+end
+
+-- Why a call of that priority cannot be admitted now: how long until it can, and what each charge met.
+
+local function head_ready(entry)
+  local head = line.head(entry)
+  local ready = now
+  for _, want in ipairs(head and head.wants or {}) do
+    local other = store.entry_of(want)
+    ready = math.max(ready, bucket.ready_at(other.b, want.amount, now), other.paused)
+  end
+  return ready
+end
+
+-- How long until a charge fits, after those who claim the bucket before it; nil when it does now, or never.
+-- `b` is the entry's own bucket or a copy under another spec.
+function charges.wait_at(b, entry, amount, priority)
+  if amount > bucket.capacity(b.spec) then
+    return nil
+  end
+  local claimed = entry.waited == 1 and line.claimed_before(entry, priority) or 0
+  local ready = math.max(bucket.ready_at(b, amount + claimed, now), entry.paused)
+  if claimed > 0 then
+    ready = math.max(ready, head_ready(entry), now + 1)
+  end
+  return ready > now and ready - now or nil
+end
+
+function charges.refusal(wants, priority)
+  local longest, states = 1, {}
+  for i, want in ipairs(wants) do
+    local entry = store.entry_of(want)
+    local wait = charges.wait_at(entry.b, entry, want.amount, priority)
+    longest = math.max(longest, wait or 0)
+    states[i] =
+      state_of(bucket.available(entry.b), wait, entry.b.spec, entry.limit.source, want.replaced)
+  end
+  return longest, states
+end
+

@@ -1,0 +1,38 @@
+-- Renews a reservation and takes further charges into it, all or nothing, without waiting.
+--
+-- args     {reservation, ttl, charges, request}
+-- payload  {outcome, data, states}
+
+local INTERACTIVE = 0
+
+local function extend(id, ttl, list)
+  local r = reservations.check_extension(id, list)
+  local places = charges.locate_all(list)
+  if charges.is_never(list, places) then
+    return charges.never(list, places, INTERACTIVE)
+  end
+  for _, t in ipairs(r.taken) do
+    local limit = t.slots and store.limit_of(t)
+    if limit then
+      store.entry(limit, t.key)
+    end
+  end
+  local wants = charges.place_all(list, places)
+  if charges.is_hopeless(wants) then
+    local _, states = charges.refusal(wants, INTERACTIVE)
+    return {NEVER, false, states}
+  elseif not charges.all_open(wants, INTERACTIVE) then
+    local wait, states = charges.refusal(wants, INTERACTIVE)
+    return {DENIED, wait, states}
+  end
+  local data, states = reservations.extend(id, r, ttl, wants)
+  return {GRANTED, data, states}
+end
+
+function op()
+  requests.recall(args[4])
+  local payload = extend(args[1], args[2], args[3])
+  requests.finish(args[4], payload)
+  return payload
+end
+

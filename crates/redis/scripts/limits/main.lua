@@ -1,0 +1,39 @@
+-- Carries the operation out and answers; stands behind every limits script.
+
+local function answer(reply)
+  return cmsgpack.pack(reply)
+end
+
+local function publish(daemon, message)
+  redis.call('PUBLISH', env.mailbox .. daemon, cmsgpack.pack(message))
+end
+
+local done, payload = pcall(op)
+if done then
+  if rawget(line, 'waiters') then
+    line.commit()
+  end
+  store.commit()
+  for daemon, told in pairs(messages) do
+    for _, message in ipairs(told) do
+      publish(daemon, message)
+    end
+  end
+  for daemon, told in pairs(look_messages) do
+    publish(daemon, {'look', env.namespace, told})
+  end
+  return answer({'ok', now, payload, results, looks})
+end
+local failure = payload
+if type(failure) ~= 'table' then
+  return redis.error_reply('SCRIPT ' .. tostring(failure))
+elseif failure.fail then
+  return answer({'error', now, unpack(failure.fail)})
+elseif failure.period then
+  return answer({'period', now, unpack(failure.period)})
+elseif failure.replay then
+  return answer({'replay', now, unpack(failure.replay)})
+elseif failure.running then
+  return answer({'running', now})
+end
+return redis.error_reply(failure.err or 'SCRIPT failed')

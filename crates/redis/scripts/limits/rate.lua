@@ -1,0 +1,85 @@
+-- The token bucket. A bucket is {spec, level, rest, at}: whole units, a fraction in 1/period, and when
+-- both were true. Mirrors `core/src/limits/rate.rs`.
+--
+-- spec: {1, amount, period, burst}
+
+rate.fields = {'level', 'rest', 'at'}
+
+function rate.capacity(spec)
+  return spec[4]
+end
+
+function rate.new(spec, available, time)
+  return {spec = spec, level = math.min(available, spec[4]), rest = 0, at = time}
+end
+
+function rate.respec(b, spec)
+  local full = b.level >= spec[4]
+  return {
+    spec = spec,
+    level = math.min(b.level, spec[4]),
+    rest = full and 0 or (muldiv(b.rest, spec[3], b.spec[3])),
+    at = b.at,
+  }
+end
+
+-- Adds what has been refilled until `time`: exactly floor(amount * elapsed / period) over any readings.
+function rate.advance(b, time)
+  local elapsed = time - b.at
+  if elapsed <= 0 then
+    return
+  end
+  b.at = time
+  local amount, period, burst = b.spec[2], b.spec[3], b.spec[4]
+  if b.level >= burst then
+    return
+  end
+  local missing = burst - b.level
+  local units, rest = muldiv(elapsed, amount, period)
+  rest = rest + b.rest
+  if rest >= period then
+    units, rest = units + 1, rest - period
+  end
+  if units >= missing then
+    b.level, b.rest = burst, 0
+  else
+    b.level, b.rest = b.level + units, rest
+  end
+end
+
+function rate.available(b)
+  return b.level
+end
+
+function rate.ready_at(b, need)
+  local missing = math.min(need - b.level, WHOLE)
+  if missing <= 0 then
+    return b.at
+  end
+  local units, rest = muldiv(missing, b.spec[3], b.spec[2])
+  return math.min(b.at + units + ceil_divide(rest - b.rest, b.spec[2]), WHOLE)
+end
+
+function rate.take(b, amount)
+  b.level = capped(b.level - amount)
+end
+
+function rate.give_back(b, amount)
+  local given = math.max(math.min(amount, b.spec[4] - b.level), 0)
+  b.level = b.level + given
+  if b.level >= b.spec[4] then
+    b.rest = 0
+  end
+  return given
+end
+
+function rate.lower_to(b, level)
+  if b.level > level then
+    b.level, b.rest = level, 0
+  end
+end
+
+function rate.counts_with_newest()
+  return true
+end
+
