@@ -9,12 +9,14 @@
 //! - [`Scope`]: the guarantee an answer carries.
 //! - [`limits`]: the quota: its port, and the machine that memory backends run.
 
+mod cluster;
 mod error;
 pub mod limits;
 mod name;
 mod scope;
 mod time;
 
+pub use cluster::{Cluster, MemberState, StoreState};
 pub use error::{Error, ErrorCode, Violation};
 pub use name::{Key, MAX_NAME_BYTES, Name, Namespace, RequestId};
 pub use scope::Scope;

@@ -18,7 +18,7 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tower::Service;
 use trellis_core::limits::Limits;
-use trellis_core::{Clock, Error, ErrorCode, Now, Result};
+use trellis_core::{Clock, Cluster, Error, ErrorCode, Now, Result};
 use trellis_proto::FILE_DESCRIPTOR_SET;
 use trellis_proto::v1::limit_service_server::LimitServiceServer;
 use trellis_proto::v1::status_service_server::StatusServiceServer;
@@ -42,6 +42,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// What `StatusService` tells.
     pub info: DaemonInfo,
+    /// The shared store and its members; `None` in embedded mode.
+    pub cluster: Option<Arc<dyn Cluster>>,
     /// Where latencies of streamed requests are noted, and what `StatusService` tells.
     pub stats: Arc<RpcStats>,
     /// Cancelled when the daemon begins to shut down: waiting calls then answer `DRAINING`, and

@@ -27,6 +27,7 @@ fn daemon(settings: Settings) -> Client {
             distributed: false,
             started: clock.now(),
         },
+        cluster: None,
         clock: clock.clone(),
         stats: Arc::new(RpcStats::new(clock.clone())),
         drain: CancellationToken::new(),

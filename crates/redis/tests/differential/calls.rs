@@ -102,9 +102,10 @@ pub fn acquire(
     AcquireRequest {
         namespace: namespace(),
         charges,
-        mode: match random.percent(55) {
-            true => Mode::Wait(Micros(random.between(0, 5 * SECOND))),
-            false => Mode::Try,
+        mode: if random.percent(55) {
+            Mode::Wait(Micros(random.between(0, 5 * SECOND)))
+        } else {
+            Mode::Try
         },
         reservation_ttl: random
             .percent(30)
