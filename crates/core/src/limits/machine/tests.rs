@@ -8,6 +8,7 @@ mod endings;
 pub(super) mod harness;
 mod holds;
 mod line;
+mod liveness;
 mod random;
 mod requests;
 mod reservations;
