@@ -225,19 +225,19 @@ impl Queue {
         let most = MAX_POSITION - 1;
         let holds = self.holds.all.range(..caller.ticket).take(most).count();
         let shares = &self.shares[caller.ticket.priority as usize];
-        let mut start = shares.tag(caller.fair.account()).max(since);
+        let mut start = shares.tag(caller.fair.account());
         let lists = [&self.line, &self.kept_off];
         let mut ahead = holds;
         for list in lists {
             ahead += list.better(caller.ticket.priority).take(most).count();
             for claim in list.of(caller.fair.account(), caller.ticket).take(most) {
-                start = claim.next_start(start, capacity);
+                start = claim.next_start(start.max(claim.since), capacity);
                 ahead += 1;
             }
         }
         let limit = Rank {
             priority: caller.ticket.priority,
-            start,
+            start: start.max(since),
             ticket: caller.ticket,
         };
         for list in lists {

@@ -169,4 +169,16 @@ impl Shares {
         self.gone_by_tag.remove(&(tag, account.clone()));
         Some(tag)
     }
+
+    /// Panics when two parts contradict each other, or a bound is passed.
+    #[cfg(test)]
+    pub fn check(&self) {
+        assert!(self.gone.len() <= MAX_GONE && self.gone.len() == self.gone_by_tag.len());
+        let weights = self.waiting.values().map(|share| u64::from(share.weight));
+        assert_eq!(self.weight, weights.sum());
+        if let Some((lowest, account)) = self.gone_by_tag.first() {
+            assert!(*lowest > self.time && self.gone.get(account) == Some(lowest));
+            assert!(!self.waiting.contains_key(account));
+        }
+    }
 }

@@ -5,6 +5,7 @@ mod check;
 mod day;
 mod definitions;
 mod endings;
+mod fair;
 pub(super) mod harness;
 mod holds;
 mod line;
