@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout};
 use trellis_core::limits::{AcquireRequest, Acquired, Mode};
-use trellis_core::{Error, ErrorCode, Micros, Result};
+use trellis_core::{Error, ErrorCode, FairKey, Micros, Result};
 
 /// A wait as long as this is as good as endless.
 const LONGEST_WAIT: Duration = Duration::from_hours(24 * 366);
@@ -38,7 +38,7 @@ type Args<'a> = (
 
 /// What distinguishes one acquire from another; how long its caller waits does not.
 #[derive(Serialize)]
-struct Body<'a>(&'a [wire::Charge<'a>], bool, i64, u8);
+struct Body<'a>(&'a [wire::Charge<'a>], bool, i64, u8, (&'a str, u32));
 
 /// How one attempt has ended.
 enum Attempt {
@@ -141,7 +141,9 @@ impl RedisLimits {
         let waits = request.mode != Mode::Try;
         let ttl = ttl(request.reservation_ttl);
         let priority = request.priority as u8;
-        let body = Body(&charges, waits, ttl, priority);
+        let account = request.fair.key().map_or("", FairKey::as_str);
+        let fair = (account, request.fair.weight());
+        let body = Body(&charges, waits, ttl, priority, fair);
         let named = convert::request("acquire", request.request_id.as_ref(), &body);
         let args: Args<'_> = (
             &charges,
@@ -151,8 +153,8 @@ impl RedisLimits {
             priority,
             request.dry_run,
             ticket,
-            "",
-            1,
+            account,
+            request.fair.weight(),
             reservation_id(),
         );
         let namespace = request.namespace.as_str();

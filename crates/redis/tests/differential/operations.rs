@@ -8,7 +8,7 @@ use trellis_core::limits::{
     LimitSpec, Mode, ReportThrottled, ReservationId, ResetLimit, SetLimit, Settle, SpecSource,
     Step, Usage,
 };
-use trellis_core::{Error, Micros, Result};
+use trellis_core::{Error, FairKey, Micros, Result};
 
 impl Run {
     fn any_acquire(&mut self) -> AcquireRequest {
@@ -71,9 +71,8 @@ impl Run {
             json!(request.priority as u8),
             json!(request.dry_run),
             json!(name),
-            // One fair key for all daemons: the machine serves all in order of arrival.
-            json!("all"),
-            json!(1),
+            json!(request.fair.key().map_or("", FairKey::as_str)),
+            json!(request.fair.weight()),
             json!(format!("{number:032x}")),
         ]
     }
