@@ -18,7 +18,7 @@ macro_rules! modules {
 }
 
 const MODULES: &[(&str, &str)] = &modules!(
-    "rate" "window" "calendar" "slots" "bucket" "store" "requests" "fair" "line" "schedule" "reservations" "charges" "looking"
+    "rate" "window" "calendar" "slots" "bucket" "store" "requests" "fair" "queue" "line" "schedule" "reservations" "charges" "looking"
 );
 
 const OPERATIONS: &[(&str, &str)] = &modules!(
