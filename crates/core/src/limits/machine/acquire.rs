@@ -299,10 +299,6 @@ impl Machine {
         let take = |want: &Want| {
             let entry = self.store.entry_mut(want.bucket);
             entry.bucket.take(want.amount, hold, now);
-            if entry.queue.is_some() {
-                // Whoever waits has longer to wait.
-                self.schedule_wake(want.bucket, now);
-            }
             self.charge_state(want, None)
         };
         wants.iter().map(take).collect()

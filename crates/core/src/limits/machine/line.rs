@@ -311,7 +311,7 @@ impl Machine {
 
     /// Sets the time at which the next in line is looked at again: when the pause is over and the
     /// bucket holds what it wants. Slots come back by events, not by time.
-    pub(super) fn schedule_wake(&mut self, bucket: BucketId, now: Now) {
+    fn schedule_wake(&mut self, bucket: BucketId, now: Now) {
         let entry = self.store.entry_mut(bucket);
         entry.bucket.advance(now);
         let queue = entry.queue.as_ref();
@@ -325,7 +325,7 @@ impl Machine {
             let at = ready.max(entry.paused_until);
             // A look that is due already and still to come, because the driver is late, must come.
             let due = entry.wake.filter(|wake| *wake <= now.mono);
-            due.or((at > now.mono).then_some(at))
+            (at > now.mono).then_some(at).or(due)
         });
         if entry.wake != wake {
             let former = std::mem::replace(&mut entry.wake, wake);

@@ -200,9 +200,10 @@ impl Queue {
         first.any(|ticket| ticket.priority <= priority)
     }
 
-    /// The first in fair order; where nobody lacks the bucket, of those that hold it.
+    /// Whose turn it is: the first in fair order, or who holds the bucket since before that came.
     pub fn head(&self) -> Option<Ticket> {
-        self.next(0).or_else(|| self.holds.first())
+        let heads = [self.next(0), self.holds.first()];
+        heads.into_iter().flatten().min()
     }
 
     /// Claims of every kind.

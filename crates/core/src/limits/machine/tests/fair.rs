@@ -227,6 +227,23 @@ fn a_call_that_passes_others_takes_a_turn() {
 }
 
 #[test]
+fn a_turn_that_was_not_waited_for_lets_the_others_go_at_once() {
+    let mut sim = without_holds();
+    let stuck = call(&[("shut", 1), ("l", 1)]).wait(3_600 * SECOND);
+    let stuck = sim.wait(&stuck.fair("a", 1));
+    let large = sim.wait(&waits(10, 60).fair("a", 1));
+    let small = sim.wait(&waits(1, 60).fair("b", 1));
+    sim.pass(500 * MS);
+    assert!(sim.answers.is_empty(), "the large call is first, and short");
+    // `a` gets something, and `b`, which has had nothing, goes first then.
+    sim.reset("shut", None);
+    assert_eq!(sim.granted_at(stuck), Some(500 * MS));
+    assert_eq!(sim.granted_at(small), Some(500 * MS));
+    sim.pass(10 * SECOND);
+    assert_eq!(sim.granted_at(large), Some(1_200 * MS));
+}
+
+#[test]
 fn a_call_stuck_elsewhere_earns_its_key_no_credit() {
     let mut sim = without_holds();
     let one = |key| waits(1, 3_600).fair(key, 1);
