@@ -34,12 +34,6 @@ impl Random {
         self.of(0..100) < share
     }
 
-    /// One of them.
-    pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
-        let place = self.of(0..from.len() as u64);
-        &from[usize::try_from(place).unwrap_or(0)]
-    }
-
     /// In another order.
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {

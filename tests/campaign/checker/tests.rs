@@ -37,7 +37,13 @@ struct Ask {
 
 fn asks() -> impl Strategy<Value = Vec<Ask>> {
     let refund = proptest::option::of((1..400_000_u64, 1..20_u64));
-    let ask = (0..60_000_u64, 1..20_u64, 0..30_000_u64, 0..30_000_u64, refund);
+    let ask = (
+        0..60_000_u64,
+        1..20_u64,
+        0..30_000_u64,
+        0..30_000_u64,
+        refund,
+    );
     let ask = ask.prop_map(|(after, amount, decided, answered, refund)| Ask {
         after,
         amount,
