@@ -48,6 +48,10 @@ pub enum ErrorCode {
     TooManyCalls,
     /// The bound on open streams is reached.
     TooManyStreams,
+    /// The shared store is away; nothing was done.
+    StoreUnavailable,
+    /// The shared store did not answer; the call may have been carried out.
+    OutcomeUnknown,
 }
 
 /// A field at fault and what is allowed there.

@@ -117,6 +117,12 @@ impl Store {
         crate::call::call(&self.shared, call).await
     }
 
+    /// The longest time that a call takes.
+    #[must_use]
+    pub fn timeout(&self) -> std::time::Duration {
+        self.shared.config.store_timeout
+    }
+
     /// How many calls are in flight, at most `max_in_flight`.
     #[must_use]
     pub fn in_flight(&self) -> usize {

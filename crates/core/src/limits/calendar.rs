@@ -104,6 +104,14 @@ impl CalendarBucket {
     }
 }
 
+impl CalendarSpec {
+    /// First instant of the period that holds `wall`, and first instant after it, as wall-clock times.
+    #[must_use]
+    pub fn period_at(&self, wall: Time) -> (Time, Time) {
+        period_around(self, wall)
+    }
+}
+
 /// Start and end of the calendar period that holds `wall`.
 fn period_around(spec: &CalendarSpec, wall: Time) -> (Time, Time) {
     let micros = i64::try_from(wall.0).unwrap_or(i64::MAX);

@@ -26,5 +26,5 @@ pub use types::{
     AcquireRequest, Acquired, ActualAmount, BucketPage, BucketState, Charge, ChargeState,
     DeleteLimit, ExtendReservation, Granted, KeyOverride, LevelPolicy, LimitPage, LimitState,
     LimitsStatus, ListBuckets, ListLimits, Mode, Outcome, Priority, ReportThrottled, ReservationId,
-    ResetLimit, SetLimit, Settle, Settled, SettledCharge, SpecSource, Usage,
+    ResetLimit, SetLimit, Settle, Settled, SettledCharge, SpecSource, Usage, check_charges,
 };

@@ -76,7 +76,7 @@ pub struct AcquireRequest {
 }
 
 /// Checks that no two charges name the same bucket, or the same limit with different specs.
-pub(super) fn check_charges(charges: &[Charge]) -> Result<()> {
+pub fn check_charges(charges: &[Charge]) -> Result<()> {
     for (index, charge) in charges.iter().enumerate() {
         for (first, other) in charges[..index].iter().enumerate() {
             if other.limit != charge.limit {

@@ -1,6 +1,6 @@
 -- Takes all charges or none, or puts the call in line.
 --
--- args     {env, charges, mode, ttl, request, priority, dry_run, ticket, fair_key, weight, reservation}
+-- args     {charges, mode, ttl, request, priority, dry_run, ticket, fair_key, weight, reservation}
 -- payload  {outcome, data, states}
 
 local WAIT = 1
@@ -11,8 +11,8 @@ local function is_full()
 end
 
 function op()
-  local list, mode, ttl, request, priority = args[2], args[3], args[4], args[5], args[6]
-  local dry_run = args[7]
+  local list, mode, ttl, request, priority = args[1], args[2], args[3], args[4], args[5]
+  local dry_run = args[6]
   if request and not dry_run then
     requests.recall(request)
   end
@@ -36,14 +36,14 @@ function op()
       local _, states = charges.refusal(wants, priority)
       payload = {NEVER, false, states}
     elseif charges.all_open(wants, priority) then
-      local data, states = charges.grant(wants, ttl, args[11])
+      local data, states = charges.grant(wants, ttl, args[10])
       payload = {GRANTED, data, states}
     elseif mode == WAIT then
-      requests.start(request, args[8])
+      requests.start(request, args[7])
       line.enqueue({
-        ticket = args[8], daemon = me, priority = priority, ttl = ttl, request = request,
-        fair = args[9] ~= '' and 'key|' .. args[9] or 'daemon|' .. me, weight = args[10],
-        reservation = args[11], wants = wants,
+        ticket = args[7], daemon = me, priority = priority, ttl = ttl, request = request,
+        fair = args[8] ~= '' and 'key|' .. args[8] or 'daemon|' .. me, weight = args[9],
+        reservation = args[10], wants = wants,
       })
       return {QUEUED, false, {}}
     else

@@ -1,7 +1,7 @@
 -- The call of every limits script: what it is given, how it fails, how it answers.
 --
 -- KEYS[1]  the guard    KEYS[2]  <root>, before all keys of the namespace    KEYS[3]  set of all namespaces
--- ARGV[1..3]  the guard's    ARGV[4]  the arguments, msgpack, of which the first is `env`
+-- ARGV[1..3]  the guard's    ARGV[4]  the environment, below    ARGV[5]  `args`; both msgpack
 --
 -- Result   msgpack: {"ok", now, payload, results, looks}: what was asked for, the ends of waiting calls of
 --          the caller, and when it should look at which bucket again; or, nothing changed:
@@ -14,10 +14,9 @@
 local root, spaces = KEYS[2], KEYS[3]
 local me = ARGV[2]
 local my_life = ARGV[3]:match('^(%d+)')
-local args = cmsgpack.unpack(ARGV[4])
+local e, args = cmsgpack.unpack(ARGV[4]), cmsgpack.unpack(ARGV[5])
 local now = store_time()
 
-local e = args[1]
 local env = {
   max_limits = e[1], max_buckets = e[2], max_waiters = e[3], max_reservations = e[4],
   max_request_ids = e[5], hold_after = e[6], request_window = e[7], settle_window = e[8],
@@ -60,7 +59,8 @@ end
 -- is asked for.
 local divide, muldiv, ceil_divide, scale, capped, same, op
 local rate, window, calendar, slots, bucket = {}, {}, {}, {}, {}
-local store, requests, fair, line, reservations, charges, looking = {}, {}, {}, {}, {}, {}, {}
+local store, requests, fair, line, schedule = {}, {}, {}, {}, {}
+local reservations, charges, looking = {}, {}, {}
 local KINDS = {rate, window, calendar, slots}
 
 -- A bucket of a calendar must know its period; see `calendar`. False once something has been changed.

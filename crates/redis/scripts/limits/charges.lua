@@ -173,8 +173,18 @@ function charges.is_hopeless(wants)
   return false
 end
 
--- Whether a call that comes last in its class can be admitted now.
+-- Whether a call that comes last in its class can be admitted now. Who stands in line is looked at first: a
+-- claim that time has made stale must not block anybody.
 function charges.all_open(wants, priority)
+  local waited = {}
+  for _, want in ipairs(wants) do
+    if want.entry.waited == 1 then
+      waited[#waited + 1] = want.entry
+    end
+  end
+  if #waited > 0 then
+    line.serve(waited)
+  end
   for _, want in ipairs(wants) do
     local entry = want.entry
     if now < entry.paused or bucket.available(entry.b) < want.amount

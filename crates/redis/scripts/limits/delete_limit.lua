@@ -1,11 +1,11 @@
 -- Forgets a limit with all its buckets.
 --
--- args     {env, name, request}
+-- args     {name, request}
 -- payload  whether there was one
 
 function op()
-  requests.recall(args[3])
-  local limit = store.limit(args[2])
+  requests.recall(args[2])
+  local limit = store.limit(args[1])
   if limit then
     -- Declared while it goes, so that it does not vanish with its last bucket.
     limit.source = SET_LIMIT
@@ -23,7 +23,7 @@ function op()
     line.serve(freed)
   end
   local payload = limit and true or false
-  requests.finish(args[3], payload)
+  requests.finish(args[2], payload)
   return payload
 end
 

@@ -1,6 +1,6 @@
 -- Renews a reservation and takes further charges into it, all or nothing, without waiting.
 --
--- args     {env, reservation, ttl, charges, request}
+-- args     {reservation, ttl, charges, request}
 -- payload  {outcome, data, states}
 
 local INTERACTIVE = 0
@@ -30,9 +30,9 @@ local function extend(id, ttl, list)
 end
 
 function op()
-  requests.recall(args[5])
-  local payload = extend(args[2], args[3], args[4])
-  requests.finish(args[5], payload)
+  requests.recall(args[4])
+  local payload = extend(args[1], args[2], args[3])
+  requests.finish(args[4], payload)
   return payload
 end
 

@@ -1,10 +1,10 @@
 -- Takes back a grant whose caller is gone, as if the call had never come.
 --
--- args     {env, reservation or false, {{limit, key, amount}, ...}, at, request}
+-- args     {reservation or false, {{limit, key, amount}, ...}, at, request}
 -- payload  false
 
 function op()
-  local id, list, at = args[2], args[3], args[4]
+  local id, list, at = args[1], args[2], args[3]
   local taken = {}
   if id then
     taken = reservations.revoke(id)
@@ -24,7 +24,7 @@ function op()
     local limit = store.limit_of(t)
     freed[i] = limit and store.entry(limit, t.key) or false
   end
-  requests.forget(args[5])
+  requests.forget(args[4])
   local entries = {}
   for i, t in ipairs(taken) do
     if freed[i] and freed[i].b then

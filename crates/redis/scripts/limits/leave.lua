@@ -1,6 +1,6 @@
 -- Takes waiting calls out of every line: cancelled, or their time is over.
 --
--- args     {env, {{ticket, how}, ...}}; how: 0 cancelled, 1 timed out
+-- args     {{{ticket, how}, ...}}; how: 0 cancelled, 1 timed out
 -- payload  {{ticket, gone, outcome, data, states}, ...}; gone: it had ended before
 
 local TIMES_OUT = 1
@@ -34,7 +34,7 @@ end
 
 function op()
   local left = {}
-  for i, one in ipairs(args[2]) do
+  for i, one in ipairs(args[1]) do
     left[i] = leave(one[1], one[2])
   end
   return left

@@ -7,7 +7,7 @@
 -- <root>:tickets:<daemon> set: its tickets
 -- <root>:ended:<daemon>   hash: ticket -> an end that the daemon has not fetched yet
 -- <root>:stalled          hash: daemon -> since when it has let a grant of its own lie
--- <root>:lines:<life>     hash: key -> {virtual, wanted, claims, interactive, batch, told, due, due of}
+-- <root>:lines:<life>     hash: key -> {virtual, wanted, claims, interactive, batch, told, told}
 -- <root>:line:<place>:<daemon>   zset: claims of calls that are short here, by priority, start, arrival
 -- <root>:hold:<place>:<daemon>   zset: claims of calls that hold the bucket, by priority, arrival
 --
@@ -19,15 +19,16 @@ line.waiters = {}
 local LINE, HOLD = 'line', 'hold'
 -- How long the head's daemon may let a grant lie before the next in line passes it.
 local PATIENCE = 50000
--- How many daemons in line are told when they could be served.
-local TOLD = 4
+-- What daemons were told of a set of claims: when its head is due, which call that is, in which order the
+-- daemons stand.
+local NOTHING_TOLD = {0, '', ''}
 local MAX_POSITION = 1000
 
 local function lines_key(entry)
   return root .. ':lines:' .. whole(entry.limit.life)
 end
 
-local function claims_key(entry, set, daemon)
+function line.claims_key(entry, set, daemon)
   return root .. ':' .. set .. ':' .. entry.place .. ':' .. daemon
 end
 
@@ -38,8 +39,8 @@ function line.of(entry)
     if entry.waited == 1 then
       local r = cmsgpack.unpack(redis.call('HGET', lines_key(entry), entry.key))
       entry.line = {
-        virtual = r[1], wanted = r[2], claims = r[3], sums = {r[4], r[5]}, told = r[6], due = r[7],
-        due_of = r[8],
+        virtual = r[1], wanted = r[2], claims = r[3], sums = {r[4], r[5]},
+        told = {line = r[6], hold = r[7]},
       }
     end
   end
@@ -47,9 +48,9 @@ function line.of(entry)
 end
 
 -- The daemons with waiting calls here, and which of them are stalled. The caller is not: it has come.
-local function daemons()
-  if not line.daemons then
-    line.daemons = redis.call('HKEYS', root .. ':waiting')
+function line.daemons()
+  if not line.all then
+    line.all = redis.call('HKEYS', root .. ':waiting')
     line.stalled = {}
     local stalled = redis.call('HKEYS', root .. ':stalled')
     for _, daemon in ipairs(stalled) do
@@ -60,7 +61,7 @@ local function daemons()
       end
     end
   end
-  return line.daemons, line.stalled
+  return line.all, line.stalled
 end
 
 -- The first claim of a set, leaving out `skip`; nil when there is none.
@@ -68,11 +69,11 @@ local function first(entry, set, skip)
   if not line.of(entry) then
     return nil
   end
-  local all, stalled = daemons()
+  local all, stalled = line.daemons()
   local best
   for _, daemon in ipairs(all) do
     if not stalled[daemon] then
-      local two = redis.call('ZRANGE', claims_key(entry, set, daemon), 0, 1)
+      local two = redis.call('ZRANGE', line.claims_key(entry, set, daemon), 0, 1)
       local head = two[1]
       if head == skip then
         head = two[2]
@@ -92,7 +93,7 @@ local function member(w, want, set)
   return string.format('%d%016.0f', w.priority, w.arrival) .. w.ticket
 end
 
-local function ticket_of(claim, set)
+function line.ticket_of(claim, set)
   return claim:sub(set == LINE and 34 or 18)
 end
 
@@ -162,7 +163,7 @@ function line.head(entry)
   local best
   for _, set in ipairs({LINE, HOLD}) do
     local claim = first(entry, set)
-    local w = claim and read_waiter(ticket_of(claim, set))
+    local w = claim and read_waiter(line.ticket_of(claim, set))
     if w and (not best or w.priority < best.priority
       or (w.priority == best.priority and w.arrival < best.arrival)) then
       best = w
@@ -210,12 +211,12 @@ local function set_claim(entry, w, want, set)
   touch(entry)
   local had = want.claim
   if had ~= '' then
-    redis.call('ZREM', claims_key(entry, had, w.daemon), member(w, want, had))
+    redis.call('ZREM', line.claims_key(entry, had, w.daemon), member(w, want, had))
     l.claims = l.claims - 1
     l.sums[w.priority + 1] = l.sums[w.priority + 1] - want.amount
   end
   if set ~= '' then
-    redis.call('ZADD', claims_key(entry, set, w.daemon), 0, member(w, want, set))
+    redis.call('ZADD', line.claims_key(entry, set, w.daemon), 0, member(w, want, set))
     l.claims = l.claims + 1
     l.sums[w.priority + 1] = l.sums[w.priority + 1] + want.amount
   end
@@ -336,10 +337,11 @@ end
 
 -- Whether a head has been open for longer than its daemon should need: since it was found open, or since
 -- the time at which its daemon was told to look.
-local function is_overdue(entry, w)
+local function is_overdue(entry, set, w)
   local l, since = line.of(entry), w.open_at
-  if l and l.due_of == w.ticket then
-    since = math.min(since, l.due)
+  local told = l and l.told[set]
+  if told and told[2] == w.ticket then
+    since = math.min(since, told[1])
   end
   return now >= since + PATIENCE
 end
@@ -361,13 +363,13 @@ function line.serve(entries)
       touch(entry)
       for _, set in ipairs({LINE, HOLD}) do
         local head = first(entry, set)
-        local w = head and read_waiter(ticket_of(head, set))
+        local w = head and read_waiter(line.ticket_of(head, set))
         if w then
           local freed, open = review(w)
           for _, other in ipairs(freed) do
             queue[#queue + 1] = other
           end
-          if open and is_overdue(entry, w) then
+          if open and is_overdue(entry, set, w) then
             stall(w.daemon)
             again = true
           end
@@ -390,13 +392,14 @@ function line.enqueue(w)
   redis.call('SADD', root .. ':tickets:' .. w.daemon, w.ticket)
   w.arrival = redis.call('HINCRBY', root .. ':counts', 'arrivals', 1)
   w.hold_at, w.open_at, w.ready, w.dirty = now + env.hold_after, 0, 0, true
-  line.daemons = nil
+  line.all = nil
   for _, want in ipairs(w.wants) do
     local entry = store.entry_of(want)
     local l = line.of(entry)
     if not l then
       l = {
-        virtual = 0, wanted = 0, claims = 0, sums = {0, 0}, told = '', due = 0, due_of = '',
+        virtual = 0, wanted = 0, claims = 0, sums = {0, 0},
+        told = {line = NOTHING_TOLD, hold = NOTHING_TOLD},
       }
       entry.line, entry.waited = l, 1
     end
@@ -416,8 +419,8 @@ function line.position(w)
   for _, want in ipairs(w.wants) do
     local entry, ahead = store.entry_of(want), 0
     for _, set in ipairs({LINE, HOLD}) do
-      for _, daemon in ipairs((daemons())) do
-        ahead = ahead + redis.call('ZLEXCOUNT', claims_key(entry, set, daemon), '-',
+      for _, daemon in ipairs((line.daemons())) do
+        ahead = ahead + redis.call('ZLEXCOUNT', line.claims_key(entry, set, daemon), '-',
           '(' .. member(w, want, set))
       end
     end
@@ -426,57 +429,10 @@ function line.position(w)
   return math.min(most + 1, MAX_POSITION)
 end
 
--- Telling daemons when to look.
-
--- The name of an entry that outlives this call.
-local function look_id(entry)
-  return string.format('%d:', #entry.limit.name) .. entry.limit.name .. entry.key
-end
-
--- The daemons in line here, by the rank of their first claim.
-local function in_order(entry)
-  local heads, all, stalled = {}, daemons()
-  for _, daemon in ipairs(all) do
-    local head = not stalled[daemon] and redis.call('ZRANGE', claims_key(entry, LINE, daemon), 0, 0)[1]
-    if head then
-      heads[#heads + 1] = {head, daemon}
-    end
-  end
-  table.sort(heads, function(one, other) return one[1] < other[1] end)
-  return heads
-end
-
--- The head's daemon looks when everything that the head wants is there; the next one when that daemon has
--- had its time, and so on. What is told already is not told again.
-local function schedule(entry)
-  local l = line.of(entry)
-  local heads = in_order(entry)
-  local head = heads[1] and read_waiter(ticket_of(heads[1][1], LINE))
-  local at = head and (head.open_at > 0 and head.open_at or head.ready > now and head.ready)
-  if not at then
-    l.told, l.due, l.due_of = '', 0, ''
-    return
-  end
-  l.due, l.due_of = at, head.ticket
-  local told = whole(at)
-  for i = 1, math.min(#heads, TOLD) do
-    told = told .. ' ' .. heads[i][2]
-  end
-  for i, one in ipairs(heads) do
-    local look = {look_id(entry), math.min(at + PATIENCE * (i - 1), WHOLE)}
-    if one[2] == me then
-      looks[#looks + 1] = look
-    elseif i <= TOLD and told ~= l.told then
-      tell_look(one[2], look)
-    end
-  end
-  l.told = told
-end
-
 function line.commit()
   for _, entry in ipairs(touched) do
     if line.of(entry) then
-      schedule(entry)
+      schedule.tell(entry)
     end
   end
   for _, w in pairs(line.waiters) do
@@ -491,7 +447,7 @@ function line.commit()
     local l = line.of(entry)
     if l then
       redis.call('HSET', lines_key(entry), entry.key, cmsgpack.pack({
-        l.virtual, l.wanted, l.claims, l.sums[1], l.sums[2], l.told, l.due, l.due_of,
+        l.virtual, l.wanted, l.claims, l.sums[1], l.sums[2], l.told.line, l.told.hold,
       }))
     end
   end

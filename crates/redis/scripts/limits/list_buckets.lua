@@ -1,12 +1,12 @@
 -- A page of a limit's live buckets, by key in byte order. Idle full ones are passed over; sweeps see to it
 -- that there are few.
 --
--- args     {env, limit, size, after or false}
+-- args     {limit, size, after or false}
 -- payload  {{bucket state, ...}, more}
 
 function op()
-  local limit, size = looking.limit(args[2]), args[3]
-  local from, live = args[4] and '(' .. args[4] or '-', {}
+  local limit, size = looking.limit(args[1]), args[2]
+  local from, live = args[3] and '(' .. args[3] or '-', {}
   while #live <= size do
     local keys = redis.call('ZRANGEBYLEX', root .. ':keys:' .. whole(limit.life), from, '+',
       'LIMIT', 0, size + 1)

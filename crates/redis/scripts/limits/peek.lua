@@ -1,9 +1,9 @@
 -- The state of one bucket.
 --
--- args     {env, limit, key}
+-- args     {limit, key}
 -- payload  {limit, key, spec, source, remaining, capacity, full_after, paused_for or -1, waiters}
 
 function op()
-  return looking.bucket_state(looking.limit(args[2]), args[3])
+  return looking.bucket_state(looking.limit(args[1]), args[2])
 end
 

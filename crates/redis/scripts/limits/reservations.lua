@@ -161,9 +161,12 @@ local function remaining_of(taken)
   if not limit then
     return 0
   end
-  local entry = store.entry(limit, taken.key)
-  return entry.b and bucket.available(entry.b)
-    or bucket.capacity(store.spec_for(limit, taken.key))
+  local entry, spec = store.entry(limit, taken.key), store.spec_for(limit, taken.key)
+  if not entry.b then
+    return bucket.capacity(spec)
+  end
+  return bucket.available(same(entry.b.spec, spec) and entry.b
+    or store.under(entry, spec, KEEP_AMOUNT, now))
 end
 
 local function settle_share(share, open, freed)

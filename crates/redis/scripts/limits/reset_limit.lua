@@ -1,7 +1,7 @@
 -- Makes buckets full, ends pauses, frees slots. Where there are more than `EAGER` keys, those in whose line
 -- nobody waits are filled when they are next looked at, as of now, and all are counted.
 --
--- args     {env, name, key or false, request}
+-- args     {name, key or false, request}
 -- payload  how many buckets
 
 local EAGER = 10000
@@ -23,11 +23,11 @@ local function keys_to_fill(limit, key)
 end
 
 function op()
-  requests.recall(args[4])
-  local limit = looking.limit(args[2])
-  local many = not args[3] and store.bucket_count(limit)
+  requests.recall(args[3])
+  local limit = looking.limit(args[1])
+  local many = not args[2] and store.bucket_count(limit)
   local filled = {}
-  for _, key in ipairs(keys_to_fill(limit, args[3])) do
+  for _, key in ipairs(keys_to_fill(limit, args[2])) do
     local entry = store.entry(limit, key)
     if not store.is_idle_and_full(entry) then
       filled[#filled + 1] = entry
@@ -38,7 +38,7 @@ function op()
   end
   local payload = many and many > EAGER and many or #filled
   line.serve(filled)
-  requests.finish(args[4], payload)
+  requests.finish(args[3], payload)
   return payload
 end
 

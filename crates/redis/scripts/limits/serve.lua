@@ -1,11 +1,11 @@
 -- Looks at lines in which the caller waits, and fetches what has ended.
 --
--- args     {env, bucket ids}; "hold|<ticket>" is a call that begins to hold all of its buckets
+-- args     {bucket ids}; "hold|<ticket>" is a call that begins to hold all of its buckets
 -- payload  false: the results and looks are the answer
 
 function op()
   local entries, holding = {}, {}
-  for _, id in ipairs(args[2]) do
+  for _, id in ipairs(args[1]) do
     local ticket = id:match('^hold|(.*)$')
     if ticket then
       holding[#holding + 1] = line.waiter(ticket) or nil

@@ -1,11 +1,11 @@
 -- Declares or changes a limit, however many buckets it has.
 --
--- args     {env, name, spec, {{key, spec}, ...}, policy, source, request}
+-- args     {name, spec, {{key, spec}, ...}, policy, source, request}
 -- payload  {{name, spec, overrides, source, buckets}, created}
 
 function op()
-  local name, spec, overrides, policy, source = args[2], args[3], args[4], args[5], args[6]
-  requests.recall(args[7])
+  local name, spec, overrides, policy, source = args[1], args[2], args[3], args[4], args[5]
+  requests.recall(args[6])
   local found = store.limit(name)
   local limit = found or store.make_limit(name, spec, source)
   local live = found and store.bucket_count(limit) > 0
@@ -40,7 +40,7 @@ function op()
   -- Written now, that what is told below counts it.
   store.commit()
   local payload = {looking.limit_state(limit), not found}
-  requests.finish(args[7], payload)
+  requests.finish(args[6], payload)
   return payload
 end
 

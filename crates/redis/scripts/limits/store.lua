@@ -270,7 +270,7 @@ function store.remove_limit(limit)
   end
   redis.call('UNLINK', unpack(gone))
   store.limits[limit.name] = false
-  limit.dirty = false
+  limit.dirty, store.removed = false, true
   for _, entry in ipairs(store.order) do
     if entry.limit == limit then
       entry.b, entry.dirty = false, false
@@ -343,6 +343,17 @@ function store.check_room(more)
   end
 end
 
+-- Forgets the namespace when nothing of it is left.
+function store.drop_namespace()
+  for _, kind in ipairs({':limits', ':waiters', ':reservations', ':requests'}) do
+    if redis.call('HLEN', root .. kind) > 0 then
+      return
+    end
+  end
+  redis.call('SREM', spaces, env.namespace)
+  redis.call('DEL', root .. ':counts', root .. ':calendars', root .. ':pins')
+end
+
 -- Writes what has changed.
 function store.commit()
   for _, entry in ipairs(store.order) do
@@ -357,6 +368,9 @@ function store.commit()
   end
   for _, limit in ipairs(store.unused) do
     drop_unused(limit)
+  end
+  if store.removed then
+    store.drop_namespace()
   end
 end
 

@@ -1,7 +1,7 @@
 -- The housekeeping of a namespace: forgets what is over, drops idle full buckets, brings buckets through
 -- the changes of their limits, and takes the waiting calls of dead daemons out of the lines.
 --
--- args     {env, budget}
+-- args     {budget}
 -- payload  {limits, buckets, waiters, reservations, request_ids, more}; more: this round is not over
 
 local counts = root .. ':counts'
@@ -86,9 +86,9 @@ end
 
 function op()
   strict = false
-  bury(args[2])
-  local forgotten = reservations.forget_old(args[2]) + requests.forget_old()
-  local more = sweep_buckets(args[2]) or forgotten > 0
+  bury(args[1])
+  local forgotten = reservations.forget_old(args[1]) + requests.forget_old()
+  local more = sweep_buckets(args[1]) or forgotten > 0
   store.commit()
   local kept = {
     redis.call('HLEN', root .. ':limits'),
@@ -96,10 +96,7 @@ function op()
     redis.call('HLEN', root .. ':waiters'), redis.call('HLEN', root .. ':reservations'),
     redis.call('HLEN', root .. ':requests'),
   }
-  if kept[1] + kept[3] + kept[4] + kept[5] == 0 then
-    redis.call('SREM', spaces, env.namespace)
-    redis.call('DEL', counts, root .. ':calendars', root .. ':pins')
-  end
+  store.drop_namespace()
   kept[6] = more
   return kept
 end

@@ -66,7 +66,15 @@ pub fn big_spec(random: &mut Random) -> LimitSpec {
 
 /// A charge of a limit that is not declared brings a spec: an idle inline one may have been swept on one
 /// side only.
-pub fn acquire(random: &mut Random, ids: usize, declared: &BTreeSet<String>) -> AcquireRequest {
+///
+/// Where specs are `steady` no call changes one: among several daemons those whom such a call lets pass are
+/// granted a moment after it, and it cannot pass them.
+pub fn acquire(
+    random: &mut Random,
+    ids: usize,
+    declared: &BTreeSet<String>,
+    steady: bool,
+) -> AcquireRequest {
     let mut charges: Vec<Charge> = Vec::new();
     for _ in 0..random.between(1, 4) {
         let most = if random.percent(70) { 2 } else { LIMITS.len() };
@@ -86,7 +94,7 @@ pub fn acquire(random: &mut Random, ids: usize, declared: &BTreeSet<String>) -> 
             continue;
         }
         if !declared.contains(limit) || random.percent(5) {
-            charge.spec = Some(inline(random, limit));
+            charge.spec = Some(inline(random, limit, steady));
             charge.require_spec = random.percent(10);
         }
         charges.push(charge);
@@ -113,8 +121,8 @@ pub fn acquire(random: &mut Random, ids: usize, declared: &BTreeSet<String>) -> 
     }
 }
 
-fn inline(random: &mut Random, limit: &str) -> LimitSpec {
-    if limit == "other" || random.percent(10) {
+fn inline(random: &mut Random, limit: &str, steady: bool) -> LimitSpec {
+    if !steady && (limit == "other" || random.percent(10)) {
         return spec(random);
     }
     LimitSpec::Rate(RateSpec::new(5, Micros(SECOND), 9).unwrap())
@@ -207,6 +215,7 @@ pub fn without_id(payload: &Value) -> (Value, Option<String>) {
     (payload, Some(id))
 }
 
+/// What a bucket shows. Who claims it besides others is brought up to date only when that matters.
 pub fn bucket_value(state: &BucketState) -> Value {
     json!([
         state.limit.as_str(),
@@ -217,7 +226,6 @@ pub fn bucket_value(state: &BucketState) -> Value {
         state.capacity,
         state.full_after.0,
         state.paused_for.map_or(json!(-1), |pause| json!(pause.0)),
-        state.waiters,
     ])
 }
 

@@ -17,7 +17,7 @@ macro_rules! modules {
 }
 
 const MODULES: &[(&str, &str)] = &modules!(
-    "rate" "window" "calendar" "slots" "bucket" "store" "requests" "fair" "line" "reservations" "charges" "looking"
+    "rate" "window" "calendar" "slots" "bucket" "store" "requests" "fair" "line" "schedule" "reservations" "charges" "looking"
 );
 
 const OPERATIONS: &[(&str, &str)] = &modules!(
@@ -25,8 +25,15 @@ const OPERATIONS: &[(&str, &str)] = &modules!(
     "reset_limit" "report_throttled" "list_limits" "list_buckets" "sweep"
 );
 
+/// What daemons tell each other comes with the reply, so that the test knows when it has all.
+const PUBLISH: &str = "redis.call('PUBLISH', env.mailbox .. daemon, cmsgpack.pack(message))";
+const COLLECT: &str = "published[#published + 1] = {daemon, message}";
+
+/// The daemons, of which a run uses the first ones.
+pub const NAMES: [&str; 3] = ["a", "b", "c"];
+
 /// The store's time, told by the test.
-const CLOCK: &str = "local function store_time() return tonumber(ARGV[5]) end\n";
+const CLOCK: &str = "local function store_time() return tonumber(ARGV[6]) end\n";
 
 fn script(operation: &str) -> &'static Script {
     let mut text = [CLOCK, lua!("call"), "local function body()\n", lua!("num")].concat();
@@ -34,41 +41,66 @@ fn script(operation: &str) -> &'static Script {
         text.push_str(&format!("library({module}, function()\n{body}\nend)\n"));
     }
     text.push_str(operation);
-    text.push_str(lua!("main"));
+    assert!(lua!("main").contains(PUBLISH));
+    text.push_str("\nlocal published = {}\n");
+    let main = lua!("main").replace(PUBLISH, COLLECT);
+    text.push_str(&main.replace("results, looks}", "results, looks, published}"));
     text.push_str("\nend\nreturn body()\n");
     Box::leak(Box::new(Script::guarded(&text)))
 }
 
-/// One daemon's calls of the scripts in one namespace.
+/// The daemons' calls of the scripts in one namespace.
 pub struct Scripts {
-    store: Store,
+    /// Each with its incarnation.
+    daemons: Vec<(Store, u64)>,
     scripts: HashMap<&'static str, &'static Script>,
-    incarnation: u64,
     namespace: String,
 }
 
 impl Scripts {
-    pub fn new(store: &Store, incarnation: u64, namespace: &str) -> Self {
+    pub fn new(daemons: &[(Store, u64)], namespace: &str) -> Self {
         Self {
-            store: store.clone(),
+            daemons: daemons.to_vec(),
             scripts: OPERATIONS
                 .iter()
                 .map(|(name, text)| (*name, script(text)))
                 .collect(),
-            incarnation,
             namespace: namespace.to_owned(),
         }
     }
 
-    pub fn ticket(&self, number: usize) -> String {
-        format!("{}-{number}", self.incarnation)
+    pub fn count(&self) -> usize {
+        self.daemons.len()
+    }
+
+    pub fn ticket(&self, daemon: usize, number: usize) -> String {
+        format!("{}-{number}", self.daemons[daemon].1)
+    }
+
+    /// Whose ticket it is.
+    pub fn daemon_of(&self, ticket: &str) -> usize {
+        let of = |(_, life): &(Store, u64)| ticket.starts_with(&format!("{life}-"));
+        self.daemons.iter().position(of).unwrap()
+    }
+
+    /// Which daemon has that name.
+    pub fn daemon_named(&self, name: &str) -> usize {
+        NAMES.iter().position(|other| *other == name).unwrap()
     }
 
     /// Calls an operation at a time; answers with the script's whole reply.
-    pub async fn call(&self, operation: &'static str, args: Vec<Value>, now: u64) -> Value {
+    pub async fn call(
+        &self,
+        daemon: usize,
+        operation: &'static str,
+        args: Vec<Value>,
+        now: u64,
+    ) -> Value {
         let mut periods = Vec::new();
         for _ in 0..8 {
-            let reply = self.call_once(operation, &args, now, &periods).await;
+            let reply = self
+                .call_once((daemon, operation), &args, now, &periods)
+                .await;
             if reply[0] != "period" {
                 return reply;
             }
@@ -81,12 +113,13 @@ impl Scripts {
 
     async fn call_once(
         &self,
-        operation: &'static str,
+        (daemon, operation): (usize, &'static str),
         args: &[Value],
         now: u64,
         periods: &[Value],
     ) -> Value {
-        let keys = self.store.keys();
+        let (store, _) = &self.daemons[daemon];
+        let keys = store.keys();
         let day = 600_000_000;
         let env = json!([
             100,
@@ -104,14 +137,13 @@ impl Scripts {
             1_000_000,
             self.namespace,
         ]);
-        let mut blob = vec![env];
-        blob.extend_from_slice(args);
         let call = Call::new(self.scripts[operation])
             .key(keys.of("limits", &[&self.namespace]))
             .key(keys.of("limits-namespaces", &[]))
-            .bytes(rmp_serde::to_vec(&blob).unwrap().into())
+            .bytes(rmp_serde::to_vec(&env).unwrap().into())
+            .bytes(rmp_serde::to_vec(args).unwrap().into())
             .number(now);
-        match self.store.call(call).await {
+        match store.call(call).await {
             Ok(Reply::Bytes(bytes)) => rmp_serde::from_slice(&bytes).unwrap(),
             other => panic!("{operation} {args:?}: {other:?}"),
         }

@@ -143,7 +143,7 @@ impl Machine {
             reserved: *reserved,
             actual: *actual,
             refunded,
-            remaining: self.remaining_of(last),
+            remaining: self.remaining_of(last, now),
         }
     }
 
@@ -161,16 +161,16 @@ impl Machine {
     }
 
     /// Units available where a charge was taken; none when its limit was deleted.
-    fn remaining_of(&self, taken: &Taken) -> i64 {
+    fn remaining_of(&self, taken: &Taken, now: Now) -> i64 {
         let Some(id) = self.store.limit_of(taken) else {
             return 0;
         };
         let limit = self.store.limit(id);
-        limit
-            .bucket(&taken.key)
-            .map_or(limit.spec_for(&taken.key).capacity(), |bucket| {
-                self.store.entry(bucket).bucket.available()
-            })
+        let spec = limit.spec_for(&taken.key);
+        let bucket = limit.bucket(&taken.key);
+        bucket.map_or(spec.capacity(), |bucket| {
+            self.store.entry(bucket).under(spec, now).available()
+        })
     }
 
     /// Renews a reservation and takes further charges. See [`super::super::Limits::extend`].

@@ -1,0 +1,219 @@
+//! One call of a script.
+
+use super::RedisLimits;
+use super::convert::{unit_of, unreadable};
+use super::failure::{Asked, failed, without_answer};
+use super::wire::{Env, Look, Reply};
+use crate::{Call, CallError, Script, Session};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use trellis_core::limits::CalendarSpec;
+use trellis_core::{Error, Micros, Namespace, Result, Time};
+
+/// How a call has ended, errors apart.
+#[derive(Debug)]
+pub(super) enum Done<P> {
+    /// Now, at this time of the store.
+    Answered { now: u64, payload: P },
+    /// Earlier: the first answer of the request id.
+    Replayed {
+        now: u64,
+        at: u64,
+        payload: P,
+        until: Option<u64>,
+    },
+    /// The request id's first call still waits.
+    Running,
+}
+
+impl<P> Done<P> {
+    /// The payload, of a call that cannot be running elsewhere.
+    pub fn payload(self) -> Result<P> {
+        match self {
+            Self::Answered { payload, .. } | Self::Replayed { payload, .. } => Ok(payload),
+            Self::Running => Err(unreadable("only an acquire can be running")),
+        }
+    }
+
+    /// The payload and the store's time.
+    pub fn payload_at(self) -> Result<(P, u64)> {
+        match self {
+            Self::Answered { payload, now } | Self::Replayed { payload, now, .. } => {
+                Ok((payload, now))
+            }
+            Self::Running => Err(unreadable("only an acquire can be running")),
+        }
+    }
+}
+
+/// Calendars whose periods one call may ask for.
+const MAX_PERIODS: usize = 64;
+
+impl RedisLimits {
+    /// Calls a script with `args` behind the environment, once or, where it asks for calendar periods, again.
+    pub(super) async fn call<P: for<'de> Deserialize<'de>>(
+        &self,
+        script: &'static Script,
+        namespace: &Namespace,
+        args: &impl Serialize,
+        asked: Asked<'_>,
+    ) -> Result<Done<P>> {
+        let reply = self.ask(script, namespace.as_str(), args, None).await;
+        match reply.map_err(|error| self.failure(error))? {
+            Reply::Done { now, payload, .. } => Ok(Done::Answered { now, payload }),
+            Reply::Replay {
+                now,
+                at,
+                payload,
+                until,
+            } => Ok(Done::Replayed {
+                now,
+                at,
+                payload,
+                until: u64::try_from(until).ok(),
+            }),
+            Reply::Running => Ok(Done::Running),
+            Reply::Failed {
+                code,
+                index,
+                detail,
+                ..
+            } => {
+                let max_buckets = self.config.machine.max_buckets;
+                Err(failed(
+                    &code,
+                    index,
+                    &detail,
+                    Asked {
+                        max_buckets,
+                        ..asked
+                    },
+                ))
+            }
+            Reply::Period { .. } => Err(unreadable("it asks for too many calendar periods")),
+        }
+    }
+
+    /// As [`RedisLimits::call`], in a session if one is given; what the reply tells besides is taken note of.
+    pub(super) async fn ask<P: for<'de> Deserialize<'de>>(
+        &self,
+        script: &'static Script,
+        namespace: &str,
+        args: &impl Serialize,
+        within: Option<Session>,
+    ) -> std::result::Result<Reply<P>, Failure> {
+        let keys = self.store.keys();
+        let args = pack(args)?;
+        let mut periods = Vec::new();
+        loop {
+            let env = pack(&self.env(namespace, &periods))?;
+            let mut call = Call::new(script)
+                .key(keys.of("limits", &[namespace]))
+                .key(keys.of("limits-namespaces", &[]))
+                .bytes(env)
+                .bytes(args.clone());
+            if let Some(session) = within {
+                call = call.within(session);
+            }
+            let reply = self.store.call(call).await?;
+            let crate::Reply::Bytes(bytes) = reply else {
+                return Err(Failure::Unreadable("it is no msgpack".to_owned()));
+            };
+            let mut reply: Reply<P> = rmp_serde::from_slice(&bytes)
+                .map_err(|error| Failure::Unreadable(error.to_string()))?;
+            match &mut reply {
+                Reply::Period { now, unit, zone } if periods.len() < MAX_PERIODS => {
+                    periods.push(period(*unit, zone, *now)?);
+                    continue;
+                }
+                Reply::Done {
+                    now, ended, looks, ..
+                } => {
+                    self.note_store_time(*now);
+                    for one in ended.drain(..) {
+                        self.seats.end(one, *now);
+                    }
+                    self.note_looks(namespace, std::mem::take(looks), *now);
+                }
+                _ => {}
+            }
+            return Ok(reply);
+        }
+    }
+
+    /// Takes note of when to look, told at a time of the store.
+    pub(super) fn note_looks(&self, namespace: &str, told: Vec<Look>, store_now: u64) {
+        if told.is_empty() {
+            return;
+        }
+        let mut looks = self.looks.lock();
+        for Look(bucket, at) in told {
+            looks.set(namespace, bucket, self.local_time(at, store_now));
+        }
+        drop(looks);
+        self.sooner.notify_one();
+    }
+
+    /// What a call without an answer is to its caller.
+    pub(super) fn failure(&self, failure: Failure) -> Error {
+        match failure {
+            Failure::Call(error) => without_answer(&error, RETRY_AFTER),
+            Failure::Unreadable(what) => unreadable(what),
+        }
+    }
+
+    fn env<'a>(&'a self, namespace: &'a str, periods: &'a [(u8, String, u64, u64)]) -> Env<'a> {
+        let bound = |bound: usize| u64::try_from(bound).unwrap_or(u64::MAX).min(MAX_WHOLE);
+        let machine = &self.config.machine;
+        Env {
+            max_limits: bound(machine.max_limits),
+            max_buckets: bound(machine.max_buckets),
+            max_waiters: bound(machine.max_waiters),
+            max_reservations: bound(machine.max_reservations),
+            max_request_ids: bound(machine.max_request_ids),
+            hold_after: machine.hold_after.0,
+            request_window: machine.request_window.0,
+            settle_window: machine.settle_window.0,
+            default_ttl: machine.default_reservation_ttl.0,
+            mailbox: &self.mailbox,
+            reserved: false,
+            periods,
+            max_namespaces: bound(self.config.max_namespaces),
+            namespace,
+        }
+    }
+}
+
+/// When to try again while the store is away: about as long as it takes to be noticed when it is back.
+pub(super) const RETRY_AFTER: Micros = Micros::from_millis(500);
+
+/// The largest whole number that Lua counts to exactly.
+const MAX_WHOLE: u64 = (1 << 53) - 1;
+
+/// Why there is no reply.
+#[derive(Debug)]
+pub(super) enum Failure {
+    Call(CallError),
+    Unreadable(String),
+}
+
+impl From<CallError> for Failure {
+    fn from(error: CallError) -> Self {
+        Self::Call(error)
+    }
+}
+
+/// The calendar period that holds a time of the store.
+fn period(unit: u8, zone: &str, now: u64) -> std::result::Result<(u8, String, u64, u64), Failure> {
+    let calendar = unit_of(unit).and_then(|unit| CalendarSpec::new(1, unit, zone));
+    let calendar = calendar.map_err(|error| Failure::Unreadable(error.message))?;
+    let (start, end) = calendar.period_at(Time(now));
+    Ok((unit, zone.to_owned(), start.0, end.0.min(MAX_WHOLE)))
+}
+
+fn pack(value: &impl Serialize) -> std::result::Result<Bytes, Failure> {
+    let bytes = rmp_serde::to_vec(value);
+    bytes
+        .map(Bytes::from)
+        .map_err(|error| Failure::Unreadable(error.to_string()))
+}

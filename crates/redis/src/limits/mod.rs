@@ -1,0 +1,148 @@
+//! Limits on Redis: one script per operation, the same answers as the machine in memory.
+//!
+//! Every method of the port is one call of one script, which decides by the store's time and state alone, so
+//! all daemons together are one backend. What a script tells besides its answer, the ends of waiting calls
+//! and when to look at a line again, is handed to the callers and to [`RedisLimitsTask`].
+//!
+//! Files: `wire` and `convert` shapes, `scripts`, `failure` errors, `call` one call of a script, `acquire`
+//! acquiring and waiting, `seats` the calls that wait here, `looks` when to look again, `port` the rest of the
+//! port, `task` what time and other daemons bring.
+
+mod acquire;
+mod call;
+mod convert;
+mod failure;
+mod looks;
+mod port;
+mod scripts;
+mod seats;
+mod task;
+mod wire;
+
+use crate::{Membership, Store};
+use looks::Looks;
+use parking_lot::Mutex;
+use seats::Seats;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+pub use task::RedisLimitsTask;
+use tokio::sync::Notify;
+use trellis_core::limits::{LimitsStatus, MachineConfig, Outcome};
+use trellis_core::{Clock, Micros, Time};
+
+/// Bounds of limits on Redis; equal on all daemons.
+#[derive(Clone, Copy, Debug)]
+pub struct RedisLimitsConfig {
+    /// Bounds and periods of each namespace.
+    pub machine: MachineConfig,
+    /// Namespaces.
+    pub max_namespaces: usize,
+}
+
+/// Limits that all daemons on one Redis share.
+pub struct RedisLimits {
+    store: Store,
+    membership: Membership,
+    clock: Arc<dyn Clock>,
+    config: RedisLimitsConfig,
+    /// Before the name of a daemon: its mailbox.
+    mailbox: String,
+    /// What is to be added to this daemon's clock to get the store's, at least: by the last reply.
+    store_ahead: AtomicU64,
+    tickets: AtomicU64,
+    seats: Arc<Seats>,
+    looks: Mutex<Looks>,
+    /// Told when the next look may have come nearer.
+    sooner: Notify,
+    /// Told when a joined call has ended, or may have.
+    joined: Notify,
+    decided: Decided,
+    /// What sweeps have counted, by namespace.
+    counted: Mutex<HashMap<String, LimitsStatus>>,
+}
+
+#[derive(Default)]
+struct Decided {
+    granted: AtomicU64,
+    denied: AtomicU64,
+    never: AtomicU64,
+    timed_out: AtomicU64,
+}
+
+impl Decided {
+    fn count(&self, outcome: &Outcome) {
+        let counter = match outcome {
+            Outcome::Granted(_) => &self.granted,
+            Outcome::Denied(_) => &self.denied,
+            Outcome::Never => &self.never,
+            Outcome::TimedOut { .. } => &self.timed_out,
+            Outcome::Lost => return,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl RedisLimits {
+    /// Limits on a store, and the task without which nobody who waits is served.
+    #[must_use]
+    pub fn open(
+        store: Store,
+        membership: Membership,
+        config: RedisLimitsConfig,
+        clock: Arc<dyn Clock>,
+    ) -> (Arc<Self>, RedisLimitsTask) {
+        let limits = Arc::new(Self {
+            mailbox: store.keys().mailbox(""),
+            store,
+            membership,
+            clock,
+            config,
+            store_ahead: AtomicU64::new(0),
+            tickets: AtomicU64::new(0),
+            seats: Arc::default(),
+            looks: Mutex::default(),
+            sooner: Notify::new(),
+            joined: Notify::new(),
+            decided: Decided::default(),
+            counted: Mutex::default(),
+        });
+        let task = RedisLimitsTask::new(limits.clone());
+        (limits, task)
+    }
+
+    /// A time of the store on this daemon's clock, given a reading of the store's clock that has come in a
+    /// reply by now. Never early: the store is at least as far as the reading.
+    fn local_time(&self, at: u64, store_now: u64) -> Time {
+        self.clock.mono() + Micros(at.saturating_sub(store_now))
+    }
+
+    /// The store's time now, a little less than that at most: by the last reply.
+    fn store_now(&self) -> u64 {
+        self.clock.mono().0 + self.store_ahead.load(Ordering::Relaxed)
+    }
+
+    /// Takes note of a reading of the store's clock in a reply that has just come.
+    fn note_store_time(&self, store_now: u64) {
+        let ahead = store_now.saturating_sub(self.clock.mono().0);
+        self.store_ahead.store(ahead, Ordering::Relaxed);
+    }
+
+    fn total_status(&self) -> LimitsStatus {
+        let mut total = LimitsStatus::default();
+        let counted = self.counted.lock();
+        total.namespaces = counted.len();
+        for status in counted.values() {
+            total.limits += status.limits;
+            total.buckets += status.buckets;
+            total.waiters += status.waiters;
+            total.reservations += status.reservations;
+            total.request_ids += status.request_ids;
+        }
+        total.granted = self.decided.granted.load(Ordering::Relaxed);
+        total.denied = self.decided.denied.load(Ordering::Relaxed);
+        total.never = self.decided.never.load(Ordering::Relaxed);
+        total.timed_out = self.decided.timed_out.load(Ordering::Relaxed);
+        total
+    }
+}
