@@ -38,6 +38,11 @@ bench name:
     cargo build --release --bin trellisd
     cargo bench --package trellis-tests --bench {{name}}
 
+# Break the daemons and their store under load and count what is over: `just campaign limits`.
+campaign name *arguments:
+    cargo build --release --bin trellisd
+    cargo bench --package trellis-tests --bench campaign -- {{name}} {{arguments}}
+
 # Open the documentation of the crates.
 docs:
     cargo doc --workspace --no-deps --open

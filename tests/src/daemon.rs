@@ -72,7 +72,14 @@ impl Daemon {
     /// Starts a daemon with further arguments, on ports that the system chooses, and waits until it
     /// serves.
     pub fn start(arguments: &[&str]) -> Self {
-        let mut daemon = Self::spawn("127.0.0.1:0", "127.0.0.1:0", arguments);
+        Self::start_with(&[], arguments)
+    }
+
+    /// As [`start`](Self::start), with these variables in the environment.
+    pub fn start_with(variables: &[(&str, &str)], arguments: &[&str]) -> Self {
+        let mut command = command();
+        command.envs(variables.iter().copied());
+        let mut daemon = Self::launch(command, "127.0.0.1:0", "127.0.0.1:0", arguments);
         daemon.grpc = daemon.wait_for_address("serving gRPC");
         daemon.http = daemon.wait_for_address("serving HTTP");
         daemon
@@ -81,7 +88,11 @@ impl Daemon {
     /// Starts a daemon on these addresses with further arguments, and waits for nothing: its log need
     /// not tell when it serves.
     pub fn spawn(grpc: &str, http: &str, arguments: &[&str]) -> Self {
-        let mut process = command()
+        Self::launch(command(), grpc, http, arguments)
+    }
+
+    fn launch(mut command: Command, grpc: &str, http: &str, arguments: &[&str]) -> Self {
+        let mut process = command
             .args(["--listen", grpc, "--http-listen", http])
             .args(arguments)
             .stdout(Stdio::null())

@@ -5,6 +5,7 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
     clippy::missing_panics_doc,
     clippy::must_use_candidate,
@@ -12,7 +13,9 @@
 )]
 
 pub mod daemon;
+pub mod proxy;
 pub mod raw;
+pub mod redis;
 
 /// README.md, so that its Rust examples are compiled as documentation tests.
 #[cfg(doctest)]

@@ -1,0 +1,113 @@
+//! Three daemons on one Redis, each behind a proxy of its own, and what can be done to them; or, to see
+//! what the checker makes of them, three daemons that share nothing, and one alone.
+
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::atomic::{AtomicBool, Ordering};
+use trellis_tests::daemon::Daemon;
+use trellis_tests::proxy::Proxy;
+use trellis_tests::redis::Redis;
+
+/// Daemons of a cluster that shares a store.
+const DAEMONS: usize = 3;
+
+pub struct Cluster {
+    redis: Option<Mutex<Redis>>,
+    seats: Vec<Seat>,
+    /// The run is over: nothing is started again.
+    pub over: AtomicBool,
+}
+
+/// A place for a daemon.
+struct Seat {
+    proxy: Option<Proxy>,
+    daemon: Mutex<Option<Daemon>>,
+    /// Where it serves; `None` while it does not run.
+    address: Mutex<Option<String>>,
+}
+
+impl Cluster {
+    /// Daemons that share a Redis; `None` when there is none.
+    pub fn shared() -> Option<Self> {
+        Some(Self::start(DAEMONS, Some(Redis::start()?)))
+    }
+
+    /// Daemons that share nothing.
+    pub fn apart() -> Self {
+        Self::start(DAEMONS, None)
+    }
+
+    /// One daemon that needs no store.
+    pub fn alone() -> Self {
+        Self::start(1, None)
+    }
+
+    /// How many there are.
+    pub fn daemons(&self) -> usize {
+        self.seats.len()
+    }
+
+    fn start(daemons: usize, redis: Option<Redis>) -> Self {
+        let seat = |_| Seat {
+            proxy: redis.as_ref().map(|redis| Proxy::before(redis.port)),
+            daemon: Mutex::new(None),
+            address: Mutex::new(None),
+        };
+        let cluster = Self {
+            seats: (0..daemons).map(seat).collect(),
+            redis: redis.map(Mutex::new),
+            over: AtomicBool::new(false),
+        };
+        for seat in 0..daemons {
+            cluster.start_daemon(seat);
+        }
+        cluster
+    }
+
+    /// Where a daemon serves.
+    pub fn address(&self, seat: usize) -> Option<String> {
+        self.seats[seat].address.lock().clone()
+    }
+
+    /// Starts a daemon where none runs, and waits until it serves.
+    pub fn start_daemon(&self, seat: usize) {
+        if self.over.load(Ordering::Relaxed) {
+            return;
+        }
+        let place = &self.seats[seat];
+        let port = place.proxy.as_ref().map(|proxy| proxy.port.to_string());
+        let variables = port.as_ref().map(|port| {
+            [
+                ("USE_DISTRIBUTED", "true"),
+                ("REDIS_HOST", "127.0.0.1"),
+                ("REDIS_PORT", port.as_str()),
+            ]
+        });
+        let daemon = Daemon::start_with(variables.as_ref().map_or(&[], |list| list), &[]);
+        *place.address.lock() = Some(daemon.grpc.clone());
+        *place.daemon.lock() = Some(daemon);
+    }
+
+    /// SIGKILL.
+    pub fn kill_daemon(&self, seat: usize) {
+        *self.seats[seat].address.lock() = None;
+        // Dropping a daemon kills it.
+        drop(self.seats[seat].daemon.lock().take());
+    }
+
+    /// Sends a signal by name to the daemon, if it runs.
+    pub fn signal_daemon(&self, seat: usize, name: &str) {
+        if let Some(daemon) = self.seats[seat].daemon.lock().as_ref() {
+            daemon.signal(name);
+        }
+    }
+
+    /// The link between a daemon and the store.
+    pub fn link(&self, seat: usize) -> Option<&Proxy> {
+        self.seats[seat].proxy.as_ref()
+    }
+
+    /// The store.
+    pub fn redis(&self) -> Option<MutexGuard<'_, Redis>> {
+        self.redis.as_ref().map(Mutex::lock)
+    }
+}

@@ -1,0 +1,111 @@
+//! `just campaign limits`: whether anything is ever admitted above a limit, whatever breaks.
+//!
+//! Three daemons on one Redis under the load of 48 clients are killed, stopped and cut off while their
+//! store is killed and started again; what was admitted is held against the arithmetic of each limit,
+//! which shares no code with the limits. Then, on whole daemons, how three of them share one limit.
+//!
+//! `--seeds 1,2` chooses the seeds, `--short` the form that the tests run, and `--broken` forgets in the
+//! store what has been used, which has to be found: then the program fails when nothing is over.
+//!
+//! Files: `overshoot` a run, `buckets` its limits, `client` what each client does and `link` how,
+//! `faults` what is broken, `cluster` the processes, `history` what is written down, `checker` the
+//! arithmetic, `fairness` the shares.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failure here is a failed campaign"
+)]
+
+mod buckets;
+mod checker;
+mod client;
+mod clock;
+mod cluster;
+mod fairness;
+mod faults;
+mod history;
+mod link;
+mod overshoot;
+mod random;
+
+use cluster::Cluster;
+use overshoot::Run;
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// What is asked of this program.
+struct Arguments {
+    seeds: Vec<u64>,
+    short: bool,
+    broken: bool,
+}
+
+fn main() -> Result<()> {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    if !arguments.iter().any(|argument| argument == "--bench") {
+        say("this program runs only under `cargo bench`: just campaign limits");
+        return Ok(());
+    }
+    let has = |name: &str| arguments.iter().any(|argument| argument == name);
+    let seeds = arguments.iter().skip_while(|name| *name != "--seeds");
+    let seeds = seeds.skip(1).take(1).flat_map(|seeds| seeds.split(','));
+    let mut seeds = seeds
+        .map(str::parse)
+        .collect::<std::result::Result<Vec<u64>, _>>()?;
+    if seeds.is_empty() {
+        seeds = vec![1, 2, 3, 4, 5];
+    }
+    let arguments = Arguments {
+        seeds,
+        short: has("--short"),
+        broken: has("--broken"),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(run(&arguments))
+}
+
+async fn run(arguments: &Arguments) -> Result<()> {
+    let (mut acquires, mut kills, mut over) = (0, 0, 0);
+    for &seed in &arguments.seeds {
+        let mut run = if arguments.short {
+            Run::short(seed)
+        } else {
+            Run::long(seed)
+        };
+        run.broken = arguments.broken;
+        let cluster = Cluster::shared().ok_or("a campaign needs a redis-server")?;
+        let report = run.on(cluster).await;
+        say(&report.text());
+        acquires += report.acquires();
+        kills += report.run.faults[&faults::Fault::Kill];
+        over += report.over();
+        if !report.idle().is_empty() {
+            return Err(format!("never near their limit: {:?}", report.idle()).into());
+        }
+    }
+    let seeds = arguments.seeds.len();
+    say(&format!(
+        "{seeds} seeds, {acquires} acquires, {kills} kills: {over} over"
+    ));
+    match (arguments.broken, over) {
+        (true, 0) => return Err("a broken store was not found".into()),
+        (true, _) => return Ok(()),
+        (false, 0) => {}
+        (false, _) => return Err(format!("{over} over").into()),
+    }
+    let cluster = Cluster::shared().ok_or("a campaign needs a redis-server")?;
+    for line in fairness::print(&cluster).await {
+        say(&line);
+    }
+    Ok(())
+}
+
+/// Prints a line.
+#[expect(clippy::print_stdout, reason = "a program that prints")]
+fn say(line: &str) {
+    println!("{line}");
+}

@@ -1,0 +1,229 @@
+//! One run of the overshoot campaign: clients, faults, and the arithmetic over what was admitted.
+
+use crate::buckets::{self, Bucket};
+use crate::checker::{Verdict, check};
+use crate::client::{Client, Field};
+use crate::clock::{Clock, pause};
+use crate::cluster::Cluster;
+use crate::faults::{self, Counts, Fault};
+use crate::history::Grant;
+use crate::link::Link;
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use trellis_proto::v1;
+
+/// Clients at a time.
+pub const CLIENTS: u64 = 48;
+
+/// A limit that was never used to this share was not tested.
+const EXERCISED: f64 = 0.75;
+
+/// What a run does.
+#[derive(Clone, Debug)]
+pub struct Run {
+    pub seed: u64,
+    /// Acquires to be answered.
+    pub acquires: u64,
+    pub faults: Counts,
+    /// Makes buckets full again behind the daemons' backs, which the checker has to find.
+    pub broken: bool,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Report {
+    pub run: Run,
+    pub seconds: f64,
+    pub outcomes: BTreeMap<String, u64>,
+    pub verdicts: Vec<(Bucket, Verdict)>,
+}
+
+impl Run {
+    /// The short form: some seconds.
+    pub fn short(seed: u64) -> Self {
+        let faults = [
+            (Fault::Kill, 3),
+            (Fault::Stop, 2),
+            (Fault::Cut, 1),
+            (Fault::StoreRestart, 1),
+        ];
+        Self {
+            seed,
+            acquires: 30_000,
+            faults: faults.into(),
+            broken: false,
+        }
+    }
+
+    /// A fifth of the long form.
+    pub fn long(seed: u64) -> Self {
+        let faults = [
+            (Fault::Kill, 12),
+            (Fault::Stop, 8),
+            (Fault::LongStop, 1),
+            (Fault::Cut, 5),
+            (Fault::Stall, 3),
+            (Fault::StoreRestart, 3),
+        ];
+        Self {
+            seed,
+            acquires: 205_000,
+            faults: faults.into(),
+            broken: false,
+        }
+    }
+
+    /// Carries it out on these daemons.
+    pub async fn on(self, cluster: Cluster) -> Report {
+        let clock = Clock::start();
+        let field = Arc::new(Field {
+            cluster,
+            clock,
+            buckets: buckets::all(clock.minute()),
+            answered: AtomicU64::new(0),
+            target: AtomicU64::new(self.acquires),
+        });
+        declare(&field).await;
+        let begun = clock.now();
+        let clients = (0..CLIENTS).map(|number| Client::new(&field, self.seed, number).run());
+        let clients = futures::future::join_all(clients);
+        let faults = faults::run(Arc::clone(&field), self.seed, &self.faults);
+        let work = async { tokio::join!(clients, faults).0 };
+        let seen = if self.broken {
+            tokio::select! {
+                seen = work => seen,
+                never = break_store(&field) => match never {},
+            }
+        } else {
+            work.await
+        };
+        #[expect(clippy::cast_precision_loss, reason = "seconds, to be printed")]
+        let seconds = (clock.now() - begun) as f64 / 1e6;
+        let (mut grants, mut outcomes) = (Vec::new(), BTreeMap::new());
+        for seen in seen {
+            grants.extend(seen.grants);
+            for (said, count) in seen.outcomes {
+                *outcomes.entry(said).or_default() += count;
+            }
+        }
+        field.cluster.over.store(true, Ordering::Relaxed);
+        Report {
+            verdicts: verdicts(&field.buckets, &grants),
+            run: self,
+            seconds,
+            outcomes,
+        }
+    }
+}
+
+fn verdicts(buckets: &[Bucket], grants: &[Grant]) -> Vec<(Bucket, Verdict)> {
+    let of = |bucket: usize| {
+        let own = grants.iter().filter(|grant| grant.bucket == bucket);
+        own.copied().collect::<Vec<_>>()
+    };
+    let numbered = buckets.iter().enumerate();
+    numbered
+        .map(|(number, bucket)| (bucket.clone(), check(bucket.rule, &of(number))))
+        .collect()
+}
+
+/// Declares every limit, at every daemon, so that daemons that share nothing know them too.
+async fn declare(field: &Field) {
+    for seat in 0..field.cluster.daemons() {
+        let link = Link::open(&field.cluster, seat, false).await;
+        let mut link = link.expect("a daemon that has just been started answers");
+        for bucket in &field.buckets {
+            let request = v1::SetLimitRequest {
+                name: bucket.limit.into(),
+                spec: Some(bucket.spec()),
+                ..v1::SetLimitRequest::default()
+            };
+            // The store may not be joined yet.
+            let mut answer = link.declare(request.clone()).await;
+            for _ in 0..100 {
+                if answer.is_ok() {
+                    break;
+                }
+                pause(Duration::from_millis(50)).await;
+                answer = link.declare(request.clone()).await;
+            }
+            answer.expect("limits can be declared");
+        }
+    }
+}
+
+/// What a broken script would do: forgets what has been used, now and then.
+async fn break_store(field: &Field) -> Infallible {
+    const FORGET: &str = "for _, key in ipairs(redis.call('KEYS', '*:buckets:*')) do \
+                          redis.call('DEL', key) end";
+    loop {
+        pause(Duration::from_millis(200)).await;
+        if let Some(redis) = field.cluster.redis() {
+            redis.run(&["EVAL", FORGET, "0"]);
+        }
+    }
+}
+
+impl Report {
+    /// Units over, of all buckets.
+    pub fn over(&self) -> u64 {
+        self.verdicts
+            .iter()
+            .map(|(_, verdict)| verdict.over())
+            .sum()
+    }
+
+    /// Acquires that were answered.
+    pub fn acquires(&self) -> u64 {
+        let answered = self.outcomes.iter();
+        let answered = answered.filter(|(said, _)| !said.starts_with("error"));
+        answered.map(|(_, count)| count).sum()
+    }
+
+    /// Buckets that were never near their limit.
+    pub fn idle(&self) -> Vec<String> {
+        let idle = self.verdicts.iter();
+        let idle = idle.filter(|(_, verdict)| verdict.fullest < EXERCISED);
+        idle.map(|(bucket, _)| bucket.name()).collect()
+    }
+
+    /// All of it, in words and figures.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        let faults: Vec<_> = self.run.faults.iter().collect();
+        let (seed, acquires) = (self.run.seed, self.acquires());
+        let _ = writeln!(
+            text,
+            "seed {seed}: {CLIENTS} clients, {acquires} acquires in {:.1} s, faults {faults:?}",
+            self.seconds
+        );
+        let _ = writeln!(text, "  {:?}", self.outcomes);
+        let _ = writeln!(
+            text,
+            "  {:<22} {:>10} {:>10} {:>9} {:>6} {:>8}",
+            "bucket", "admitted", "allowed", "intervals", "over", "fullest"
+        );
+        for (bucket, verdict) in &self.verdicts {
+            let allowed = match verdict.allowed {
+                u64::MAX => "-".to_owned(),
+                allowed => allowed.to_string(),
+            };
+            let _ = writeln!(
+                text,
+                "  {:<22} {:>10} {:>10} {:>9} {:>6} {:>7.1}%",
+                bucket.name(),
+                verdict.admitted,
+                allowed,
+                verdict.intervals,
+                verdict.over(),
+                verdict.fullest * 100.0
+            );
+        }
+        let _ = writeln!(text, "  over in all: {}", self.over());
+        text
+    }
+}

@@ -1,0 +1,140 @@
+//! The short form of the overshoot campaign, and that it finds what is broken; the shares of daemons.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "tests: a failure is a failed test, and seeds are printed"
+)]
+
+mod buckets;
+mod checker;
+mod client;
+mod clock;
+mod cluster;
+mod fairness;
+mod faults;
+mod history;
+mod link;
+mod overshoot;
+mod random;
+
+use cluster::Cluster;
+use fairness::{AMOUNT, Demand, jain, shares, stopped_head, totals};
+use faults::{Counts, Fault};
+use overshoot::Run;
+use std::time::Duration;
+
+/// `$TRELLIS_SEED`, or one that stays the same.
+fn seed() -> u64 {
+    let seed = std::env::var("TRELLIS_SEED").ok();
+    seed.and_then(|seed| seed.parse().ok()).unwrap_or(1)
+}
+
+#[tokio::test]
+async fn nothing_is_admitted_above_a_limit_whatever_breaks() {
+    let Some(cluster) = Cluster::shared() else {
+        return;
+    };
+    let report = Run::short(seed()).on(cluster).await;
+    println!("{}", report.text());
+    assert_eq!(report.over(), 0, "{}", report.text());
+    assert_eq!(report.idle(), Vec::<String>::new(), "{}", report.text());
+}
+
+#[tokio::test]
+async fn a_store_that_forgets_what_has_been_used_is_found() {
+    let Some(cluster) = Cluster::shared() else {
+        return;
+    };
+    let run = Run {
+        acquires: 6_000,
+        faults: Counts::new(),
+        broken: true,
+        ..Run::short(seed())
+    };
+    let report = run.on(cluster).await;
+    println!("{}", report.text());
+    assert!(report.over() > 0, "{}", report.text());
+}
+
+#[tokio::test]
+async fn three_daemons_that_share_nothing_are_found() {
+    let run = Run {
+        acquires: 6_000,
+        faults: Counts::from([(Fault::Stop, 1)]),
+        ..Run::short(seed())
+    };
+    let report = run.on(Cluster::apart()).await;
+    println!("{}", report.text());
+    assert!(report.over() > 0, "{}", report.text());
+}
+
+#[tokio::test]
+async fn one_daemon_alone_is_exercised_and_not_accused() {
+    let run = Run {
+        acquires: 15_000,
+        faults: Counts::from([(Fault::Stop, 2)]),
+        ..Run::short(seed())
+    };
+    let report = run.on(Cluster::alone()).await;
+    println!("{}", report.text());
+    assert_eq!(report.over(), 0, "{}", report.text());
+    assert_eq!(report.idle(), Vec::<String>::new(), "{}", report.text());
+}
+
+/// Scaled: what holds for a minute holds for a second.
+const PERIOD: history::Micros = 1_000_000;
+
+#[tokio::test]
+async fn three_saturating_daemons_are_admitted_a_third_each_in_every_period() {
+    let Some(cluster) = Cluster::shared() else {
+        return;
+    };
+    let shares = shares(&cluster, "shared", PERIOD, [Demand::Saturating; 3], 10).await;
+    println!("{shares:?}");
+    for period in &shares {
+        assert_eq!(period.iter().sum::<u64>(), AMOUNT, "{shares:?}");
+        let fair = |share: &u64| [33, 34].contains(share);
+        assert!(period.iter().all(fair), "{shares:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_one_daemon_does_not_want_goes_to_the_others() {
+    let Some(cluster) = Cluster::shared() else {
+        return;
+    };
+    let idle = [Demand::Saturating, Demand::Idle, Demand::Saturating];
+    let idle = totals(&shares(&cluster, "idle", PERIOD, idle, 3).await);
+    println!("one idle: {idle:?}");
+    assert_eq!(idle, [3 * AMOUNT / 2, 0, 3 * AMOUNT / 2]);
+    let modest = [Demand::Modest(10), Demand::Saturating, Demand::Saturating];
+    let modest = totals(&shares(&cluster, "modest", PERIOD, modest, 3).await);
+    let index = jain(&modest[1..]);
+    println!("one modest: {modest:?}, Jain {index:.4}");
+    assert!(modest[0] >= 3 * 10 / 2, "{modest:?}");
+    assert!(index >= 0.99, "{modest:?}");
+}
+
+#[tokio::test]
+async fn bursts_of_equal_demand_are_admitted_equal_shares() {
+    let Some(cluster) = Cluster::shared() else {
+        return;
+    };
+    let demands = [true, false, true].map(|first| Demand::Bursts { first });
+    let together = totals(&shares(&cluster, "bursty", PERIOD, demands, 6).await);
+    println!("bursty: {together:?}, Jain {:.4}", jain(&together));
+    assert!(jain(&[together[0], together[2]]) >= 0.99, "{together:?}");
+}
+
+#[tokio::test]
+async fn the_line_goes_on_when_the_daemon_at_its_head_is_stopped() {
+    let Some(cluster) = Cluster::shared() else {
+        return;
+    };
+    let late = stopped_head(&cluster, "line").await;
+    println!("the line goes on {late:?} late");
+    assert!(late < Duration::from_secs(1), "{late:?}");
+}
