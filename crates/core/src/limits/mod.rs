@@ -31,5 +31,6 @@ pub use types::{
     AcquireRequest, Acquired, ActualAmount, BucketPage, BucketState, Charge, ChargeState,
     DeleteLimit, ExtendReservation, Granted, KeyOverride, LevelPolicy, LimitPage, LimitState,
     LimitsStatus, ListBuckets, ListLimits, Mode, Outcome, Priority, ReportThrottled, ReservationId,
-    ResetLimit, SetLimit, Settle, Settled, SettledCharge, SpecSource, Usage, check_charges,
+    ResetLimit, SetLimit, Settle, Settled, SettledCharge, Sharing, SpecSource, Usage,
+    check_charges,
 };

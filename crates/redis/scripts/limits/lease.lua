@@ -45,7 +45,7 @@ local function lease(entry, leased)
   leases.begin(entry)
   if entry.lease.recall > now then
     return refusal(NOT_NOW, entry.lease.recall, entry)
-  elseif entry.waited == 1 or leases.held(entry) >= MAX_SLICES then
+  elseif entry.waited == 1 or leases.has_enough(entry, id, MAX_SLICES) then
     return refusal(NOT_NOW, now + LATER, entry)
   elseif entry.paused > now then
     return refusal(GIVEN, entry.paused, entry)

@@ -131,13 +131,16 @@ function leases.grant(entry, id, units, close_at)
   sum_up(entry)
 end
 
--- How many slices of an entry the caller holds.
-function leases.held(entry)
+-- Whether the caller may have no other slice of an entry: it has this one, or as many as it may have.
+function leases.has_enough(entry, id, most)
   local count = 0
-  for _, slice in ipairs(entry.lease and slices_of(entry) or {}) do
+  for _, slice in ipairs(slices_of(entry)) do
+    if slice.id == id then
+      return true
+    end
     count = count + (slice.daemon == me and 1 or 0)
   end
-  return count
+  return count >= most
 end
 
 -- What its holder says of a slice: `left` units of it (NONE: all) are unspent, and with `done` it spends no

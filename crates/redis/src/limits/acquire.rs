@@ -4,7 +4,7 @@ use super::call::{Failure, RETRY_AFTER, failed_call};
 use super::convert;
 use super::failure::{Asked, failed, unavailable};
 use super::scripts::{ACQUIRE, LEAVE};
-use super::seats::Waiting;
+use super::seats::{Abandoned, Waiting};
 use super::wire::{Data, Decision, QUEUED, Reply, State};
 use super::{RedisLimits, wire};
 use crate::Session;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout};
-use trellis_core::limits::{AcquireRequest, Acquired, Mode};
+use trellis_core::limits::{AcquireRequest, Acquired, Mode, Outcome};
 use trellis_core::{Error, ErrorCode, FairKey, Micros, Result};
 
 /// A wait as long as this is as good as endless.
@@ -41,7 +41,7 @@ type Args<'a> = (
 struct Body<'a>(&'a [wire::Charge<'a>], bool, i64, u8, (&'a str, u32));
 
 /// How one attempt has ended.
-enum Attempt {
+pub(super) enum Attempt {
     Decided(Acquired),
     /// The call waits, under this seat, in this session.
     Queued(Waiting, Session),
@@ -78,7 +78,7 @@ impl RedisLimits {
     }
 
     /// Makes the call once.
-    async fn attempt(&self, request: &Arc<AcquireRequest>) -> Result<Attempt> {
+    pub(super) async fn attempt(&self, request: &Arc<AcquireRequest>) -> Result<Attempt> {
         let Some(session) = self.store.session() else {
             return Err(unavailable("not attached", RETRY_AFTER));
         };
@@ -128,6 +128,7 @@ impl RedisLimits {
             Reply::Period { .. } => {
                 Err(convert::unreadable("it asks for too many calendar periods"))
             }
+            Reply::Recalling { .. } => Err(convert::unreadable("slices do not come back")),
         }
     }
 
@@ -232,6 +233,21 @@ impl RedisLimits {
 /// The TTL as scripts take it.
 pub(super) fn ttl(ttl: Option<Micros>) -> i64 {
     ttl.map_or(-1, |ttl| i64::try_from(ttl.0).unwrap_or(i64::MAX))
+}
+
+impl RedisLimits {
+    /// Takes a grant back that its caller is not to have.
+    pub(super) fn undo(&self, request: &Arc<AcquireRequest>, acquired: &Acquired) {
+        let reservation = match &acquired.outcome {
+            Outcome::Granted(Some(granted)) => Some(granted.id.as_str().to_owned()),
+            _ => None,
+        };
+        self.seats.abandon(Abandoned::Granted {
+            request: request.clone(),
+            reservation,
+            at: self.store_now(),
+        });
+    }
 }
 
 /// A name that nobody can guess: whoever knows it was given it.

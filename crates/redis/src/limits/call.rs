@@ -7,6 +7,7 @@ use super::wire::{Env, Look, Reply};
 use crate::{Call, CallError, Script, Session};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 use trellis_core::limits::CalendarSpec;
 use trellis_core::{Error, Micros, Namespace, Result, Time};
 
@@ -45,6 +46,12 @@ impl<P> Done<P> {
         }
     }
 }
+
+/// How often a call is made while slices come back.
+const MAX_RECALLS: usize = 64;
+
+/// How long after their time slices are certainly closed.
+const BEYOND: Duration = Duration::from_millis(1);
 
 /// Calendars whose periods one call may ask for.
 const MAX_PERIODS: usize = 64;
@@ -91,6 +98,7 @@ impl RedisLimits {
                 ))
             }
             Reply::Period { .. } => Err(unreadable("it asks for too many calendar periods")),
+            Reply::Recalling { .. } => Err(unreadable("slices do not come back")),
         }
     }
 
@@ -105,7 +113,10 @@ impl RedisLimits {
         let keys = self.store.keys();
         let args = pack(args)?;
         let mut periods = Vec::new();
+        let mut recalls = 0;
         loop {
+            // Begun before the call: what is told while it is answered is not missed.
+            let returned = self.returned.notified();
             let env = pack(&self.env(namespace, &periods))?;
             let mut call = Call::new(script)
                 .key(keys.of("limits", &[namespace]))
@@ -124,6 +135,12 @@ impl RedisLimits {
             match &mut reply {
                 Reply::Period { now, unit, zone } if periods.len() < MAX_PERIODS => {
                     periods.push(period(*unit, zone, *now)?);
+                    continue;
+                }
+                Reply::Recalling { now, until } if recalls < MAX_RECALLS => {
+                    recalls += 1;
+                    let wait = Duration::from_micros(until.saturating_sub(*now)) + BEYOND;
+                    let _ = tokio::time::timeout(wait, returned).await;
                     continue;
                 }
                 Reply::Done {

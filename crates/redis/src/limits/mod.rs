@@ -5,21 +5,25 @@
 //! and when to look at a line again, is handed to the callers and to [`RedisLimitsTask`].
 //!
 //! Files: `wire` and `convert` shapes, `scripts`, `failure` errors, `call` one call of a script, `acquire`
-//! acquiring and waiting, `seats` the calls that wait here, `looks` when to look again, `port` the rest of the
+//! acquiring and waiting, `leasing` deciding hot limits here and `slices` what that takes of the store, `seats`
+//! the calls that wait here, `looks` when to look again, `port` the rest of the
 //! port, `task` what time and other daemons bring.
 
 mod acquire;
 mod call;
 mod convert;
 mod failure;
+mod leasing;
 mod looks;
 mod port;
 mod scripts;
 mod seats;
+mod slices;
 mod task;
 mod wire;
 
 use crate::{Membership, Store};
+use leasing::Leasing;
 use looks::Looks;
 use parking_lot::Mutex;
 use seats::Seats;
@@ -28,6 +32,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 pub use task::RedisLimitsTask;
 use tokio::sync::Notify;
+use trellis_core::limits::leases::LeaseConfig;
 use trellis_core::limits::{LimitsStatus, MachineConfig, Outcome};
 use trellis_core::{Clock, Micros, Time};
 
@@ -38,6 +43,8 @@ pub struct RedisLimitsConfig {
     pub machine: MachineConfig,
     /// Namespaces.
     pub max_namespaces: usize,
+    /// Slices of hot limits.
+    pub leases: LeaseConfig,
 }
 
 /// Limits that all daemons on one Redis share.
@@ -57,6 +64,9 @@ pub struct RedisLimits {
     sooner: Notify,
     /// Told when a joined call has ended, or may have.
     joined: Notify,
+    /// Told when slices that a call of this daemon waits for have come back.
+    returned: Notify,
+    leasing: Arc<Leasing>,
     decided: Decided,
     /// What sweeps have counted, by namespace.
     counted: Mutex<HashMap<String, LimitsStatus>>,
@@ -94,6 +104,8 @@ impl RedisLimits {
     ) -> (Arc<Self>, RedisLimitsTask) {
         let limits = Arc::new(Self {
             mailbox: store.keys().mailbox(""),
+            leasing: Arc::new(Leasing::new(config.leases, clock.clone())),
+            returned: Notify::new(),
             store,
             membership,
             clock,

@@ -13,6 +13,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
+use trellis_core::limits::leases::Leases;
 use trellis_core::limits::{AcquireRequest, LimitsStatus};
 use trellis_core::{Micros, Time};
 
@@ -54,9 +55,21 @@ impl RedisLimitsTask {
         let mut serving: HashSet<String> = HashSet::new();
         under_way.push(limits.keep_house().boxed());
         loop {
-            let next = limits.looks.lock().next();
+            let due = limits.leasing.tick();
+            let looks = limits.looks.lock().next();
+            let next = [looks, due].into_iter().flatten().min();
             tokio::select! {
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => return limits.return_all().await,
+                () = limits.leasing.work.notified() => {
+                    let work = limits.leasing.take_work();
+                    for ask in work.asks {
+                        under_way.push(limits.ask_slice(ask).map(|()| Finished::Other).boxed());
+                    }
+                    if !work.returns.is_empty() {
+                        let returns = limits.return_slices(work.returns);
+                        under_way.push(returns.map(|()| Finished::Other).boxed());
+                    }
+                }
                 Some(finished) = under_way.next() => if let Finished::Served(namespace) = finished {
                     serving.remove(&namespace);
                 },
@@ -75,6 +88,7 @@ impl RedisLimitsTask {
                         && !former.continues_in(&now)
                     {
                         limits.looks.lock().clear();
+                        limits.leasing.all(|leases, _| leases.void());
                     }
                     session = now.or(session);
                 }
@@ -104,6 +118,8 @@ impl RedisLimits {
         let MailboxEvent::Message(bytes) = event else {
             // Messages may have been lost: everything is looked at, once.
             self.joined.notify_waiters();
+            self.returned.notify_waiters();
+            self.leasing.all(Leases::refill_all);
             for namespace in self.seats.namespaces() {
                 let mut buckets = self.looks.lock().take(&namespace);
                 buckets.push(ENDS.to_owned());
@@ -121,8 +137,22 @@ impl RedisLimits {
                 self.look_again(&namespace, vec![ENDS.to_owned()], Micros::ZERO);
             }
             Ok(Message::Done) => self.joined.notify_waiters(),
+            Ok(Message::Recall(namespace, limit, key)) => {
+                self.leasing.recall(&namespace, &limit, &key);
+            }
+            Ok(Message::Refill(namespace, limit, key)) => {
+                self.leasing.refill(&namespace, &limit, &key);
+            }
+            Ok(Message::Returned) => self.returned.notify_waiters(),
             Ok(Message::Other) | Err(_) => {}
         }
+    }
+
+    /// Gives back every slice before this daemon stops.
+    async fn return_all(&self) {
+        self.leasing.all(Leases::recall_all);
+        let work = self.leasing.take_work();
+        let _ = tokio::time::timeout(self.store.timeout(), self.return_slices(work.returns)).await;
     }
 
     fn look_again(&self, namespace: &str, buckets: Vec<String>, after: Micros) {

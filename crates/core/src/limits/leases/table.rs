@@ -119,6 +119,13 @@ impl Leases {
         }
     }
 
+    /// What was refused anywhere may be asked for again: being told may have been missed.
+    pub fn refill_all(&mut self, now: Time) {
+        for lease in self.leases.values_mut() {
+            lease.refill(now);
+        }
+    }
+
     /// Gives everything back: this daemon stops, or may have missed a recall.
     pub fn recall_all(&mut self, now: Time) {
         for lease in self.leases.values_mut() {
