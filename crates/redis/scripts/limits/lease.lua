@@ -12,8 +12,9 @@
 local GIVEN, EXACT, NOT_NOW = 0, 1, 2
 -- The shortest slice that is worth a call, and the most slices of one bucket that a daemon holds.
 local MIN_TTL, MAX_SLICES = 100000, 4
--- How long to ask nobody again where others wait.
-local LATER = 250000
+-- How long to ask not again where others wait, or slices are recalled.
+local LATER = 100000
+local INTERACTIVE = 0
 
 -- How long a slice of this bucket may last; 0 when there can be none. A slice of a window costs what it
 -- holds for as long as it lasts, so it lasts no longer than a sub-window.
@@ -27,6 +28,15 @@ local function longest(b, ttl, margin, leased)
     return 0
   end
   return ttl >= MIN_TTL and ttl or 0
+end
+
+-- For how long slices are to last: all together hold at most half of the burst, which leaves the other half to
+-- be refilled beside them.
+local function span(b, horizon)
+  if b.spec[1] == 1 then
+    return math.max(math.min(horizon, (muldiv(b.spec[4], b.spec[3], 2 * b.spec[2]))), 1)
+  end
+  return horizon
 end
 
 local function refusal(verdict, again, entry)
@@ -43,14 +53,15 @@ local function lease(entry, leased)
     return refusal(EXACT, NONE, entry)
   end
   leases.begin(entry)
-  if entry.lease.recall > now then
-    return refusal(NOT_NOW, entry.lease.recall, entry)
-  elseif entry.waited == 1 or leases.has_enough(entry, id, MAX_SLICES) then
+  if entry.lease.recall > now or entry.waited == 1 or entry.paused > now then
+    -- What is decided in the store meanwhile would be refused as well.
+    local wait = charges.wait_at(entry.b, entry, need, INTERACTIVE)
+    local till = wait and math.min(wait, entry.waited == 1 and LATER or WHOLE) or LATER
+    return refusal(wait and GIVEN or NOT_NOW, now + till, entry)
+  elseif leases.has_enough(entry, id, MAX_SLICES) then
     return refusal(NOT_NOW, now + LATER, entry)
-  elseif entry.paused > now then
-    return refusal(GIVEN, entry.paused, entry)
   end
-  local ask = {wanted = wanted, need = need, demand = demand, horizon = math.min(args[9], ttl)}
+  local ask = {wanted = wanted, need = need, demand = demand, horizon = span(entry.b, math.min(args[9], ttl))}
   local units, again, share, worth = shares.decide(entry, ask, leased)
   if units > 0 then
     leases.grant(entry, id, units, now + ttl + args[8])

@@ -17,6 +17,8 @@
 
 -- For how long no slice is granted after someone needed what is in slices.
 local LULL = 1000000
+-- What comes back by itself so soon is worth no recall: slices would take longer to come.
+local AT_ONCE = 50000
 
 local function slices_key(entry)
   return root .. ':slices:' .. entry.place
@@ -178,13 +180,18 @@ function leases.recall(entry)
   store.write_entry(entry)
 end
 
--- A call is short here: recalls what slices hold when that could serve it, or when it stands in line.
+-- Whether a call is short of what slices hold, and of nothing that comes by itself at once.
+local function could_use(entry, amount)
+  local available = bucket.available(entry.b)
+  return available < amount and amount <= available + entry.lease.open
+    and bucket.ready_at(entry.b, amount, now) > now + AT_ONCE
+end
+
+-- A call is short here: recalls what slices hold when only that could serve it, or when it stands in line.
 function leases.needed(wants, stands_in_line)
   for _, want in ipairs(wants) do
     local entry = want.entry
-    local available = bucket.available(entry.b)
-    if entry.lease and (stands_in_line
-      or available < want.amount and want.amount <= available + entry.lease.open) then
+    if entry.lease and (stands_in_line or could_use(entry, want.amount)) then
       leases.recall(entry)
     end
   end

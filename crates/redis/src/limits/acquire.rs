@@ -50,8 +50,10 @@ pub(super) enum Attempt {
 }
 
 impl RedisLimits {
-    pub(super) async fn acquire_all(self: Arc<Self>, request: AcquireRequest) -> Result<Acquired> {
-        let request = Arc::new(request);
+    pub(super) async fn acquire_all(
+        self: Arc<Self>,
+        request: Arc<AcquireRequest>,
+    ) -> Result<Acquired> {
         let started = Instant::now();
         let deadline = match request.mode {
             Mode::Try => None,

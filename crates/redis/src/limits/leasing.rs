@@ -159,6 +159,22 @@ impl Leasing {
         decided
     }
 
+    /// Takes note of what the store has denied, that it need not be asked again so soon.
+    fn note_denied(&self, request: &AcquireRequest, states: &[ChargeState]) {
+        let namespace = request.namespace.as_str();
+        self.change(self.shard_of(namespace), |leases, now| {
+            for (charge, state) in request.charges.iter().zip(states) {
+                let (limit, key) = (charge.limit.as_str(), charge.key.as_str());
+                leases.denied(
+                    now,
+                    self.bucket(namespace, limit, key),
+                    charge.amount(),
+                    state,
+                );
+            }
+        });
+    }
+
     /// Takes note of limits that hold slots: calls that charge them make reservations.
     fn note_slots(&self, request: &AcquireRequest, states: &[ChargeState]) {
         for (charge, state) in request.charges.iter().zip(states) {
@@ -284,6 +300,7 @@ impl RedisLimits {
         request: AcquireRequest,
         mut decided: Decided,
     ) -> Result<Acquired> {
+        let request = Arc::new(request);
         for _ in 0..JOINS {
             match decided {
                 Decided::Done(acquired) => {
@@ -308,7 +325,11 @@ impl RedisLimits {
             decided = self.leasing.decide(&request, false);
         }
         drop(decided);
-        self.acquire_all(request).await
+        let acquired = self.clone().acquire_all(request.clone()).await?;
+        if matches!(acquired.outcome, Outcome::Denied(_)) {
+            self.leasing.note_denied(&request, &acquired.charges);
+        }
+        Ok(acquired)
     }
 
     /// Has the store decide on what is not held; `None`: on all of the call instead.

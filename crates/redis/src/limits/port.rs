@@ -66,7 +66,7 @@ impl Limits for RedisLimits {
             return Acquiring::done(Err(error));
         }
         if !may_be_leased(&request) {
-            return Acquiring::Waiting(Box::pin(self.acquire_all(request)));
+            return Acquiring::Waiting(Box::pin(self.acquire_all(Arc::new(request))));
         }
         match self.leasing.decide(&request, true) {
             Decided::Done(acquired) => {

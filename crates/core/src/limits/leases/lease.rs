@@ -18,6 +18,10 @@ struct Slice {
     left: i64,
     /// Taken for calls that are not decided yet: spent or put back.
     held: i64,
+    /// Until when it counts as one that lasts.
+    fresh_until: Time,
+    /// When what is left of it is given back.
+    return_at: Time,
     until: Time,
 }
 
@@ -30,11 +34,13 @@ struct Asking {
     recalled: bool,
 }
 
-/// Charges of this size or more are denied until then.
+/// Charges of this size or more are denied for a while.
 #[derive(Clone, Copy, Debug)]
 struct Denial {
     size: i64,
     until: Time,
+    /// When they may be admitted.
+    ready: Time,
 }
 
 /// What a charge meets.
@@ -143,14 +149,14 @@ impl Lease {
         if left >= amount {
             return Look::Covered;
         }
-        if now < self.exact_until || (now < self.share_until && amount > self.share) {
-            return Look::Exact;
-        }
         if let Some(denial) = self.denial
             && now < denial.until
             && amount >= denial.size
         {
-            return Look::Denied(denial.until);
+            return Look::Denied(denial.ready);
+        }
+        if now < self.exact_until || (now < self.share_until && amount > self.share) {
+            return Look::Exact;
         }
         let is_hot = self.demand.calls(now, config.horizon) >= HOT;
         if self.asking.is_none() && !is_hot {
@@ -215,8 +221,7 @@ impl Lease {
         if self.asking.is_some() || self.queued || now < self.exact_until {
             return false;
         }
-        let lasting = now + Micros(config.horizon.0 / 2);
-        let usable = self.slices.iter().filter(|slice| slice.until > lasting);
+        let usable = self.slices.iter().filter(|slice| slice.fresh_until > now);
         let usable: i64 = usable.map(|slice| slice.left).sum();
         usable <= self.low_water
             && self.denial.is_none_or(|denial| denial.until <= now)
@@ -278,23 +283,24 @@ impl Lease {
             Rule::NotNow => self.exact_until = answer.again.unwrap_or(now + config.horizon),
             Rule::Given if answer.granted > 0 => {
                 let size = 1;
-                self.denial = answer.again.map(|until| Denial { size, until });
+                self.denial = answer.again.map(|again| Denial::until(size, again));
                 self.low_water = answer.granted / 4;
             }
             Rule::Given => match answer.again {
-                Some(until) => {
-                    let size = asking.need;
-                    self.denial = Some(Denial { size, until });
-                }
+                Some(again) => self.denial = Some(Denial::until(asking.need, again)),
                 None => self.share = self.share.min(asking.need - 1),
             },
         }
         if answer.granted > 0 {
+            let until = asking.sent + answer.ttl;
+            let ahead = config.return_ahead.0.min(answer.ttl.0 / 8);
             let slice = Slice {
                 id: slice,
                 left: answer.granted,
                 held: 0,
-                until: asking.sent + answer.ttl,
+                fresh_until: Time(until.0 - answer.ttl.0 / 4),
+                return_at: Time(until.0 - ahead),
+                until,
             };
             if asking.recalled || slice.until <= now {
                 self.end(slice, config, returns);
@@ -342,6 +348,17 @@ impl Lease {
         self.flush(returns);
     }
 
+    /// The store has denied a charge of `amount` until `ready`. What comes back meanwhile is not told to those
+    /// who did not ask for a slice, so this is believed for a short time only.
+    pub(super) fn denied(&mut self, now: Time, amount: i64, ready: Time, config: &LeaseConfig) {
+        let until = ready.min(now + Micros(config.horizon.0 / 2));
+        let has_larger = |denial: Denial| denial.until <= now || denial.size > amount;
+        if self.denial.is_none_or(has_larger) {
+            let size = amount;
+            self.denial = Some(Denial { size, until, ready });
+        }
+    }
+
     /// Whoever was denied may ask again.
     pub(super) fn refill(&mut self, now: Time) {
         self.denial = None;
@@ -356,7 +373,7 @@ impl Lease {
         returns: &mut Vec<Return>,
     ) -> Option<Time> {
         let is_idle = self.spent_at + config.idle_after <= now;
-        let ends = |slice: &Slice| is_idle || slice.until <= now + config.return_ahead;
+        let ends = |slice: &Slice| is_idle || slice.return_at <= now;
         while let Some(first) = self.slices.first()
             && ends(first)
         {
@@ -371,8 +388,7 @@ impl Lease {
             let over = forget_at <= now && self.asking.is_none();
             return (!over).then(|| forget_at.max(now + config.horizon));
         };
-        let ends_at = Time(first.until.0.saturating_sub(config.return_ahead.0));
-        Some(ends_at.min(self.spent_at + config.idle_after))
+        Some(first.return_at.min(self.spent_at + config.idle_after))
     }
 
     /// What a charge has met.
@@ -385,6 +401,14 @@ impl Lease {
             source,
             spec_replaced: false,
         })
+    }
+
+    /// Takes note of a spec that the store has told.
+    pub(super) fn learn(&mut self, state: &ChargeState) {
+        if self.spec.is_none() {
+            self.spec = Some((state.spec.clone(), state.source));
+        }
+        self.level = state.remaining;
     }
 
     pub(super) fn knows_spec(&self) -> bool {
@@ -414,6 +438,16 @@ impl Lease {
         Return {
             bucket: self.name.clone(),
             report,
+        }
+    }
+}
+
+impl Denial {
+    fn until(size: i64, until: Time) -> Self {
+        Self {
+            size,
+            until,
+            ready: until,
         }
     }
 }

@@ -37,7 +37,7 @@ pub struct LeaseConfig {
     pub horizon: Micros,
     /// What is left of a slice is given back when nothing was spent for so long.
     pub idle_after: Micros,
-    /// And so long before the slice ends.
+    /// And so long before the slice ends, at most an eighth of its time.
     pub return_ahead: Micros,
     /// For how long every call is exact where the store grants no slices.
     pub exact_for: Micros,

@@ -5,6 +5,7 @@ use super::lease::Lease;
 use super::suspects::Suspects;
 use super::{Answer, Ask, BucketRef, Held, LeaseConfig, Return, Work};
 use crate::Time;
+use crate::limits::ChargeState;
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 
@@ -102,6 +103,17 @@ impl Leases {
     pub fn not_returned(&mut self, now: Time, again: Return) {
         if now < again.report.until {
             self.returns.push(again);
+        }
+    }
+
+    /// The store has denied a charge of `amount`, as `state` says.
+    pub fn denied(&mut self, now: Time, bucket: BucketRef<'_>, amount: i64, state: &ChargeState) {
+        let Some(lease) = self.leases.get_mut(&bucket.hash) else {
+            return;
+        };
+        if let (Some(wait), true) = (state.retry_after, lease.is(bucket)) {
+            lease.learn(state);
+            lease.denied(now, amount, now + wait, &self.config);
         }
     }
 
