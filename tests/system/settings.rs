@@ -38,8 +38,14 @@ fn a_bad_setting_is_refused_with_its_name_value_and_what_is_allowed() {
         ),
         (
             &[],
-            &[("USE_DISTRIBUTED", "yes")],
-            &["USE_DISTRIBUTED", "not built yet"],
+            &[
+                ("USE_DISTRIBUTED", "yes"),
+                ("TRELLIS_REDIS__DEATH_AFTER", "1s"),
+            ],
+            &[
+                "TRELLIS_REDIS__DEATH_AFTER",
+                "at least 3 heartbeat_interval",
+            ],
         ),
         (
             &[],

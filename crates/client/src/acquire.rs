@@ -25,6 +25,8 @@ pub struct Acquire {
     reserve: Option<Duration>,
     request_id: String,
     priority: Priority,
+    fair_key: String,
+    weight: u32,
     dry_run: bool,
 }
 
@@ -47,6 +49,8 @@ impl Acquire {
             reserve: None,
             request_id: String::new(),
             priority: Priority::default(),
+            fair_key: String::new(),
+            weight: 0,
             dry_run: false,
         }
     }
@@ -88,6 +92,36 @@ impl Acquire {
         self
     }
 
+    /// Waits on the account of a fair key, such as a tenant: 1 to 256 bytes. Calls of one key are served
+    /// in order of arrival, keys by turns, so that one tenant's backlog does not make the others wait.
+    /// Without a key a call waits on the account of all calls that name none.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use trellis_client::{Charge, Limits};
+    /// # async fn run(limits: Limits) -> trellis_client::Result<()> {
+    /// let acquired = limits
+    ///     .acquire()
+    ///     .charge(Charge::new("llm.tokens", 4_000))
+    ///     .max_wait(Duration::from_secs(30))
+    ///     .fair_key("tenant-7")
+    ///     .weight(3)
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn fair_key(mut self, key: impl Into<String>) -> Self {
+        self.fair_key = key.into();
+        self
+    }
+
+    /// The weight of the fair key: its share of the units while others wait too. 1 to 1,000, default 1;
+    /// needs a [`Acquire::fair_key`].
+    pub fn weight(mut self, weight: u32) -> Self {
+        self.weight = weight;
+        self
+    }
+
     /// Asks what would happen now: nothing is charged and nothing waits.
     pub fn dry_run(mut self) -> Self {
         self.dry_run = true;
@@ -120,8 +154,8 @@ impl Acquire {
             request_id: self.request_id,
             priority: proto::Priority::from(self.priority).into(),
             dry_run: self.dry_run,
-            fair_key: String::new(),
-            weight: 0,
+            fair_key: self.fair_key,
+            weight: self.weight,
         };
         Ok((request, self.route))
     }

@@ -25,6 +25,54 @@ pub struct DaemonStatus {
     pub limits: LimitsStatus,
     /// Latency of every RPC called since the start, by name.
     pub rpcs: Vec<RpcStatus>,
+    /// The store that daemons share; `None` in embedded mode.
+    pub store: Option<StoreStatus>,
+    /// The daemons that share it, by id.
+    pub members: Vec<Member>,
+}
+
+/// How a daemon sees the shared store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreStatus {
+    /// What it is, for example `redis`.
+    pub kind: String,
+    /// Host and port.
+    pub address: String,
+    /// Whether it can be used now.
+    pub up: bool,
+    /// Its condition in one word.
+    pub condition: String,
+    /// Since when it has been so.
+    pub since: SystemTime,
+    /// What was seen; empty while it is up.
+    pub reason: String,
+    /// The store's history; 0 before the first attach.
+    pub generation: i64,
+    /// The daemon's life in the store; 0 before the first attach.
+    pub incarnation: i64,
+    /// Calls of the store in flight.
+    pub calls_in_flight: i64,
+}
+
+/// A daemon that shares the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its id.
+    pub daemon: String,
+    /// Its life in the store.
+    pub incarnation: i64,
+    /// Version of its program.
+    pub version: String,
+    /// Version of its protocol between daemons.
+    pub protocol: i32,
+    /// Address under which the others reach it.
+    pub address: String,
+    /// How long its heart has stood still.
+    pub silence: Duration,
+    /// Whether it has attached to the store's present history.
+    pub attached: bool,
+    /// Whether it is the daemon that answered.
+    pub this_daemon: bool,
 }
 
 /// Where a daemon keeps what it shares.
@@ -94,6 +142,8 @@ impl TryFrom<proto::GetStatusResponse> for DaemonStatus {
             limits_scope: status.limits_scope.try_into()?,
             limits: convert::required(status.limits, "limits")?.into(),
             rpcs: convert::all(status.rpcs)?,
+            store: status.store.map(TryInto::try_into).transpose()?,
+            members: convert::all(status.members)?,
         })
     }
 }
@@ -122,6 +172,41 @@ impl From<proto::LimitsStatus> for LimitsStatus {
             never: status.never,
             timed_out: status.timed_out,
         }
+    }
+}
+
+impl TryFrom<proto::StoreStatus> for StoreStatus {
+    type Error = Error;
+
+    fn try_from(store: proto::StoreStatus) -> Result<Self> {
+        Ok(Self {
+            kind: store.kind,
+            address: store.address,
+            up: store.up,
+            condition: store.condition,
+            since: convert::time(store.since, "store.since")?,
+            reason: store.reason,
+            generation: store.generation,
+            incarnation: store.incarnation,
+            calls_in_flight: store.calls_in_flight,
+        })
+    }
+}
+
+impl TryFrom<proto::Member> for Member {
+    type Error = Error;
+
+    fn try_from(member: proto::Member) -> Result<Self> {
+        Ok(Self {
+            daemon: member.daemon,
+            incarnation: member.incarnation,
+            version: member.version,
+            protocol: member.protocol,
+            address: member.address,
+            silence: convert::duration(member.silence, "member.silence")?,
+            attached: member.attached,
+            this_daemon: member.this_daemon,
+        })
     }
 }
 

@@ -5,18 +5,20 @@
 //!
 //! - [`Error`], [`ErrorCode`]: why a call failed, and whether trying again helps.
 //! - [`Clock`], [`Now`], [`Time`], [`Micros`]: time, injected.
-//! - [`Namespace`], [`Name`], [`Key`], [`RequestId`]: names that cannot be malformed.
+//! - [`Namespace`], [`Name`], [`Key`], [`FairKey`], [`RequestId`]: names that cannot be malformed.
 //! - [`Scope`]: the guarantee an answer carries.
 //! - [`limits`]: the quota: its port, and the machine that memory backends run.
 
+mod cluster;
 mod error;
 pub mod limits;
 mod name;
 mod scope;
 mod time;
 
+pub use cluster::{Cluster, MemberState, StoreState};
 pub use error::{Error, ErrorCode, Violation};
-pub use name::{Key, MAX_NAME_BYTES, Name, Namespace, RequestId};
+pub use name::{FairKey, Key, MAX_NAME_BYTES, Name, Namespace, RequestId};
 pub use scope::Scope;
 pub use time::{Clock, Micros, Now, Time};
 

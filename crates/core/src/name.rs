@@ -83,6 +83,11 @@ name! {
 }
 required!(RequestId);
 name! {
+    /// Whose turn it is: waiting calls of different fair keys are served by turns.
+    FairKey
+}
+required!(FairKey);
+name! {
     /// Which bucket of a limit. The empty key is the one shared bucket.
     Key
 }

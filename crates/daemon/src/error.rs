@@ -26,6 +26,9 @@ pub enum RunError {
         /// Why.
         error: Error,
     },
+    /// The shared store cannot be used as it is; the words name the setting.
+    #[error("{0}")]
+    Store(String),
     /// The services could not be made from the contract: a defect.
     #[error("{0}")]
     Contract(Error),
@@ -41,6 +44,6 @@ impl RunError {
     /// Whether other settings would have prevented it.
     #[must_use]
     pub fn is_bad_setting(&self) -> bool {
-        matches!(self, Self::Declared { .. })
+        matches!(self, Self::Declared { .. } | Self::Store(_))
     }
 }

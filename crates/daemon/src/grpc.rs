@@ -6,15 +6,14 @@ use futures::stream;
 use std::io;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
-use tonic::service::Routes;
 use tonic::transport::Server;
-use trellis_service::{CallLimitLayer, RpcStats, StatsLayer};
+use trellis_service::{CallLimitLayer, RpcStats, Services, StatsLayer};
 
 /// Serves until `stop`; then accepts nothing more and returns when every connection has ended.
 pub(crate) async fn serve(
     settings: GrpcSettings,
     acceptor: Acceptor,
-    routes: Routes,
+    services: Services,
     stats: Arc<RpcStats>,
     stop: CancellationToken,
 ) {
@@ -30,8 +29,7 @@ pub(crate) async fn serve(
         // Outermost, so that a call refused by the bound counts as an error.
         .layer(StatsLayer::new(stats))
         .layer(CallLimitLayer::new(settings.max_calls))
-        .add_routes(routes)
-        .serve_with_incoming_shutdown(incoming, stop.cancelled_owned())
+        .serve_with_incoming_shutdown(services, incoming, stop.cancelled_owned())
         .await;
     if let Err(error) = served {
         tracing::error!(%error, "the gRPC server failed");

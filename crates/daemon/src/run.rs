@@ -1,5 +1,6 @@
 //! Puts the daemon together and runs it until it is told to end.
 
+use crate::backend::Backend;
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::connection::Acceptor;
@@ -16,8 +17,8 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use trellis_core::Clock;
-use trellis_core::limits::{Limits, SetLimit};
-use trellis_local::MemoryLimits;
+use trellis_core::limits::Limits;
+use trellis_redis::Store;
 use trellis_service::{DaemonInfo, HealthHandle, Parts, RpcStats, routes};
 
 /// Connections to the HTTP port: a handful of scrapers and probes.
@@ -81,6 +82,8 @@ pub(crate) struct Daemon {
     pub readiness: Arc<Readiness>,
     pub health: HealthHandle,
     pub limits: Arc<dyn Limits>,
+    /// The shared store, to be left; `None` in embedded mode.
+    pub store: Option<Store>,
     /// Ends waiting calls and streams.
     pub drain: CancellationToken,
     /// Makes every gRPC connection fail.
@@ -95,20 +98,14 @@ impl Daemon {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let cut_all = CancellationToken::new();
         let mut supervisor = Supervisor::default();
-        let memory = Arc::new(MemoryLimits::new(
-            config.memory_limits(),
-            Arc::clone(&clock),
-        ));
-        let timer = Arc::clone(&memory);
-        supervisor.start(TaskKind::LimitsTimer, |stop| async move {
-            stop.run_until_cancelled(timer.run()).await;
-        });
+        let backend = Backend::start(&config, &clock, &mut supervisor).await?;
         let parts = Parts {
-            limits: memory,
+            limits: backend.limits,
+            cluster: backend.cluster,
             stats: Arc::new(RpcStats::new(Arc::clone(&clock))),
             info: DaemonInfo {
                 version: env!("CARGO_PKG_VERSION"),
-                distributed: false,
+                distributed: backend.store.is_some(),
                 started: clock.now(),
             },
             clock,
@@ -127,7 +124,6 @@ impl Daemon {
             http::serve(acceptor, pages, stop)
         });
 
-        declare(&*parts.limits, &config.limits).await?;
         let (services, health) = routes(&parts, config.service()).map_err(RunError::Contract)?;
         let settings = config.settings.grpc;
         let address = listeners.grpc.local_addr();
@@ -150,6 +146,7 @@ impl Daemon {
             readiness,
             health,
             limits: parts.limits,
+            store: backend.store,
             drain: parts.drain,
             cut,
             timeout: config.settings.shutdown_timeout.into(),
@@ -161,6 +158,7 @@ impl Daemon {
 fn metrics(parts: &Parts, readiness: &Arc<Readiness>) -> DaemonMetrics {
     DaemonMetrics {
         limits: Arc::clone(&parts.limits),
+        cluster: parts.cluster.clone(),
         stats: Arc::clone(&parts.stats),
         readiness: Arc::clone(readiness),
         clock: Arc::clone(&parts.clock),
@@ -180,14 +178,4 @@ fn log_address(message: &'static str, address: io::Result<SocketAddr>) {
         }
         Err(error) => tracing::warn!(%error, "{message} on an unknown address"),
     }
-}
-
-/// Declares the configuration's limits before the first call can ask for them.
-async fn declare(limits: &dyn Limits, declared: &[SetLimit]) -> Result<(), RunError> {
-    for (index, limit) in declared.iter().enumerate() {
-        if let Err(error) = limits.set_limit(limit.clone()).await {
-            return Err(RunError::Declared { index, error });
-        }
-    }
-    Ok(())
 }

@@ -4,7 +4,7 @@
 //! 2. Waiting calls and streams end with the reason.
 //! 3. Nothing more is accepted; calls in flight end.
 //! 4. What is left after `shutdown_timeout` is cut.
-//! 5. The limits' timer and, last, HTTP stop: metrics can be read until the end.
+//! 5. The limits' timer stops, the shared store is left and, last, HTTP stops: metrics can be read until the end.
 //!
 //! It leaves a second signal to its caller, who drops the future.
 
@@ -38,8 +38,11 @@ impl Daemon {
             self.end(TaskKind::GrpcServer).await;
         }
 
-        tracing::info!("shutting down: stopping the limits' timer and HTTP");
+        tracing::info!(
+            "shutting down: stopping the limits' timer, leaving the store, stopping HTTP"
+        );
         self.end(TaskKind::LimitsTimer).await;
+        self.leave_store().await;
         self.end(TaskKind::HttpServer).await;
         let decided = self.limits.status();
         tracing::info!(
@@ -52,6 +55,24 @@ impl Daemon {
             Ok(())
         } else {
             Err(RunError::Cut(self.timeout))
+        }
+    }
+
+    /// Leaves the store, so that the others need not wait for this daemon's death.
+    async fn leave_store(&mut self) {
+        let Some(store) = self.store.take() else {
+            return;
+        };
+        if let Err(error) = store.leave().await {
+            tracing::warn!(%error, "the other daemons will notice the end by silence only");
+        }
+        for kind in [
+            TaskKind::Declarations,
+            TaskKind::Membership,
+            TaskKind::StoreConnections,
+            TaskKind::StoreCalls,
+        ] {
+            self.end(kind).await;
         }
     }
 

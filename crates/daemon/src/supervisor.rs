@@ -15,6 +15,14 @@ use tokio_util::sync::CancellationToken;
 pub(crate) enum TaskKind {
     /// Serves waiting calls of the limits when their time comes.
     LimitsTimer,
+    /// Carries out the calls of the shared store.
+    StoreCalls,
+    /// Keeps the connections to the shared store.
+    StoreConnections,
+    /// Beats, and watches over the other daemons.
+    Membership,
+    /// Declares the configuration's limits in the shared store.
+    Declarations,
     /// Serves gRPC.
     GrpcServer,
     /// Serves metrics and probes.
@@ -35,6 +43,10 @@ impl TaskKind {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::LimitsTimer => "limits timer",
+            Self::StoreCalls => "store calls",
+            Self::StoreConnections => "store connections",
+            Self::Membership => "membership",
+            Self::Declarations => "declarations",
             Self::GrpcServer => "gRPC server",
             Self::HttpServer => "HTTP server",
         }
@@ -42,8 +54,12 @@ impl TaskKind {
 
     const fn on_end(self) -> OnEnd {
         match self {
-            Self::LimitsTimer | Self::GrpcServer => OnEnd::ShutDown,
-            Self::HttpServer => OnEnd::GoOn,
+            Self::LimitsTimer
+            | Self::StoreCalls
+            | Self::StoreConnections
+            | Self::Membership
+            | Self::GrpcServer => OnEnd::ShutDown,
+            Self::Declarations | Self::HttpServer => OnEnd::GoOn,
         }
     }
 }

@@ -10,8 +10,8 @@ use tokio::task::JoinHandle;
 use trellis_conformance::limits::{Bench, Settings, Subject, cases};
 use trellis_conformance::{Pace, spawn};
 use trellis_core::limits::{
-    AcquireRequest, Acquired, Charge, DeleteLimit, LimitSpec, Limits, LimitsStatus, Mode, Outcome,
-    Priority, ReservationId, ResetLimit, Settle, Usage, WindowSpec,
+    AcquireRequest, Acquired, Charge, DeleteLimit, FairShare, LimitSpec, Limits, LimitsStatus,
+    Mode, Outcome, Priority, ReservationId, ResetLimit, Settle, Usage, WindowSpec,
 };
 use trellis_core::{ErrorCode, Key, Micros, Name, Namespace, RequestId, Result};
 use trellis_local::MemoryLimits;
@@ -38,6 +38,7 @@ fn take(amount: i64, mode: Mode) -> AcquireRequest {
         reservation_ttl: None,
         request_id: None,
         priority: Priority::Interactive,
+        fair: FairShare::UNNAMED,
         dry_run: false,
     }
 }

@@ -17,6 +17,7 @@
 mod attach;
 mod backoff;
 mod call;
+mod cluster;
 mod config;
 mod connection;
 mod error;
@@ -36,6 +37,7 @@ mod store;
 mod watchdog;
 
 pub use call::{Call, CallsTask};
+pub use cluster::RedisCluster;
 pub use config::{ConfigError, RedisConfig};
 pub use error::{CallError, Refusal, RefusalKind};
 pub use health::{Condition, Health};

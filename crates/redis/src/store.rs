@@ -117,6 +117,22 @@ impl Store {
         crate::call::call(&self.shared, call).await
     }
 
+    /// Host and port of the server.
+    #[must_use]
+    pub fn address(&self) -> String {
+        let config = &self.shared.config;
+        if config.host.contains(':') {
+            return format!("[{}]:{}", config.host, config.port);
+        }
+        format!("{}:{}", config.host, config.port)
+    }
+
+    /// This daemon's id.
+    #[must_use]
+    pub fn daemon(&self) -> &str {
+        &self.shared.identity.daemon
+    }
+
     /// The longest time that a call takes.
     #[must_use]
     pub fn timeout(&self) -> std::time::Duration {

@@ -28,9 +28,17 @@ impl Drop for Shared {
     }
 }
 
-async fn daemon(server: &Server, name: &str, settings: Settings, stop: &CancellationToken) -> Arc<dyn Limits> {
+async fn daemon(
+    server: &Server,
+    name: &str,
+    settings: Settings,
+    stop: &CancellationToken,
+) -> Arc<dyn Limits> {
     let clock = support::TestClock::new();
-    let config = RedisConfig { port: server.port, ..RedisConfig::default() };
+    let config = RedisConfig {
+        port: server.port,
+        ..RedisConfig::default()
+    };
     let (store, tasks, membership) = Store::open(config, identity(name), clock.clone()).unwrap();
     spawn(tasks.calls.run(stop.clone()));
     spawn(tasks.connections.run(stop.clone()));
@@ -52,7 +60,16 @@ async fn daemons(names: &[&str], settings: Settings) -> Subject {
     for name in names {
         handles.push(daemon(&server, name, settings, &stop).await);
     }
-    Subject::new(handles, Pace::Wall { tolerance: TOLERANCE }).owning(Shared { _server: server, stop })
+    Subject::new(
+        handles,
+        Pace::Wall {
+            tolerance: TOLERANCE,
+        },
+    )
+    .owning(Shared {
+        _server: server,
+        stop,
+    })
 }
 
 async fn one(settings: Settings) -> Subject {

@@ -19,4 +19,4 @@ mod stream;
 
 pub use config::ServiceConfig;
 pub use layers::{CallLimitLayer, RpcSnapshot, RpcStats, StatsLayer};
-pub use routes::{DaemonInfo, HealthHandle, Parts, routes};
+pub use routes::{DaemonInfo, HealthHandle, Parts, Services, routes};

@@ -5,7 +5,7 @@ use crate::{Parts, RpcStats};
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 use trellis_core::limits::Limits;
-use trellis_core::{Clock, Micros};
+use trellis_core::{Clock, Cluster, MemberState, Micros, StoreState};
 use trellis_proto::v1::{self, status_service_server::StatusService};
 
 use crate::DaemonInfo;
@@ -16,6 +16,7 @@ pub(crate) struct StatusServer {
     clock: Arc<dyn Clock>,
     stats: Arc<RpcStats>,
     info: DaemonInfo,
+    cluster: Option<Arc<dyn Cluster>>,
 }
 
 impl StatusServer {
@@ -25,6 +26,7 @@ impl StatusServer {
             clock: Arc::clone(&parts.clock),
             stats: Arc::clone(&parts.stats),
             info: parts.info,
+            cluster: parts.cluster.clone(),
         }
     }
 }
@@ -71,6 +73,37 @@ impl StatusService for StatusServer {
                 timed_out: count(limits.timed_out),
             }),
             rpcs: rpcs.collect(),
+            store: self.cluster.as_ref().map(|cluster| store(cluster.store())),
+            members: self.cluster.as_ref().map_or_else(Vec::new, |cluster| {
+                cluster.members().into_iter().map(member).collect()
+            }),
         }))
+    }
+}
+
+fn store(state: StoreState) -> v1::StoreStatus {
+    v1::StoreStatus {
+        kind: state.kind.to_owned(),
+        address: state.address,
+        up: state.up,
+        condition: state.condition,
+        since: Some(timestamp(state.since)),
+        reason: state.reason.to_string(),
+        generation: count(state.generation),
+        incarnation: count(state.incarnation),
+        calls_in_flight: count(state.calls_in_flight),
+    }
+}
+
+fn member(state: MemberState) -> v1::Member {
+    v1::Member {
+        daemon: state.daemon,
+        incarnation: count(state.incarnation),
+        version: state.version,
+        protocol: i32::try_from(state.protocol).unwrap_or(i32::MAX),
+        address: state.address,
+        silence: Some(duration(state.silence)),
+        attached: state.attached,
+        this_daemon: state.this_daemon,
     }
 }

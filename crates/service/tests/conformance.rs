@@ -27,12 +27,13 @@ fn daemon(settings: Settings) -> Client {
             distributed: false,
             started: clock.now(),
         },
+        cluster: None,
         clock: clock.clone(),
         stats: Arc::new(RpcStats::new(clock.clone())),
         drain: CancellationToken::new(),
     };
-    let (routes, _) = routes(&parts, ServiceConfig::default()).unwrap();
-    grpc::connect(routes)
+    let (services, _) = routes(&parts, ServiceConfig::default()).unwrap();
+    grpc::connect(services)
 }
 
 fn unary(settings: Settings) -> Subject {

@@ -1,5 +1,6 @@
 //! The floor: a bare tonic server with the daemon's server settings that decodes the same requests and
 //! answers messages of the same sizes. It keeps no state and has no layers, no tracing, no histograms.
+//! Its calls go through tonic's router, as in any tonic server; those of the daemon's limits do not.
 
 use crate::{Result, messages};
 use std::pin::Pin;

@@ -97,11 +97,14 @@ fn caused_by<E: StdError + 'static>(status: &Status) -> bool {
 
 fn advice_for(kind: ErrorKind, code: Code, delay: Option<Duration>) -> RetryAdvice {
     match kind {
-        ErrorKind::Refused(reason) => {
+        ErrorKind::Refused(reason) if reason != ErrorReason::OutcomeUnknown => {
             delay.map_or_else(|| advice_for_reason(reason), RetryAdvice::Later)
         }
         ErrorKind::Unreachable => RetryAdvice::Later(delay.unwrap_or(DEFAULT_PAUSE)),
-        ErrorKind::Deadline | ErrorKind::OutcomeUnknown => RetryAdvice::SameRequestId,
+        // Waiting does not make a repeat safe; only its request id does.
+        ErrorKind::Refused(_) | ErrorKind::Deadline | ErrorKind::OutcomeUnknown => {
+            RetryAdvice::SameRequestId
+        }
         ErrorKind::InvalidRequest | ErrorKind::InvalidAnswer => RetryAdvice::Never,
         ErrorKind::Other => match code {
             Code::ResourceExhausted => RetryAdvice::Later(delay.unwrap_or(FULL_PAUSE)),
@@ -130,7 +133,10 @@ fn advice_for_reason(reason: ErrorReason) -> RetryAdvice {
         | ErrorReason::RequestIdReused
         | ErrorReason::Unauthenticated
         | ErrorReason::PermissionDenied => RetryAdvice::Never,
-        ErrorReason::Draining | ErrorReason::Cancelled => RetryAdvice::Later(DEFAULT_PAUSE),
+        ErrorReason::Draining | ErrorReason::Cancelled | ErrorReason::StoreUnavailable => {
+            RetryAdvice::Later(DEFAULT_PAUSE)
+        }
+        ErrorReason::OutcomeUnknown => RetryAdvice::SameRequestId,
         ErrorReason::TooManyWaiters
         | ErrorReason::TooManyBuckets
         | ErrorReason::TooManyLimits

@@ -198,9 +198,23 @@ async fn the_status_is_typed() {
                 ..Default::default()
             }),
             rpcs: Vec::new(),
+            store: Some(proto::StoreStatus {
+                kind: "redis".into(),
+                condition: "Down".into(),
+                since: Some(moment),
+                ..Default::default()
+            }),
+            members: vec![proto::Member {
+                daemon: "a".into(),
+                silence: answers::duration(Duration::from_secs(1)),
+                ..Default::default()
+            }],
         })
     });
     let status = status.unwrap();
+    let store = status.store.unwrap();
+    assert!(!store.up && store.condition == "Down");
+    assert_eq!(status.members[0].silence, Duration::from_secs(1));
     let since = SystemTime::UNIX_EPOCH + Duration::from_secs(100);
     assert_eq!(status.mode, Mode::Distributed);
     assert_eq!(status.started, since);

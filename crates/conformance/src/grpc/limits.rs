@@ -90,6 +90,10 @@ impl GrpcLimits {
         if let Some(ttl) = request.reservation_ttl {
             acquire = acquire.reserve(ttl.into());
         }
+        if let Some(key) = request.fair.key() {
+            let weight = request.fair.weight();
+            acquire = acquire.fair_key(key.as_str()).weight(weight);
+        }
         if request.dry_run {
             acquire = acquire.dry_run();
         }

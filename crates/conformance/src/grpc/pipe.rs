@@ -1,14 +1,17 @@
 //! Servers and clients of one process, joined by pipes instead of sockets.
 
 use crate::spawn;
+use http::{Request, Response};
 use hyper_util::rt::TokioIo;
+use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use tokio::io::{DuplexStream, duplex};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::service::Routes;
+use tonic::body::Body;
 use tonic::transport::{Endpoint, Server, Uri};
+use tower::Service;
 use trellis_client::Client;
 
 /// The bytes that a pipe holds in each direction.
@@ -17,13 +20,17 @@ const PIPE_BYTES: usize = 64 * 1024;
 /// The connections that a server of this process gets.
 pub type Incoming = ReceiverStream<io::Result<DuplexStream>>;
 
-/// Serves `routes` in this process, and connects a client.
+/// Serves `services` in this process, and connects a client.
 #[must_use]
-pub fn connect(routes: Routes) -> Client {
+pub fn connect<S>(services: S) -> Client
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send,
+{
     connect_to(|incoming| async move {
         let served = Server::builder()
-            .add_routes(routes)
-            .serve_with_incoming(incoming)
+            .serve_with_incoming(services, incoming)
             .await;
         served.expect("a server over pipes runs");
     })

@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use trellis_core::limits::{
-    AcquireRequest, Acquired, Charge, ChargeState, Granted, Mode, Outcome, Priority, ReservationId,
+    AcquireRequest, Acquired, Charge, ChargeState, FairShare, Granted, Mode, Outcome, Priority,
+    ReservationId,
 };
 use trellis_core::{Error, Micros, RequestId, Result};
 
@@ -52,6 +53,7 @@ impl Ask {
             reservation_ttl: None,
             request_id: None,
             priority: Priority::Interactive,
+            fair: FairShare::UNNAMED,
             dry_run: false,
         };
         Self {
@@ -81,6 +83,12 @@ impl Ask {
     /// Lets interactive calls go first.
     pub fn batch(mut self) -> Self {
         self.request.priority = Priority::Batch;
+        self
+    }
+
+    /// Waits on the account of a fair key.
+    pub fn fair(mut self, key: &str, weight: u32) -> Self {
+        self.request.fair = FairShare::new(key, weight).unwrap();
         self
     }
 

@@ -102,6 +102,19 @@ macro_rules! __limits_cases {
                 a_shorter_pause_does_not_end_a_longer_one,
                 what_the_provider_says_is_left_only_lowers_the_level,
             }
+            fairness {
+                keys_with_queues_of_different_lengths_are_served_by_turns,
+                keys_are_served_in_proportion_to_their_weights,
+                calls_without_a_key_are_one_key,
+                units_count_and_not_calls,
+                a_key_that_comes_late_begins_at_the_turn_that_is_on,
+                calls_that_leave_the_line_are_not_counted_against_their_key,
+                every_interactive_key_is_served_before_any_batch_key,
+                a_large_call_is_not_starved_by_small_ones_of_other_keys,
+                a_call_that_does_not_wait_passes_no_key,
+                turns_are_taken_where_calls_lack_units_whatever_else_they_want,
+                a_request_id_belongs_to_its_key_and_weight,
+            }
             inline {
                 an_inline_spec_makes_the_limit,
                 a_report_brings_the_spec_of_a_limit_that_is_not_declared,

@@ -2,11 +2,13 @@
 //!
 //! - [`Limits`]: the port.
 //! - [`AcquireRequest`], [`Acquired`] and their kin: what goes through it.
+//! - [`FairShare`]: on whose account a call waits.
 //! - [`LimitSpec`]: what a limit allows. [`Bucket`]: how much of it is left.
 //! - [`Machine`]: all limits of one namespace, decided without I/O.
 
 mod bucket;
 mod calendar;
+mod fair;
 mod machine;
 mod port;
 mod rate;
@@ -16,6 +18,7 @@ mod types;
 mod window;
 
 pub use bucket::{Bucket, Hold};
+pub use fair::{FairShare, MAX_WEIGHT};
 pub use machine::{Answer, Machine, MachineConfig, Receipt, Step, Ticket};
 pub use port::{Acquiring, Limits};
 pub use spec::{

@@ -58,7 +58,9 @@ pub trait Limits: Send + Sync {
     ///
     /// Atomic over all charges, whatever limits and keys they name. A backend that can decide at once
     /// does so in the call itself, without a future; others begin when first polled.
-    /// [`super::Mode::Wait`] joins the line then and takes effect when it is granted. A dropped call leaves the
+    /// [`super::Mode::Wait`] joins the line then and takes effect when it is granted: of the calls that wait
+    /// for a bucket, interactive ones go before batch ones, fair keys by turns in proportion to their
+    /// weights, and those of one key in order of arrival. A dropped call leaves the
     /// line; a grant that its caller did not receive is taken back whole. On a backend across a
     /// network a dropped call's grant may stand until its reservation ends; a `request_id` finds it.
     ///

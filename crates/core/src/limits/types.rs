@@ -1,5 +1,6 @@
 //! What goes through the limits port.
 
+use super::fair::FairShare;
 use super::spec::{LimitSpec, check_amount};
 use crate::{Error, Key, Micros, Name, Namespace, RequestId, Result, Scope};
 
@@ -71,6 +72,8 @@ pub struct AcquireRequest {
     pub request_id: Option<RequestId>,
     /// Who is served first.
     pub priority: Priority,
+    /// On whose account it waits; of no effect on a call that does not.
+    pub fair: FairShare,
     /// Only tell what would happen.
     pub dry_run: bool,
 }

@@ -78,7 +78,16 @@ impl Effective {
         }
     }
 
-    /// The values as a tree, to be read into typed settings.
+    /// A secret in force; empty when there is none. The typed settings hold none.
+    pub(super) fn secret(&self, key: &str) -> &str {
+        let entry = self.entries.iter().find(|entry| entry.setting.key == key);
+        match entry.map(|entry| &entry.value) {
+            Some(Checked::Secret(secret)) => secret.expose(),
+            _ => "",
+        }
+    }
+
+    /// The values as a tree, to be read into typed settings. Secrets are hidden.
     pub(super) fn tree(&self) -> Value {
         let mut tree = Dict::new();
         for entry in &self.entries {

@@ -22,6 +22,7 @@ mod secret;
 mod settings;
 mod sources;
 mod span;
+mod store;
 #[cfg(test)]
 mod tests;
 
@@ -37,6 +38,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use trellis_core::limits::{MachineConfig, SetLimit};
 use trellis_local::MemoryLimitsConfig;
+use trellis_redis::{Identity, RedisConfig};
 use trellis_service::ServiceConfig;
 
 /// A valid configuration.
@@ -60,8 +62,27 @@ pub(crate) struct Settings {
     pub log: LogSettings,
     pub grpc: GrpcSettings,
     limits: LimitsSettings,
+    redis: RedisSettings,
     use_distributed: bool,
+    daemon_id: String,
+    advertise: String,
     data_dir: String,
+}
+
+/// The group `redis`.
+#[derive(Clone, Debug, Deserialize)]
+struct RedisSettings {
+    host: String,
+    port: u16,
+    db: u8,
+    username: String,
+    key_prefix: String,
+    tls: bool,
+    connect_timeout: Span,
+    store_timeout: Span,
+    max_in_flight: usize,
+    heartbeat_interval: Span,
+    death_after: Span,
 }
 
 /// The group `log`.
@@ -179,6 +200,16 @@ impl Config {
             max_pause: limits.max_pause.into(),
             max_message_bytes: grpc.max_message_bytes,
         }
+    }
+
+    /// Where the shared store is, and who this daemon is to the others; `None` in embedded mode.
+    pub(crate) fn store(&self) -> Option<(RedisConfig, Identity)> {
+        if !self.settings.use_distributed {
+            return None;
+        }
+        // Valid, or there would be no configuration.
+        let redis = store::redis(&self.settings, &self.effective).ok()?;
+        Some((redis, store::identity(&self.settings)))
     }
 
     pub(crate) fn memory_limits(&self) -> MemoryLimitsConfig {

@@ -3,6 +3,7 @@
 use super::Settings;
 use super::effective::Effective;
 use super::error::Problem;
+use super::store;
 use std::net::SocketAddr;
 
 /// The most bytes of a `BatchAcquireResponse`. Most clients refuse a message above 4 MiB; the rest is
@@ -49,11 +50,6 @@ pub(super) fn broken(settings: &Settings, effective: &Effective) -> Vec<Problem>
         "must be at most limits.max_reservation_ttl",
     );
     refuse(
-        settings.use_distributed,
-        &["use_distributed"],
-        "distributed mode is not built yet; unset USE_DISTRIBUTED to run embedded",
-    );
-    refuse(
         !settings.data_dir.is_empty(),
         &["data_dir"],
         "state on disk is not built yet; unset TRELLIS_DATA_DIR to keep state in memory",
@@ -69,7 +65,29 @@ pub(super) fn broken(settings: &Settings, effective: &Effective) -> Vec<Problem>
             charges.setting, settings.limits.max_charges, charges.origin
         ),
     );
+    problems.extend(
+        settings
+            .use_distributed
+            .then(|| distributed(settings, effective))
+            .flatten(),
+    );
     problems
+}
+
+/// What the store's settings, or this daemon's name among the others, break together.
+fn distributed(settings: &Settings, effective: &Effective) -> Option<Problem> {
+    let error = match store::redis(settings, effective) {
+        Ok(redis) => redis
+            .validate()
+            .and_then(|()| store::identity(settings).validate())
+            .err()?,
+        Err(error) => error,
+    };
+    let key = match error.setting {
+        "daemon_id" => "daemon_id".to_owned(),
+        setting => format!("redis.{setting}"),
+    };
+    Some(effective.problem(&key, error.allowed)).filter(|_| !effective.is_refused(&key))
 }
 
 /// The most items of a batch whose answer is small enough for every client.

@@ -5,13 +5,18 @@ use std::fmt;
 /// What shows in place of a secret.
 pub(super) const REDACTED: &str = "***";
 
-/// A password or a URL that may hold one. Prints as `***`; there is no way to print what it holds.
+/// A password or a URL that may hold one. Prints as `***`.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Secret(String);
 
 impl Secret {
     pub(super) fn new(text: impl Into<String>) -> Self {
         Self(text.into())
+    }
+
+    /// The text itself, for whoever logs in with it.
+    pub(super) fn expose(&self) -> &str {
+        &self.0
     }
 
     /// Whether nothing was set.

@@ -89,7 +89,20 @@ pub(super) static SETTINGS: &[Setting] = &[
         "use_distributed",
         "false",
         Flag,
-        "Share state through Redis and Kafka. Not built yet: true is refused.",
+        "Share limits through Redis with every daemon on it.",
+    ),
+    setting(
+        "daemon_id",
+        "",
+        Text,
+        "What the other daemons call this one: letters, digits, `_`, `-`, `.`; no two running ones share \
+         it. None: the host's name and a random number.",
+    ),
+    setting(
+        "advertise",
+        "",
+        Text,
+        "Address under which the other daemons reach this one. None: the listen address.",
     ),
     setting(
         "data_dir",
@@ -258,10 +271,10 @@ pub(super) static SETTINGS: &[Setting] = &[
         "redis.host",
         "127.0.0.1",
         Host,
-        "Redis of the distributed mode. Not used yet, as all redis and kafka settings.",
+        "Redis of the distributed mode. (The kafka settings are not used yet.)",
     ),
     setting("redis.port", "6379", Count(1, 65_535), "Its port."),
-    setting("redis.db", "0", Count(0, MILLION), "Its database."),
+    setting("redis.db", "0", Count(0, 255), "Its database."),
     setting("redis.username", "", Text, "The user to log in as."),
     setting("redis.password", "", Secret, "The user's password."),
     setting(
@@ -273,8 +286,46 @@ pub(super) static SETTINGS: &[Setting] = &[
     setting(
         "redis.key_prefix",
         "trellis",
-        Word("._-:"),
-        "What every key starts with.",
+        Word("._-"),
+        "What every key starts with. Deployments that share a Redis differ here.",
+    ),
+    setting(
+        "redis.tls",
+        "false",
+        Flag,
+        "Whether the connection is encrypted, by the system's certificates. rediss:// says so as well.",
+    ),
+    setting(
+        "redis.connect_timeout",
+        "2s",
+        span(Span::millis(10), Span::secs(60)),
+        "How long a connection may take to become usable. A start waits no longer, then goes on degraded.",
+    ),
+    setting(
+        "redis.store_timeout",
+        "500ms",
+        span(Span::millis(10), Span::secs(10)),
+        "How long a call of the store may take, its wait for a place in flight included.",
+    ),
+    setting(
+        "redis.max_in_flight",
+        "1024",
+        Count(1, 65_536),
+        "Calls of the store in flight. Further ones wait for half of store_timeout, then fail with \
+         TOO_MANY_CALLS.",
+    ),
+    setting(
+        "redis.heartbeat_interval",
+        "1s",
+        span(Span::millis(10), Span::secs(10)),
+        "Time between two beats of this daemon's heart.",
+    ),
+    setting(
+        "redis.death_after",
+        "5s",
+        span(Span::millis(30), Span::secs(600)),
+        "How long a daemon's heart must stand still before it is declared dead: at least 3 \
+         heartbeat_interval and more than 2 store_timeout. Equal on all daemons.",
     ),
     setting(
         "kafka.bootstrap_servers",

@@ -144,7 +144,7 @@ fn all_problems_are_told_at_once() {
 #[test]
 fn what_settings_mean_for_each_other_is_told_beside_other_problems() {
     let error = with_environment(&[
-        ("USE_DISTRIBUTED", "yes"),
+        ("TRELLIS_DATA_DIR", "/data"),
         ("REDIS_PORT", "high"),
         ("TRELLIS_LISTN", "x"),
         ("TRELLIS_HTTP_LISTEN", "0.0.0.0:1"),
@@ -156,9 +156,9 @@ fn what_settings_mean_for_each_other_is_told_beside_other_problems() {
         names,
         [
             "REDIS_PORT",
+            "TRELLIS_DATA_DIR",
             "TRELLIS_HTTP_LISTEN",
-            "TRELLIS_LISTN",
-            "USE_DISTRIBUTED"
+            "TRELLIS_LISTN"
         ]
     );
 }
@@ -265,16 +265,56 @@ fn an_address_that_is_not_loopback_needs_insecure() {
 
 #[test]
 fn what_is_not_built_yet_is_refused() {
-    for yes in ["true", "1", "YES"] {
-        assert_eq!(
-            problem(with_environment(&[("USE_DISTRIBUTED", yes)])),
-            "USE_DISTRIBUTED = true (environment): distributed mode is not built yet; \
-             unset USE_DISTRIBUTED to run embedded"
-        );
-    }
-    assert!(with_environment(&[("USE_DISTRIBUTED", "off")]).is_ok());
     let data_dir = problem(with_environment(&[("TRELLIS_DATA_DIR", "/data")]));
     assert!(data_dir.contains("not built yet"), "{data_dir}");
+}
+
+#[test]
+fn one_variable_makes_the_mode_distributed() {
+    for yes in ["true", "1", "YES", "on"] {
+        let config = with_environment(&[("USE_DISTRIBUTED", yes), ("REDIS_HOST", "db")]).unwrap();
+        let (redis, identity) = config.store().unwrap();
+        assert_eq!((redis.host.as_str(), redis.port), ("db", 6379));
+        assert!(identity.validate().is_ok(), "{identity:?}");
+        assert_eq!(identity.address, "127.0.0.1:7117");
+    }
+    assert!(
+        with_environment(&[("USE_DISTRIBUTED", "off")])
+            .unwrap()
+            .store()
+            .is_none()
+    );
+}
+
+#[test]
+fn a_url_stands_for_host_port_database_and_credentials() {
+    let url = "rediss://user:s3cret@db.example:6380/3";
+    let config = with_environment(&[("USE_DISTRIBUTED", "1"), ("REDIS_URL", url)]).unwrap();
+    let (redis, _) = config.store().unwrap();
+    assert_eq!(
+        (redis.host.as_str(), redis.port, redis.db),
+        ("db.example", 6380, 3)
+    );
+    assert!(redis.tls && redis.password.is_some());
+    assert!(!config.to_toml().contains("s3cret"));
+}
+
+#[test]
+fn what_the_store_cannot_work_with_is_refused_by_name() {
+    let distributed =
+        |name, value| problem(with_environment(&[("USE_DISTRIBUTED", "1"), (name, value)]));
+    let beats = distributed("TRELLIS_REDIS__DEATH_AFTER", "2s");
+    assert!(
+        beats.contains("TRELLIS_REDIS__DEATH_AFTER = \"2s\""),
+        "{beats}"
+    );
+    assert!(beats.contains("at least 3 heartbeat_interval"), "{beats}");
+    let id = distributed("TRELLIS_DAEMON_ID", "a b");
+    assert!(id.contains("TRELLIS_DAEMON_ID"), "{id}");
+    assert!(
+        with_environment(&[("TRELLIS_REDIS__DEATH_AFTER", "2s")]).is_ok(),
+        "embedded"
+    );
 }
 
 #[test]

@@ -10,12 +10,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use trellis_core::limits::Limits;
-use trellis_core::{Clock, Now};
+use trellis_core::{Clock, Cluster, Now};
 use trellis_service::{RpcSnapshot, RpcStats};
 
 /// Where the figures come from.
 pub(crate) struct DaemonMetrics {
     pub limits: Arc<dyn Limits>,
+    pub cluster: Option<Arc<dyn Cluster>>,
     pub stats: Arc<RpcStats>,
     pub readiness: Arc<Readiness>,
     pub clock: Arc<dyn Clock>,
@@ -34,6 +35,7 @@ impl Collector for DaemonMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
         self.encode_daemon(&mut encoder)?;
         self.encode_limits(&mut encoder)?;
+        self.encode_store(&mut encoder)?;
         encode_rpcs(&mut encoder, &self.stats.snapshot())
     }
 }
@@ -68,6 +70,41 @@ impl DaemonMetrics {
                 "trellis_draining",
                 "1 while the daemon shuts down, else 0.",
                 f64::from(u8::from(draining)),
+            ),
+        ];
+        for (name, help, value) in gauges {
+            encoder
+                .encode_descriptor(name, help, None, MetricType::Gauge)?
+                .encode_gauge(&value)?;
+        }
+        Ok(())
+    }
+
+    fn encode_store(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
+        let Some(cluster) = &self.cluster else {
+            return Ok(());
+        };
+        let store = cluster.store();
+        let gauges = [
+            (
+                "trellis_store_up",
+                "1 while the shared store can be used, else 0.",
+                u64::from(store.up),
+            ),
+            (
+                "trellis_store_calls_in_flight",
+                "Calls of the shared store in flight.",
+                u64::try_from(store.calls_in_flight).unwrap_or(u64::MAX),
+            ),
+            (
+                "trellis_store_generation",
+                "The store's history; another one means that it lost its memory.",
+                store.generation,
+            ),
+            (
+                "trellis_members",
+                "Daemons that share the store, this one included.",
+                u64::try_from(cluster.members().len()).unwrap_or(u64::MAX),
             ),
         ];
         for (name, help, value) in gauges {

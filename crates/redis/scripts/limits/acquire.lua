@@ -35,17 +35,23 @@ function op()
     if charges.is_hopeless(wants) then
       local _, states = charges.refusal(wants, priority)
       payload = {NEVER, false, states}
-    elseif charges.all_open(wants, priority) then
-      local data, states = charges.grant(wants, ttl, args[10])
-      payload = {GRANTED, data, states}
     elseif mode == WAIT then
-      requests.start(request, args[7])
-      line.enqueue({
+      local w = {
         ticket = args[7], daemon = me, priority = priority, ttl = ttl, request = request,
         fair = args[8] ~= '' and 'key|' .. args[8] or 'daemon|' .. me, weight = args[9],
         reservation = args[10], wants = wants,
-      })
-      return {QUEUED, false, {}}
+      }
+      charges.look(wants)
+      local data, states = line.go_at_once(w)
+      if not states then
+        requests.start(request, w.ticket)
+        line.enqueue(w)
+        return {QUEUED, false, {}}
+      end
+      payload = {GRANTED, data, states}
+    elseif charges.all_open(wants, priority) then
+      local data, states = charges.grant(wants, ttl, args[10])
+      payload = {GRANTED, data, states}
     else
       local wait, states = charges.refusal(wants, priority)
       payload = {DENIED, wait, states}

@@ -59,7 +59,7 @@ end
 -- is asked for.
 local divide, muldiv, ceil_divide, scale, capped, same, op
 local rate, window, calendar, slots, bucket = {}, {}, {}, {}, {}
-local store, requests, fair, line, schedule = {}, {}, {}, {}, {}
+local store, requests, fair, queue, line, schedule = {}, {}, {}, {}, {}, {}
 local reservations, charges, looking = {}, {}, {}
 local KINDS = {rate, window, calendar, slots}
 

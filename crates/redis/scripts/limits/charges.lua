@@ -98,7 +98,7 @@ function charges.end_hopeless(changed)
   end)
   for _, w in ipairs(hopeless) do
     if not w.gone then
-      line.serve(line.leave(w, false))
+      line.serve(line.leave(w))
       local _, states = charges.refusal(w.wants, w.priority)
       line.finish(w, NEVER, false, states)
     end
@@ -173,9 +173,8 @@ function charges.is_hopeless(wants)
   return false
 end
 
--- Whether a call that comes last in its class can be admitted now. Who stands in line is looked at first: a
--- claim that time has made stale must not block anybody.
-function charges.all_open(wants, priority)
+-- Looks at those who wait for what a call wants: a claim that time has made stale must not block anybody.
+function charges.look(wants)
   local waited = {}
   for _, want in ipairs(wants) do
     if want.entry.waited == 1 then
@@ -185,10 +184,15 @@ function charges.all_open(wants, priority)
   if #waited > 0 then
     line.serve(waited)
   end
+end
+
+-- Whether a call that does not wait can be admitted now.
+function charges.all_open(wants, priority)
+  charges.look(wants)
   for _, want in ipairs(wants) do
     local entry = want.entry
     if now < entry.paused or bucket.available(entry.b) < want.amount
-      or (entry.waited == 1 and line.is_taken(entry, priority)) then
+      or (entry.waited == 1 and queue.stops(entry, priority)) then
       return false
     end
   end
@@ -232,7 +236,7 @@ end
 -- Why a call of that priority cannot be admitted now: how long until it can, and what each charge met.
 
 local function head_ready(entry)
-  local head = line.head(entry)
+  local head = queue.head(entry)
   local ready = now
   for _, want in ipairs(head and head.wants or {}) do
     local other = store.entry_of(want)

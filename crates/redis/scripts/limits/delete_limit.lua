@@ -13,7 +13,7 @@ function op()
     local freed = {}
     if redis.call('EXISTS', root .. ':lines:' .. whole(limit.life)) == 1 then
       for _, w in ipairs(line.waiting(function(want) return want.limit == limit.name end)) do
-        for _, entry in ipairs(line.leave(w, false)) do
+        for _, entry in ipairs(line.leave(w)) do
           freed[#freed + 1] = entry
         end
         line.finish(w, DELETED, limit.name, {})

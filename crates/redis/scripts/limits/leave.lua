@@ -21,11 +21,11 @@ local function leave(ticket, how)
   end
   if how ~= TIMES_OUT then
     requests.forget(w.request)
-    line.serve(line.leave(w, false))
+    line.serve(line.leave(w))
     return {ticket, false, 0, false, {}}
   end
-  local position = line.position(w)
-  line.serve(line.leave(w, false))
+  local position = queue.position(w)
+  line.serve(line.leave(w))
   local wait, states = charges.refusal(w.wants, w.priority)
   local payload = {TIMED_OUT, {wait, position}, states}
   requests.finish(w.request, payload)

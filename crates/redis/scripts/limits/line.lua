@@ -7,29 +7,20 @@
 -- <root>:tickets:<daemon> set: its tickets
 -- <root>:ended:<daemon>   hash: ticket -> an end that the daemon has not fetched yet
 -- <root>:stalled          hash: daemon -> since when it has let a grant of its own lie
--- <root>:lines:<life>     hash: key -> {virtual, wanted, claims, interactive, batch, told, told}
--- <root>:line:<place>:<daemon>   zset: claims of calls that are short here, by priority, start, arrival
--- <root>:hold:<place>:<daemon>   zset: claims of calls that hold the bucket, by priority, arrival
+-- <root>:lines:<life>     hash: key -> {wanted, claims, units of both classes, both classes' turns, told}
 --
--- `place` is "<life>|<key>". A line has a set for each daemon, so that those of a stalled one are passed
--- over in one step.
+-- A waiting call wants buckets; of each it has a `place`: '' none, 'line' it lacks the bucket, 'off' a hold
+-- keeps it off, 'hold' it holds the bucket.
 
 line.waiters = {}
 
-local LINE, HOLD = 'line', 'hold'
--- How long the head's daemon may let a grant lie before the next in line passes it.
+-- How long a daemon may let a grant lie before the next in line passes it.
 local PATIENCE = 50000
--- What daemons were told of a set of claims: when its head is due, which call that is, in which order the
--- daemons stand.
-local NOTHING_TOLD = {0, '', ''}
-local MAX_POSITION = 1000
+-- Looks per waiting call after which serving is put off; so many would be a defect.
+local LOOKS = 256
 
 local function lines_key(entry)
   return root .. ':lines:' .. whole(entry.limit.life)
-end
-
-function line.claims_key(entry, set, daemon)
-  return root .. ':' .. set .. ':' .. entry.place .. ':' .. daemon
 end
 
 -- The line of an entry: false when nobody waits there.
@@ -39,12 +30,24 @@ function line.of(entry)
     if entry.waited == 1 then
       local r = cmsgpack.unpack(redis.call('HGET', lines_key(entry), entry.key))
       entry.line = {
-        virtual = r[1], wanted = r[2], claims = r[3], sums = {r[4], r[5]},
-        told = {line = r[6], hold = r[7]},
+        wanted = r[1], claims = r[2], units = {r[3], r[4]},
+        classes = {
+          {time = r[5], weight = r[6], accounts = r[7]},
+          {time = r[8], weight = r[9], accounts = r[10]},
+        },
+        told = r[11],
       }
     end
   end
   return entry.line
+end
+
+local function keep_line(entry, l)
+  local one, other = l.classes[1], l.classes[2]
+  redis.call('HSET', lines_key(entry), entry.key, cmsgpack.pack({
+    l.wanted, l.claims, l.units[1], l.units[2], one.time, one.weight, one.accounts, other.time,
+    other.weight, other.accounts, l.told,
+  }))
 end
 
 -- The daemons with waiting calls here, and which of them are stalled. The caller is not: it has come.
@@ -52,8 +55,7 @@ function line.daemons()
   if not line.all then
     line.all = redis.call('HKEYS', root .. ':waiting')
     line.stalled = {}
-    local stalled = redis.call('HKEYS', root .. ':stalled')
-    for _, daemon in ipairs(stalled) do
+    for _, daemon in ipairs(redis.call('HKEYS', root .. ':stalled')) do
       if daemon == me then
         redis.call('HDEL', root .. ':stalled', me)
       else
@@ -64,62 +66,15 @@ function line.daemons()
   return line.all, line.stalled
 end
 
--- The first claim of a set, leaving out `skip`; nil when there is none.
-local function first(entry, set, skip)
-  if not line.of(entry) then
-    return nil
-  end
-  local all, stalled = line.daemons()
-  local best
-  for _, daemon in ipairs(all) do
-    if not stalled[daemon] then
-      local two = redis.call('ZRANGE', line.claims_key(entry, set, daemon), 0, 1)
-      local head = two[1]
-      if head == skip then
-        head = two[2]
-      end
-      if head and (not best or head < best) then
-        best = head
-      end
-    end
-  end
-  return best
-end
-
-local function member(w, want, set)
-  if set == LINE then
-    return string.format('%d%016.0f%016.0f', w.priority, want.start, w.arrival) .. w.ticket
-  end
-  return string.format('%d%016.0f', w.priority, w.arrival) .. w.ticket
-end
-
-function line.ticket_of(claim, set)
-  return claim:sub(set == LINE and 34 or 18)
-end
-
--- Whether a call that comes now, and comes last in its class, must stand behind someone here.
-function line.is_taken(entry, priority)
-  for _, set in ipairs({LINE, HOLD}) do
-    local head = first(entry, set)
-    if head and tonumber(head:sub(1, 1)) <= priority then
-      return true
-    end
-  end
-  return false
-end
-
--- Units claimed by those who are served before a call of that priority that comes now.
+-- Units claimed by those who are served before a call of that priority that does not wait.
 function line.claimed_before(entry, priority)
   local l = line.of(entry)
-  if not l then
-    return 0
-  end
-  return priority == 0 and l.sums[1] or l.sums[1] + l.sums[2]
+  return not l and 0 or priority == 0 and l.units[1] or l.units[1] + l.units[2]
 end
 
 -- Waiting calls.
 
-local function read_waiter(ticket)
+function line.waiter(ticket)
   local w = line.waiters[ticket]
   if w == nil then
     local record = redis.call('HGET', root .. ':waiters', ticket)
@@ -133,8 +88,8 @@ local function read_waiter(ticket)
       }
       for i, want in ipairs(r[12]) do
         w.wants[i] = {
-          limit = want[1], key = want[2], amount = want[3], replaced = want[4], start = want[5],
-          cost = want[6], claim = want[7],
+          limit = want[1], key = want[2], amount = want[3], replaced = want[4], since = want[5],
+          place = want[6], origin = want[7],
         }
       end
     end
@@ -143,13 +98,11 @@ local function read_waiter(ticket)
   return w
 end
 
-line.waiter = read_waiter
-
 local function keep(w)
   local wants = {}
   for i, want in ipairs(w.wants) do
     wants[i] = {
-      want.limit, want.key, want.amount, want.replaced, want.start, want.cost, want.claim,
+      want.limit, want.key, want.amount, want.replaced, want.since, want.place, want.origin,
     }
   end
   redis.call('HSET', root .. ':waiters', w.ticket, cmsgpack.pack({
@@ -158,25 +111,20 @@ local function keep(w)
   }))
 end
 
--- The call that came first of the heads of an entry's two sets; nil when nobody claims it.
-function line.head(entry)
-  local best
-  for _, set in ipairs({LINE, HOLD}) do
-    local claim = first(entry, set)
-    local w = claim and read_waiter(line.ticket_of(claim, set))
-    if w and (not best or w.priority < best.priority
-      or (w.priority == best.priority and w.arrival < best.arrival)) then
-      best = w
+-- What a waiting call wants of an entry.
+function line.want_of(w, entry)
+  for _, want in ipairs(w.wants) do
+    if want.key == entry.key and want.limit == entry.limit.name then
+      return want
     end
   end
-  return best
 end
 
 -- All waiting calls with a charge that `which` picks, in order of priority and arrival.
 function line.waiting(which)
   local picked = {}
   for _, ticket in ipairs(redis.call('HKEYS', root .. ':waiters')) do
-    local w = read_waiter(ticket)
+    local w = line.waiter(ticket)
     for _, want in ipairs(w and w.wants or {}) do
       if which(want) then
         picked[#picked + 1] = w
@@ -202,43 +150,21 @@ local function touch(entry)
   end
 end
 
--- Makes a call claim an entry in one set, or in none (''). Tells whether a claim has gone.
-local function set_claim(entry, w, want, set)
-  if want.claim == set then
-    return false
-  end
-  local l = line.of(entry)
-  touch(entry)
-  local had = want.claim
-  if had ~= '' then
-    redis.call('ZREM', line.claims_key(entry, had, w.daemon), member(w, want, had))
-    l.claims = l.claims - 1
-    l.sums[w.priority + 1] = l.sums[w.priority + 1] - want.amount
-  end
-  if set ~= '' then
-    redis.call('ZADD', line.claims_key(entry, set, w.daemon), 0, member(w, want, set))
-    l.claims = l.claims + 1
-    l.sums[w.priority + 1] = l.sums[w.priority + 1] + want.amount
-  end
-  want.claim, w.dirty = set, true
-  return had ~= ''
-end
-
 -- Takes a call out of every line. Returns the entries that it claimed.
-function line.leave(w, granted)
+function line.leave(w)
   local freed = {}
   for _, want in ipairs(w.wants) do
     local entry = store.entry_of(want)
     local l = line.of(entry)
-    if set_claim(entry, w, want, '') then
+    touch(entry)
+    if want.place ~= '' then
+      queue.go(entry, w, want, '', '')
       freed[#freed + 1] = entry
     end
-    touch(entry)
-    fair.leave(entry, w, want, granted)
+    fair.leave(entry, w)
     l.wanted = l.wanted - 1
     if l.wanted == 0 then
       redis.call('HDEL', lines_key(entry), entry.key)
-      fair.forget(entry)
       entry.line, entry.waited, entry.dirty = false, 0, true
     end
   end
@@ -251,7 +177,7 @@ function line.leave(w, granted)
   return freed
 end
 
--- Tells a call that has left the line how it ended. `payload` is false for an end that is an error.
+-- Tells a call that has left the line how it ended. `DELETED` is an error to its caller.
 function line.finish(w, outcome, data, states)
   if outcome == DELETED then
     requests.forget(w.request)
@@ -267,18 +193,56 @@ function line.finish(w, outcome, data, states)
   end
 end
 
--- Grants a waiting call. Returns the entries that it stopped claiming.
+-- Counts a grant at every entry where somebody waits; `since` tells when the call came there. Returns these
+-- entries: the turns have changed there.
+local function count_turn(w, since)
+  local turns = {}
+  for i, want in ipairs(w.wants) do
+    local entry = store.entry_of(want)
+    if line.of(entry) then
+      fair.serve(entry, w.priority, w.fair, w.weight, since[i], fair.cost(entry, want.amount))
+      queue.tag_moved(entry, w.priority, w.fair)
+      touch(entry)
+      turns[#turns + 1] = entry
+    end
+  end
+  return turns
+end
+
+-- Grants a waiting call. Returns the entries at which that may let others go.
 local function grant(w)
-  local freed = line.leave(w, true)
+  local since, entries = {}, {}
+  for i, want in ipairs(w.wants) do
+    since[i], entries[i] = want.since, store.entry_of(want)
+  end
+  count_turn(w, since)
+  line.leave(w)
   local data, states = charges.grant(w.wants, w.ttl, w.reservation)
   line.finish(w, GRANTED, data, states)
-  return freed
+  return entries
 end
 
 -- Looking at waiting calls.
 
-local function is_blocked_by_level(entry, amount)
-  return now < entry.paused or bucket.available(entry.b) < amount
+-- What is in the way of a call at each of its buckets: per want whether it `lacks` the bucket and whether it
+-- is `held` off. `since` tells when it came there.
+local function obstacles(w, since)
+  local found, passed_over = {}, {}
+  local open = true
+  for i, want in ipairs(w.wants) do
+    local entry = store.entry_of(want)
+    local lacks = now < entry.paused or bucket.available(entry.b) < want.amount
+      or (entry.waited == 1 and queue.goes_before(entry, w, since[i]))
+    found[i] = {lacks = lacks}
+    passed_over[entry.place] = not lacks or nil
+    open = open and not lacks
+  end
+  for i, want in ipairs(w.wants) do
+    local entry = store.entry_of(want)
+    found[i].held = entry.waited == 1 and queue.is_held_off(entry, w, passed_over)
+    open = open and not found[i].held
+  end
+  return found, open
 end
 
 local function ready_at(w)
@@ -290,58 +254,67 @@ local function ready_at(w)
   return ready
 end
 
--- Looks at one waiting call: grants it when nothing blocks it, otherwise makes it claim what it should.
--- Returns the entries that it stopped claiming, and whether it stands open for its own daemon.
+-- Puts a call where its obstacles say. Returns the entries at which that may let others go.
+local function place(w, found)
+  local holding = #w.wants > 1 and now >= w.hold_at
+  local origin, freed = '', {}
+  for i, want in ipairs(w.wants) do
+    if found[i].lacks then
+      origin = store.entry_of(want).place
+      break
+    end
+  end
+  for i, want in ipairs(w.wants) do
+    local entry, former = store.entry_of(want), want.place
+    local there = found[i].lacks and 'line' or found[i].held and 'off' or holding and 'hold' or ''
+    if queue.go(entry, w, want, there, there == 'hold' and origin or '') then
+      touch(entry)
+      if former ~= '' then
+        freed[#freed + 1] = entry
+      end
+    end
+  end
+  return freed
+end
+
+-- Looks at one waiting call: grants it when nothing is in its way, otherwise makes it claim what it should.
+-- Returns the entries at which that may let others go, and whether it stands open for its own daemon.
 local function review(w)
   if w.daemon == me and w.ticket:match('^(%d+)') ~= my_life then
     -- Of a former life of this daemon, which has forgotten it.
     requests.forget(w.request)
-    return line.leave(w, false), false
+    return line.leave(w), false
   end
-  local open = true
-  for _, want in ipairs(w.wants) do
-    local entry = store.entry_of(want)
-    local ahead = first(entry, LINE, member(w, want, LINE))
-    want.short = is_blocked_by_level(entry, want.amount)
-      or (ahead ~= nil and ahead < member(w, want, LINE))
-    ahead = first(entry, HOLD, member(w, want, HOLD))
-    want.held = ahead ~= nil and ahead < member(w, want, HOLD)
-    open = open and not want.short and not want.held
+  local since = {}
+  for i, want in ipairs(w.wants) do
+    since[i] = want.since
   end
+  local found, open = obstacles(w, since)
   if open and w.daemon == me then
     return grant(w), false
   end
-  local freed, ready = {}, ready_at(w)
-  for _, want in ipairs(ready ~= w.ready and w.wants or {}) do
-    -- Whoever is told when to look there must be told anew.
-    touch(store.entry_of(want))
+  local ready = ready_at(w)
+  if ready ~= w.ready then
+    -- Whoever is told when to look must be told anew.
+    for _, want in ipairs(w.wants) do
+      touch(store.entry_of(want))
+    end
   end
   w.ready, w.dirty = ready, true
   if open then
-    if w.open_at == 0 then
-      w.open_at = now
-    end
-    return freed, true
+    w.open_at = w.open_at == 0 and now or w.open_at
+    return {}, true
   end
   w.open_at = 0
-  local holding = #w.wants > 1 and now >= w.hold_at
-  for _, want in ipairs(w.wants) do
-    local set = want.short and LINE or (want.held or holding) and HOLD or ''
-    local entry = store.entry_of(want)
-    if set_claim(entry, w, want, set) then
-      freed[#freed + 1] = entry
-    end
-  end
-  return freed, false
+  return place(w, found), false
 end
 
--- Whether a head has been open for longer than its daemon should need: since it was found open, or since
--- the time at which its daemon was told to look.
-local function is_overdue(entry, set, w)
+-- Whether a call has been open for longer than its daemon should need: since it was found open, or since the
+-- time at which its daemon was told to look.
+local function is_overdue(entry, w)
   local l, since = line.of(entry), w.open_at
-  local told = l and l.told[set]
-  if told and told[2] == w.ticket then
-    since = math.min(since, told[1])
+  if l and l.told[2] == w.ticket then
+    since = math.min(since, l.told[1])
   end
   return now >= since + PATIENCE
 end
@@ -351,39 +324,72 @@ local function stall(daemon)
   redis.call('HSET', root .. ':stalled', daemon, whole(now))
 end
 
+-- Serves the line of one entry until every head is blocked. Others that this frees are put behind.
+local function serve_entry(entry, behind, looks)
+  local turn = 0
+  local ticket = line.of(entry) and queue.next(entry, turn)
+  while ticket and looks > 0 do
+    looks = looks - 1
+    local w = line.waiter(ticket)
+    local freed, open = review(w)
+    if open and is_overdue(entry, w) then
+      stall(w.daemon)
+      open = false
+    end
+    entry.open = open and w or entry.open
+    for _, other in ipairs(freed) do
+      if other ~= entry then
+        behind[#behind + 1] = other
+      end
+    end
+    local next = line.of(entry) and queue.next(entry, turn)
+    turn = next == ticket and turn + 1 or 0
+    ticket = line.of(entry) and queue.next(entry, turn)
+  end
+  return looks
+end
+
 -- Serves the lines of these entries, and of those that this frees in turn, until every head is blocked.
 function line.serve(entries)
   strict = false
-  local queue = entries
-  while #queue > 0 do
-    local entry = table.remove(queue)
-    local again = line.of(entry) ~= false
-    while again do
-      again = false
+  local looks = LOOKS * (1 + redis.call('HLEN', root .. ':waiters'))
+  while #entries > 0 and looks > 0 do
+    local entry = table.remove(entries)
+    entry.open = nil
+    if line.of(entry) then
       touch(entry)
-      for _, set in ipairs({LINE, HOLD}) do
-        local head = first(entry, set)
-        local w = head and read_waiter(line.ticket_of(head, set))
-        if w then
-          local freed, open = review(w)
-          for _, other in ipairs(freed) do
-            queue[#queue + 1] = other
-          end
-          if open and is_overdue(entry, set, w) then
-            stall(w.daemon)
-            again = true
-          end
-          again = again or first(entry, set) ~= head
-        end
-      end
+      looks = serve_entry(entry, entries, looks)
     end
   end
 end
 
--- Looks at one waiting call and serves what it has freed.
+-- Looks at one waiting call, after those who stand before it, and serves what it has freed.
 function line.review(w)
-  strict = false
-  line.serve((review(w)))
+  local entries = {}
+  for i, want in ipairs(w.wants) do
+    entries[i] = store.entry_of(want)
+  end
+  line.serve(entries)
+  if not w.gone then
+    line.serve((review(w)))
+  end
+end
+
+-- Takes all charges of a call that would wait, if nothing is in its way. Where others of its class wait it
+-- takes a turn as they do, and may take it before them. Returns its data and states, or nothing.
+function line.go_at_once(w)
+  local since = {}
+  for i, want in ipairs(w.wants) do
+    since[i] = fair.time(want.entry, w.priority)
+  end
+  local _, open = obstacles(w, since)
+  if not open then
+    return nil
+  end
+  local turns = count_turn(w, since)
+  local data, states = charges.grant(w.wants, w.ttl, w.reservation)
+  line.serve(turns)
+  return data, states
 end
 
 -- Puts a blocked call in line.
@@ -394,45 +400,29 @@ function line.enqueue(w)
   w.hold_at, w.open_at, w.ready, w.dirty = now + env.hold_after, 0, 0, true
   line.all = nil
   for _, want in ipairs(w.wants) do
-    local entry = store.entry_of(want)
-    local l = line.of(entry)
-    if not l then
-      l = {
-        virtual = 0, wanted = 0, claims = 0, sums = {0, 0},
-        told = {line = NOTHING_TOLD, hold = NOTHING_TOLD},
+    local entry = want.entry
+    if not line.of(entry) then
+      local function class() return {time = 0, weight = 0, accounts = 0} end
+      entry.line = {
+        wanted = 0, claims = 0, units = {0, 0}, classes = {class(), class()}, told = {0, '', ''},
       }
-      entry.line, entry.waited = l, 1
+      entry.waited = 1
     end
     entry.dirty = true
     touch(entry)
-    l.wanted = l.wanted + 1
-    fair.start(entry, w, want)
-    want.claim = ''
+    entry.line.wanted = entry.line.wanted + 1
+    want.since, want.place, want.origin = fair.enter(entry, w), '', ''
   end
   line.waiters[w.ticket] = w
-  line.review(w)
-end
-
--- How many stand before a call, counted up to a bound, from 1.
-function line.position(w)
-  local most = 0
-  for _, want in ipairs(w.wants) do
-    local entry, ahead = store.entry_of(want), 0
-    for _, set in ipairs({LINE, HOLD}) do
-      for _, daemon in ipairs((line.daemons())) do
-        ahead = ahead + redis.call('ZLEXCOUNT', line.claims_key(entry, set, daemon), '-',
-          '(' .. member(w, want, set))
-      end
-    end
-    most = math.max(most, ahead)
-  end
-  return math.min(most + 1, MAX_POSITION)
+  strict = false
+  line.serve((review(w)))
 end
 
 function line.commit()
   for _, entry in ipairs(touched) do
     if line.of(entry) then
       schedule.tell(entry)
+      keep_line(entry, entry.line)
     end
   end
   for _, w in pairs(line.waiters) do
@@ -441,14 +431,6 @@ function line.commit()
       if w.daemon == me and #w.wants > 1 and now < w.hold_at then
         looks[#looks + 1] = {'hold|' .. w.ticket, w.hold_at}
       end
-    end
-  end
-  for _, entry in ipairs(touched) do
-    local l = line.of(entry)
-    if l then
-      redis.call('HSET', lines_key(entry), entry.key, cmsgpack.pack({
-        l.virtual, l.wanted, l.claims, l.sums[1], l.sums[2], l.told.line, l.told.hold,
-      }))
     end
   end
 end

@@ -12,6 +12,13 @@ function op()
   if live and #limit.changes >= MAX_CHANGES then
     fail('TOO_MANY_CHANGES')
   end
+  if found and policy == KEEP_AMOUNT and source == limit.source and same(spec, limit.spec)
+    and #overrides == 0 and limit.overrides == 0 then
+    -- Nothing changes: every daemon declares what its configuration says, at each of its starts.
+    local payload = {looking.limit_state(limit), false}
+    requests.finish(args[6], payload)
+    return payload
+  end
   local waited = {}
   for _, key in ipairs(redis.call('HKEYS', root .. ':lines:' .. whole(limit.life))) do
     waited[#waited + 1] = store.entry(limit, key)

@@ -16,7 +16,7 @@ local function bury(budget)
       if w then
         budget = budget - 1
         requests.forget(w.request)
-        line.serve(line.leave(w, false))
+        line.serve(line.leave(w))
       end
     end
     if not stamp then

@@ -1,6 +1,6 @@
 //! Acquiring: a decision at once, or a seat until the store tells the end.
 
-use super::call::{Failure, RETRY_AFTER};
+use super::call::{Failure, RETRY_AFTER, failed_call};
 use super::convert;
 use super::failure::{Asked, failed, unavailable};
 use super::scripts::{ACQUIRE, LEAVE};
@@ -10,10 +10,11 @@ use super::{RedisLimits, wire};
 use crate::Session;
 use serde::Serialize;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout};
 use trellis_core::limits::{AcquireRequest, Acquired, Mode};
-use trellis_core::{Error, ErrorCode, Micros, Result};
+use trellis_core::{Error, ErrorCode, FairKey, Micros, Result};
 
 /// A wait as long as this is as good as endless.
 const LONGEST_WAIT: Duration = Duration::from_hours(24 * 366);
@@ -37,7 +38,7 @@ type Args<'a> = (
 
 /// What distinguishes one acquire from another; how long its caller waits does not.
 #[derive(Serialize)]
-struct Body<'a>(&'a [wire::Charge<'a>], bool, i64, u8);
+struct Body<'a>(&'a [wire::Charge<'a>], bool, i64, u8, (&'a str, u32));
 
 /// How one attempt has ended.
 enum Attempt {
@@ -76,85 +77,88 @@ impl RedisLimits {
         }
     }
 
+    /// Makes the call once.
     async fn attempt(&self, request: &Arc<AcquireRequest>) -> Result<Attempt> {
         let Some(session) = self.store.session() else {
             return Err(unavailable("not attached", RETRY_AFTER));
         };
-        let number = self
-            .tickets
-            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let number = self.tickets.fetch_add(1, Ordering::Relaxed);
         let ticket = format!("{}-{number}", session.incarnation);
         let waits = request.mode != Mode::Try && !request.dry_run;
         let seat = waits.then(|| self.seats.take(ticket.clone(), request.clone()));
-        let charges = convert::charges(&request.charges);
-        let ttl = ttl(request.reservation_ttl);
-        let priority = request.priority as u8;
-        let body = Body(&charges, waits, ttl, priority);
-        let named = convert::request("acquire", request.request_id.as_ref(), &body);
-        let args: Args<'_> = (
-            &charges,
-            u8::from(request.mode != Mode::Try),
-            ttl,
-            &named,
-            priority,
-            request.dry_run,
-            &ticket,
-            "",
-            1,
-            reservation_id(),
-        );
-        let namespace = request.namespace.as_str();
-        let asked = Asked {
-            charges: &request.charges,
-            request_id: request.request_id.as_ref(),
-            max_buckets: self.config.machine.max_buckets,
-            ..Asked::default()
+        let reply = match self.ask_acquire(request, &ticket, session).await {
+            Ok(reply) => reply,
+            // What may have been carried out is taken back: the seat is dropped.
+            Err(failure) => return Err(failed_call(failure)),
         };
-        let reply = self
-            .ask::<Decision>(&ACQUIRE, namespace, &args, Some(session))
-            .await;
-        let (decision, replayed) = match reply {
-            Ok(Reply::Done { payload, .. }) => (payload, None),
-            Ok(Reply::Replay {
+        if let Reply::Done { payload, .. } = &reply
+            && payload.0 == QUEUED
+            && let Some(seat) = seat
+        {
+            return Ok(Attempt::Queued(seat, session));
+        }
+        if let Some(seat) = seat {
+            seat.leave();
+        }
+        match reply {
+            Reply::Done { payload, .. } => convert::acquired(payload).map(Attempt::Decided),
+            Reply::Replay {
                 now,
                 at,
                 payload,
                 until,
-            }) => (
-                payload,
-                Some((now - at.min(now), u64::try_from(until).ok(), now)),
-            ),
-            Ok(Reply::Running) => {
-                seat.map(Waiting::leave);
-                return Ok(Attempt::Joins);
+            } => {
+                let (elapsed, until) = (now - at.min(now), u64::try_from(until).ok());
+                convert::replayed(payload, elapsed, until, now).map(Attempt::Decided)
             }
-            Ok(Reply::Failed {
+            Reply::Running => Ok(Attempt::Joins),
+            Reply::Failed {
                 code,
                 index,
                 detail,
-                ..
-            }) => {
-                seat.map(Waiting::leave);
-                return Err(failed(&code, index, &detail, asked));
-            }
-            Ok(Reply::Period { .. }) => {
-                seat.map(Waiting::leave);
-                return Err(convert::unreadable("it asks for too many calendar periods"));
-            }
-            // What may have been carried out is taken back: the seat is dropped.
-            Err(failure) => return Err(self.failure(failure)),
-        };
-        match seat {
-            Some(seat) if decision.0 == QUEUED => Ok(Attempt::Queued(seat, session)),
-            seat => {
-                seat.map(Waiting::leave);
-                let acquired = match replayed {
-                    Some((elapsed, until, now)) => convert::replayed(decision, elapsed, until, now),
-                    None => convert::acquired(decision),
+            } => {
+                let asked = Asked {
+                    charges: &request.charges,
+                    request_id: request.request_id.as_ref(),
+                    max_buckets: self.config.machine.max_buckets,
+                    ..Asked::default()
                 };
-                acquired.map(Attempt::Decided)
+                Err(failed(&code, index, &detail, asked))
+            }
+            Reply::Period { .. } => {
+                Err(convert::unreadable("it asks for too many calendar periods"))
             }
         }
+    }
+
+    async fn ask_acquire(
+        &self,
+        request: &AcquireRequest,
+        ticket: &str,
+        session: Session,
+    ) -> std::result::Result<Reply<Decision>, Failure> {
+        let charges = convert::charges(&request.charges);
+        let waits = request.mode != Mode::Try;
+        let ttl = ttl(request.reservation_ttl);
+        let priority = request.priority as u8;
+        let account = request.fair.key().map_or("", FairKey::as_str);
+        let fair = (account, request.fair.weight());
+        let body = Body(&charges, waits, ttl, priority, fair);
+        let named = convert::request("acquire", request.request_id.as_ref(), &body);
+        let args: Args<'_> = (
+            &charges,
+            u8::from(waits),
+            ttl,
+            &named,
+            priority,
+            request.dry_run,
+            ticket,
+            account,
+            request.fair.weight(),
+            reservation_id(),
+        );
+        let namespace = request.namespace.as_str();
+        self.ask(&ACQUIRE, namespace, &args, Some(session)).await
     }
 
     /// Waits for the end that the store tells; `None` when the store has forgotten the call, which is to be
@@ -204,8 +208,7 @@ impl RedisLimits {
                 },
             },
             Ok(_) => Err(convert::unreadable("leaving a line cannot fail")),
-            Err(failure @ Failure::Call(_)) => Err(self.failure(failure)),
-            Err(failure) => Err(self.failure(failure)),
+            Err(failure) => Err(failed_call(failure)),
         }
     }
 

@@ -59,7 +59,7 @@ impl RedisLimits {
         asked: Asked<'_>,
     ) -> Result<Done<P>> {
         let reply = self.ask(script, namespace.as_str(), args, None).await;
-        match reply.map_err(|error| self.failure(error))? {
+        match reply.map_err(failed_call)? {
             Reply::Done { now, payload, .. } => Ok(Done::Answered { now, payload }),
             Reply::Replay {
                 now,
@@ -154,14 +154,6 @@ impl RedisLimits {
         self.sooner.notify_one();
     }
 
-    /// What a call without an answer is to its caller.
-    pub(super) fn failure(&self, failure: Failure) -> Error {
-        match failure {
-            Failure::Call(error) => without_answer(&error, RETRY_AFTER),
-            Failure::Unreadable(what) => unreadable(what),
-        }
-    }
-
     fn env<'a>(&'a self, namespace: &'a str, periods: &'a [(u8, String, u64, u64)]) -> Env<'a> {
         let bound = |bound: usize| u64::try_from(bound).unwrap_or(u64::MAX).min(MAX_WHOLE);
         let machine = &self.config.machine;
@@ -195,6 +187,14 @@ const MAX_WHOLE: u64 = (1 << 53) - 1;
 pub(super) enum Failure {
     Call(CallError),
     Unreadable(String),
+}
+
+/// What a call without a reply is to its caller.
+pub(super) fn failed_call(failure: Failure) -> Error {
+    match failure {
+        Failure::Call(error) => without_answer(&error, RETRY_AFTER),
+        Failure::Unreadable(what) => unreadable(what),
+    }
 }
 
 impl From<CallError> for Failure {

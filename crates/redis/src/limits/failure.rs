@@ -72,7 +72,7 @@ fn limit_not_found(index: i64, asked: Asked<'_>) -> Error {
     Error::new(ErrorCode::LimitNotFound, message)
 }
 
-fn charge_name<'a>(index: i64, asked: Asked<'a>) -> &'a str {
+fn charge_name(index: i64, asked: Asked<'_>) -> &str {
     let charge = usize::try_from(index)
         .ok()
         .and_then(|index| asked.charges.get(index));

@@ -224,7 +224,7 @@ impl Limits for RedisLimits {
             Condition::Up => Scope::Shared,
             _ => Scope::Degraded {
                 since: health.since.wall,
-                reason: health.reason.clone().into(),
+                reason: health.reason.clone(),
             },
         }
     }

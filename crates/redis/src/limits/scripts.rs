@@ -37,6 +37,7 @@ macro_rules! operation {
                 library!("store"),
                 library!("requests"),
                 library!("fair"),
+                library!("queue"),
                 library!("line"),
                 library!("schedule"),
                 library!("reservations"),

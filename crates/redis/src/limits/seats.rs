@@ -31,7 +31,7 @@ struct Seat {
 /// The seats of waiting calls, by ticket.
 #[derive(Default)]
 pub(super) struct Seats {
-    seats: Mutex<HashMap<String, Seat>>,
+    taken: Mutex<HashMap<String, Seat>>,
     /// Bounded by the seats: each is abandoned at most once.
     abandoned: Mutex<Vec<Abandoned>>,
     /// Told when something was abandoned.
@@ -46,7 +46,7 @@ impl Seats {
             request: request.clone(),
             caller: Some(caller),
         };
-        self.seats.lock().insert(ticket.clone(), seat);
+        self.taken.lock().insert(ticket.clone(), seat);
         Waiting {
             seats: self.clone(),
             request,
@@ -59,7 +59,7 @@ impl Seats {
     /// Hands an end, told at a time of the store, to its caller.
     pub fn end(&self, ended: Ended, at: u64) {
         let Ended(ticket, outcome, data, states) = ended;
-        let Some(seat) = self.seats.lock().remove(&ticket) else {
+        let Some(seat) = self.taken.lock().remove(&ticket) else {
             tracing::debug!(ticket, outcome, "the end of a call that is not known here");
             return;
         };
@@ -86,12 +86,12 @@ impl Seats {
 
     /// Forgets an abandoned seat that has left the line.
     pub fn forget(&self, ticket: &str) {
-        self.seats.lock().remove(ticket);
+        self.taken.lock().remove(ticket);
     }
 
     /// The namespaces in which calls wait.
     pub fn namespaces(&self) -> Vec<String> {
-        let seats = self.seats.lock();
+        let seats = self.taken.lock();
         let mut names: Vec<String> = seats
             .values()
             .map(|seat| seat.request.namespace.as_str().to_owned())
@@ -99,11 +99,6 @@ impl Seats {
         names.sort_unstable();
         names.dedup();
         names
-    }
-
-    /// How many calls wait here.
-    pub fn len(&self) -> usize {
-        self.seats.lock().len()
     }
 
     fn give_back(&self, request: &Arc<AcquireRequest>, decision: &Decision, at: u64) {
@@ -161,7 +156,7 @@ impl Drop for Waiting {
         }
         if let Ok((decision, at)) = self.end.try_recv() {
             self.seats.give_back(&self.request, &decision, at);
-        } else if let Some(seat) = self.seats.seats.lock().get_mut(&self.ticket) {
+        } else if let Some(seat) = self.seats.taken.lock().get_mut(&self.ticket) {
             seat.caller = None;
             self.seats.abandon(Abandoned::Waiting {
                 namespace: self.request.namespace.as_str().to_owned(),

@@ -280,7 +280,6 @@ pub(super) enum Reply<P> {
     /// The request id's first call still waits.
     Running,
     Failed {
-        now: u64,
         code: String,
         index: i64,
         detail: Detail,
@@ -331,7 +330,6 @@ impl<'de, P: Deserialize<'de>> Visitor<'de> for ReplyVisitor<P> {
             },
             "running" => Reply::Running,
             "error" => Reply::Failed {
-                now,
                 code: next(&mut items)?,
                 index: next(&mut items)?,
                 detail: next(&mut items)?,

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use trellis_core::limits::{
     AcquireRequest, Acquired, BucketState, CalendarSpec, CalendarUnit, Charge, ChargeState,
-    ConcurrencySpec, LevelPolicy, LimitSpec, Mode, Outcome, Priority, RateSpec, SpecSource,
-    WindowSpec,
+    ConcurrencySpec, FairShare, LevelPolicy, LimitSpec, Mode, Outcome, Priority, RateSpec,
+    SpecSource, WindowSpec,
 };
 use trellis_core::{Error, Key, Micros, Name, Namespace, RequestId};
 
@@ -102,9 +102,10 @@ pub fn acquire(
     AcquireRequest {
         namespace: namespace(),
         charges,
-        mode: match random.percent(55) {
-            true => Mode::Wait(Micros(random.between(0, 5 * SECOND))),
-            false => Mode::Try,
+        mode: if random.percent(55) {
+            Mode::Wait(Micros(random.between(0, 5 * SECOND)))
+        } else {
+            Mode::Try
         },
         reservation_ttl: random
             .percent(30)
@@ -118,7 +119,16 @@ pub fn acquire(
             Priority::Interactive
         },
         dry_run: random.percent(5),
+        fair: fair(random),
     }
+}
+
+/// Few keys, so that they meet. Among several daemons every call must name one, for those without are an
+/// account per daemon.
+fn fair(random: &mut Random) -> FairShare {
+    let keys = ["all", "all", "a", "b", "c"];
+    let weight = [1, 1, 2, 5][random.index(4)];
+    FairShare::new(keys[random.index(keys.len())], weight).unwrap()
 }
 
 fn inline(random: &mut Random, limit: &str, steady: bool) -> LimitSpec {

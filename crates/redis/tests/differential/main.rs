@@ -10,6 +10,7 @@
 mod support;
 
 mod calls;
+mod operations;
 mod random;
 mod run;
 mod scripts;
@@ -57,7 +58,6 @@ async fn scripts_and_machine_give_the_same_answers() {
             *seen.entry(what.clone()).or_default() += count;
         }
     }
-    println!("{seen:?}");
     // Runs in which nothing happens show nothing.
     for what in [
         "decided 1",

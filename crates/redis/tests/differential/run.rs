@@ -2,40 +2,36 @@
 
 use super::calls::*;
 use super::random::Random;
-use super::scripts::Scripts;
+use super::scripts::{Scripts, daemon_named};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use trellis_core::limits::{
-    AcquireRequest, ActualAmount, Charge, DeleteLimit, ExtendReservation, KeyOverride, LevelPolicy,
-    LimitSpec, Machine, MachineConfig, Mode, ReportThrottled, ReservationId, ResetLimit, SetLimit,
-    Settle, SpecSource, Step, Ticket, Usage,
-};
-use trellis_core::{Error, Micros, Now, Result, Time};
+use trellis_core::limits::{LevelPolicy, LimitSpec, Machine, MachineConfig, ReservationId, Ticket};
+use trellis_core::{Micros, Now, Time};
 
 pub const MAX_WAITERS: usize = 30;
 pub const MAX_RESERVATIONS: usize = 300;
 /// 2026-11-25 00:00:00 UTC.
 const START: u64 = 1_795_564_800 * SECOND;
-const IDS: usize = 12;
+pub(super) const IDS: usize = 12;
 
 pub struct Run {
-    machine: Machine,
-    scripts: Scripts,
-    random: Random,
+    pub(super) machine: Machine,
+    pub(super) scripts: Scripts,
+    pub(super) random: Random,
     seed: u64,
-    now: u64,
-    calls: usize,
+    pub(super) now: u64,
+    pub(super) calls: usize,
     /// Waiting calls: what the scripts call them, and when they give up.
-    waiting: BTreeMap<Ticket, (String, u64)>,
+    pub(super) waiting: BTreeMap<Ticket, (String, u64)>,
     /// When which daemon is to look at which bucket.
     looks: BTreeMap<(usize, String), u64>,
     /// Ends of waiting calls that only one side has told so far.
     machine_ends: BTreeMap<String, Value>,
     script_ends: BTreeMap<String, Value>,
     /// Reservations: the machine's and the scripts' names.
-    reservations: Vec<(ReservationId, String)>,
+    pub(super) reservations: Vec<(ReservationId, String)>,
     names: BTreeMap<String, ReservationId>,
-    declared: BTreeSet<String>,
+    pub(super) declared: BTreeSet<String>,
     seen: BTreeMap<String, usize>,
     log: Vec<String>,
 }
@@ -131,7 +127,7 @@ impl Run {
         self.compare_buckets().await;
     }
 
-    fn at(&self) -> Now {
+    pub(super) fn at(&self) -> Now {
         Now {
             mono: Time(self.now),
             wall: Time(self.now),
@@ -139,7 +135,7 @@ impl Run {
     }
 
     /// Lets time pass from one due moment to the next.
-    async fn pass(&mut self, micros: u64) {
+    pub(super) async fn pass(&mut self, micros: u64) {
         let end = self.now + micros;
         loop {
             let machine = self.machine.next_due().map(|due| due.0);
@@ -163,7 +159,7 @@ impl Run {
         self.compare_all().await;
     }
 
-    async fn look(&mut self) {
+    pub(super) async fn look(&mut self) {
         for _ in 0..100 {
             let due = |(_, at): &(&(usize, String), &u64)| **at <= self.now;
             let Some(((daemon, _), _)) = self.looks.iter().find(due) else {
@@ -183,7 +179,7 @@ impl Run {
         panic!("looks go on at {}: {:?}", self.now, self.looks);
     }
 
-    async fn give_up(&mut self) {
+    pub(super) async fn give_up(&mut self) {
         let due: Vec<(Ticket, String)> = self
             .waiting
             .iter()
@@ -207,13 +203,13 @@ impl Run {
     }
 
     /// Calls an operation by any daemon.
-    async fn script(&mut self, operation: &'static str, args: Vec<Value>) -> Value {
+    pub(super) async fn script(&mut self, operation: &'static str, args: Vec<Value>) -> Value {
         let daemon = self.random.index(self.scripts.count());
         self.script_by(daemon, operation, args).await
     }
 
     /// Calls an operation and takes note of what its reply tells besides.
-    async fn script_by(
+    pub(super) async fn script_by(
         &mut self,
         daemon: usize,
         operation: &'static str,
@@ -241,7 +237,7 @@ impl Run {
 
     /// A message in a daemon's mailbox.
     fn receive(&mut self, daemon: &Value, message: &Value) {
-        let daemon = self.scripts.daemon_named(daemon.as_str().unwrap());
+        let daemon = daemon_named(daemon.as_str().unwrap());
         match message[0].as_str().unwrap() {
             "look" => self.note_looks(daemon, &message[2]),
             "ended" => {
@@ -258,7 +254,7 @@ impl Run {
         }
     }
 
-    fn collect_machine(&mut self) {
+    pub(super) fn collect_machine(&mut self) {
         for answer in self.machine.take_answers() {
             let name = self.scripts_name(answer.ticket);
             let value = match &answer.result {
@@ -278,19 +274,19 @@ impl Run {
     }
 
     /// What the scripts call a waiting call.
-    fn scripts_name(&self, ticket: Ticket) -> String {
+    pub(super) fn scripts_name(&self, ticket: Ticket) -> String {
         self.waiting
             .get(&ticket)
             .map_or_else(|| panic!("{ticket:?} is unknown"), |(name, _)| name.clone())
     }
 
     /// Lets daemons do what they were told, then compares who has ended how.
-    async fn compare_all(&mut self) {
+    pub(super) async fn compare_all(&mut self) {
         self.look().await;
         self.compare_ends();
     }
 
-    fn compare_ends(&mut self) {
+    pub(super) fn compare_ends(&mut self) {
         let names: BTreeSet<String> = self
             .machine_ends
             .keys()
@@ -324,15 +320,27 @@ impl Run {
 
     /// What is compared of an end. Among several daemons, those whom a call lets pass by giving up are
     /// granted a moment after it, each by its own daemon: what a refusal tells of levels may differ.
-    fn told(&self, end: Option<Value>) -> Option<Value> {
+    pub(super) fn told(&self, end: Option<Value>) -> Option<Value> {
         let refused = |end: &Value| end[0] == 3 || end[0] == 4;
-        end.map(|end| match refused(&end) && self.scripts.count() > 1 {
-            true => json!([end[0]]),
-            false => end,
+        end.map(|end| {
+            if refused(&end) && self.scripts.count() > 1 {
+                json!([end[0]])
+            } else {
+                end
+            }
         })
     }
 
-    fn assert_same<T: PartialEq + std::fmt::Debug>(&self, what: &str, machine: T, script: T) {
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "reads better where it is called"
+    )]
+    pub(super) fn assert_same<T: PartialEq + std::fmt::Debug>(
+        &self,
+        what: &str,
+        machine: T,
+        script: T,
+    ) {
         if machine != script {
             let from = self.log.len().saturating_sub(120);
             panic!(
@@ -344,366 +352,8 @@ impl Run {
         }
     }
 
-    fn count(&mut self, what: &str) {
+    pub(super) fn count(&mut self, what: &str) {
         *self.seen.entry(what.to_owned()).or_default() += 1;
-    }
-
-    fn any_acquire(&mut self) -> AcquireRequest {
-        let steady = self.scripts.count() > 1;
-        acquire(&mut self.random, IDS, &self.declared, steady)
-    }
-
-    async fn acquire(&mut self) {
-        let request = self.any_acquire();
-        let number = self.calls;
-        self.calls += 1;
-        let daemon = self.random.index(self.scripts.count());
-        let name = self.scripts.ticket(daemon, number);
-        let step = self.machine.acquire(&request, self.at());
-        if let (Ok(Step::Waiting(ticket)), Mode::Wait(wait)) = (&step, request.mode) {
-            self.waiting
-                .entry(*ticket)
-                .or_insert((name.clone(), self.now + wait.0));
-        }
-        let args = self.acquire_args(&request, &name, number);
-        let reply = self.script_by(daemon, "acquire", args).await;
-        self.collect_machine();
-        match step {
-            Ok(Step::Waiting(ticket)) if self.scripts_name(ticket) != name => {
-                self.assert_same("a joined call", "running", reply[0].as_str().unwrap());
-            }
-            Ok(Step::Waiting(_)) => self.assert_same("a call in line", &json!(6), &reply[2][0]),
-            Ok(Step::Done(acquired)) => {
-                let payload = self.payload(&reply);
-                let (payload, id) = without_id(&payload);
-                self.assert_same("a decision", &acquired_value(&acquired), &payload);
-                if let (Some(id), trellis_core::limits::Outcome::Granted(Some(granted))) =
-                    (id, acquired.outcome)
-                {
-                    self.reservations.push((granted.id, id));
-                }
-                self.count(&format!("decided {}", payload[0]));
-            }
-            Err(error) => self.assert_error(&error, &reply),
-        }
-        // A wait of no time ends at once.
-        self.give_up().await;
-        self.machine.advance(self.at());
-        self.collect_machine();
-        self.compare_all().await;
-    }
-
-    fn acquire_args(&mut self, request: &AcquireRequest, name: &str, number: usize) -> Vec<Value> {
-        let mut body = request.clone();
-        if let Mode::Wait(wait) = &mut body.mode {
-            *wait = Micros::ZERO;
-        }
-        vec![
-            json!(charge_values(&request.charges)),
-            json!(u8::from(request.mode != Mode::Try)),
-            request
-                .reservation_ttl
-                .map_or(json!(-1), |ttl| json!(ttl.0)),
-            request_value("acquire", request.request_id.as_ref(), &format!("{body:?}")),
-            json!(request.priority as u8),
-            json!(request.dry_run),
-            json!(name),
-            // One fair key for all daemons: the machine serves all in order of arrival.
-            json!("all"),
-            json!(1),
-            json!(format!("{number:032x}")),
-        ]
-    }
-
-    /// What was answered, the first answer of a repeat brought to the present.
-    fn payload(&self, reply: &Value) -> Value {
-        if reply[0] != "replay" {
-            self.assert_same("an answer", "ok", reply[0].as_str().unwrap());
-            return reply[2].clone();
-        }
-        let (now, at) = (reply[1].as_u64().unwrap(), reply[2].as_u64().unwrap());
-        let left = |wait: &mut Value| {
-            *wait = json!(wait.as_u64().unwrap().saturating_sub(now - at).max(1))
-        };
-        let mut payload = reply[3].clone();
-        match payload[0].as_u64() {
-            Some(1) if payload[1] != false => match reply[4].as_u64() {
-                Some(until) => payload[1][1] = json!(until - now),
-                None => return json!([5, false, []]),
-            },
-            Some(2) => left(&mut payload[1]),
-            Some(4) => left(&mut payload[1][0]),
-            _ => {}
-        }
-        for state in payload[2].as_array_mut().into_iter().flatten() {
-            if state[1] != -1 {
-                left(&mut state[1]);
-            }
-        }
-        payload
-    }
-
-    fn assert_error(&mut self, error: &Error, reply: &Value) {
-        self.assert_same("an error", &error_value(error), &reply[2]);
-        self.count(reply[2].as_str().unwrap());
-    }
-
-    async fn cancel(&mut self) {
-        if self.waiting.is_empty() {
-            return;
-        }
-        let index = self.random.index(self.waiting.len());
-        let (ticket, (name, _)) = self
-            .waiting
-            .iter()
-            .nth(index)
-            .map(|(a, b)| (*a, b.clone()))
-            .unwrap();
-        self.machine.cancel(ticket, self.at());
-        self.collect_machine();
-        let daemon = self.scripts.daemon_of(&name);
-        self.script_by(daemon, "leave", vec![json!([[name, 0]])])
-            .await;
-        self.look().await;
-        self.waiting.remove(&ticket);
-        self.compare_all().await;
-        self.count("cancelled");
-    }
-
-    fn pick(&mut self) -> Option<(ReservationId, String)> {
-        if self.reservations.is_empty() {
-            return None;
-        }
-        let recent = self.reservations.len().min(8);
-        let index = self.reservations.len() - 1 - self.random.index(recent);
-        Some(self.reservations[index].clone())
-    }
-
-    async fn settle(&mut self) {
-        let Some((id, name)) = self.pick() else {
-            return;
-        };
-        let refund = self.random.percent(30);
-        let limit = LIMITS[self.random.index(LIMITS.len())];
-        let of = KEYS[self.random.index(KEYS.len())];
-        let amount = self.random.amount(0, 9);
-        let actual = ActualAmount {
-            limit: super::calls::name(limit),
-            key: key(of),
-            amount,
-        };
-        let usage = if refund {
-            Usage::RefundAll
-        } else {
-            Usage::Actual(vec![actual])
-        };
-        let value = if refund {
-            json!(true)
-        } else {
-            json!([[limit, of, amount]])
-        };
-        let settle = Settle {
-            namespace: namespace(),
-            reservation: id,
-            usage,
-        };
-        let settled = self.machine.settle(&settle, self.at());
-        self.collect_machine();
-        let reply = self.script("settle", vec![json!(name), value]).await;
-        match settled {
-            Ok(settled) => {
-                let charges = settled.charges.iter().map(|it| {
-                    json!([
-                        it.limit.as_str(),
-                        it.key.as_str(),
-                        it.reserved,
-                        it.actual,
-                        it.refunded,
-                        it.remaining
-                    ])
-                });
-                self.assert_same("a settle", &json!(charges.collect::<Vec<_>>()), &reply[2]);
-                self.count("settled");
-            }
-            Err(error) => self.assert_error(&error, &reply),
-        }
-        self.compare_all().await;
-    }
-
-    async fn extend(&mut self) {
-        let Some((id, name)) = self.pick() else {
-            return;
-        };
-        let mut charges: Vec<Charge> = self.any_acquire().charges;
-        if self.random.percent(30) {
-            charges.clear();
-        }
-        let ttl = Micros(self.random.between(1, 3 * SECOND));
-        let request_id = self.random.percent(20).then(|| request_id("e1"));
-        let extend = ExtendReservation {
-            namespace: namespace(),
-            reservation: id,
-            ttl,
-            charges,
-            request_id,
-        };
-        let body = format!("{extend:?}");
-        let extended = self.machine.extend(&extend, self.at());
-        self.collect_machine();
-        let args = vec![
-            json!(name),
-            json!(ttl.0),
-            json!(charge_values(&extend.charges)),
-            request_value("extend", extend.request_id.as_ref(), &body),
-        ];
-        let reply = self.script("extend", args).await;
-        match extended {
-            Ok(acquired) => {
-                let payload = without_id(&self.payload(&reply)).0;
-                self.assert_same("an extension", &acquired_value(&acquired), &payload);
-                self.count(&format!("extended {}", payload[0]));
-            }
-            Err(error) => self.assert_error(&error, &reply),
-        }
-        self.compare_all().await;
-    }
-
-    async fn set(&mut self, limit: &str, spec: LimitSpec, policy: LevelPolicy) {
-        let overrides = match self.random.percent(30) && limit != "big" {
-            true => vec![KeyOverride {
-                key: key("over"),
-                spec: super::calls::spec(&mut self.random),
-            }],
-            false => Vec::new(),
-        };
-        let set = SetLimit {
-            namespace: namespace(),
-            name: name(limit),
-            spec,
-            overrides,
-            level_policy: policy,
-            source: SpecSource::SetLimit,
-            request_id: None,
-        };
-        let changed = self.machine.set_limit(&set, self.at());
-        self.collect_machine();
-        let overrides = set
-            .overrides
-            .iter()
-            .map(|it| json!([it.key.as_str(), spec_value(&it.spec)]));
-        let args = vec![
-            json!(limit),
-            spec_value(&set.spec),
-            json!(overrides.collect::<Vec<_>>()),
-            json!(policy_value(policy)),
-            json!(source_value(set.source)),
-            json!(false),
-        ];
-        let reply = self.script("set_limit", args).await;
-        let (state, created) = changed.unwrap();
-        self.assert_same(
-            "a declaration",
-            &json!([limit, spec_value(&state.spec)]),
-            &json!([reply[2][0][0], reply[2][0][1]]),
-        );
-        if !self.declared.insert(limit.to_owned()) {
-            self.assert_same("whether it is new", &json!(created), &reply[2][1]);
-        }
-        self.count("set");
-        self.compare_all().await;
-    }
-
-    async fn delete(&mut self) {
-        let limit = LIMITS[self.random.index(LIMITS.len())];
-        let delete = DeleteLimit {
-            namespace: namespace(),
-            name: name(limit),
-            request_id: None,
-        };
-        let deleted = self.machine.delete_limit(&delete, self.at()).unwrap();
-        self.collect_machine();
-        let reply = self
-            .script("delete_limit", vec![json!(limit), json!(false)])
-            .await;
-        // An inline limit that is as good as none may have been swept on one side.
-        if self.declared.remove(limit) {
-            self.assert_same("a deletion", &json!(deleted), &reply[2]);
-        }
-        self.compare_all().await;
-        self.count("deleted");
-    }
-
-    async fn reset(&mut self) {
-        let limit = LIMITS[self.random.index(LIMITS.len())];
-        let of = self
-            .random
-            .percent(50)
-            .then(|| KEYS[self.random.index(KEYS.len())]);
-        let reset = ResetLimit {
-            namespace: namespace(),
-            name: name(limit),
-            key: of.map(key),
-            request_id: None,
-        };
-        let filled = self.machine.reset_limit(&reset, self.at());
-        self.collect_machine();
-        let of = of.map_or(json!(false), |of| json!(of));
-        let reply = self
-            .script("reset_limit", vec![json!(limit), of, json!(false)])
-            .await;
-        self.compare(limit, &filled, &reply, |count| json!(count));
-        self.count("reset");
-        self.compare_all().await;
-    }
-
-    /// Compares an answer about a limit; an inline one may have been swept on one side only.
-    fn compare<T>(
-        &mut self,
-        limit: &str,
-        machine: &Result<T>,
-        reply: &Value,
-        value: impl Fn(&T) -> Value,
-    ) {
-        match machine {
-            Ok(answer) if reply[0] == "ok" => self.assert_same(limit, &value(answer), &reply[2]),
-            Err(error) if reply[0] == "error" => {
-                self.assert_same("an error", &error_value(error), &reply[2]);
-            }
-            _ if !self.declared.contains(limit) => {}
-            _ => self.assert_same(limit, machine.is_ok(), reply[0] == "ok"),
-        }
-    }
-
-    async fn throttle(&mut self) {
-        let limit = LIMITS[self.random.index(LIMITS.len())];
-        let retry_after = Micros(self.random.between(1, 2 * SECOND));
-        let remaining = self.random.percent(50).then(|| self.random.amount(0, 9));
-        let rate =
-            LimitSpec::Rate(trellis_core::limits::RateSpec::new(5, Micros(SECOND), 9).unwrap());
-        let report = ReportThrottled {
-            namespace: namespace(),
-            limit: name(limit),
-            key: key(""),
-            retry_after,
-            remaining,
-            spec: Some(rate.clone()),
-            request_id: None,
-        };
-        let paused = self.machine.report_throttled(&report, self.at());
-        self.collect_machine();
-        let args = vec![
-            json!(limit),
-            json!(""),
-            json!(retry_after.0),
-            remaining.map_or(json!(false), |remaining| json!(remaining)),
-            spec_value(&rate),
-            json!(false),
-        ];
-        let reply = self.script("report_throttled", args).await;
-        let now = self.now;
-        self.compare(limit, &paused, &reply, |pause| json!(now + pause.0));
-        self.count("throttled");
-        self.compare_all().await;
     }
 
     /// Every bucket shows the same.

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use trellis_redis::{Call, Reply, Script, Store};
 
 macro_rules! lua {
@@ -17,7 +18,7 @@ macro_rules! modules {
 }
 
 const MODULES: &[(&str, &str)] = &modules!(
-    "rate" "window" "calendar" "slots" "bucket" "store" "requests" "fair" "line" "schedule" "reservations" "charges" "looking"
+    "rate" "window" "calendar" "slots" "bucket" "store" "requests" "fair" "queue" "line" "schedule" "reservations" "charges" "looking"
 );
 
 const OPERATIONS: &[(&str, &str)] = &modules!(
@@ -38,7 +39,7 @@ const CLOCK: &str = "local function store_time() return tonumber(ARGV[6]) end\n"
 fn script(operation: &str) -> &'static Script {
     let mut text = [CLOCK, lua!("call"), "local function body()\n", lua!("num")].concat();
     for (module, body) in MODULES {
-        text.push_str(&format!("library({module}, function()\n{body}\nend)\n"));
+        let _ = writeln!(text, "library({module}, function()\n{body}\nend)");
     }
     text.push_str(operation);
     assert!(lua!("main").contains(PUBLISH));
@@ -53,7 +54,7 @@ fn script(operation: &str) -> &'static Script {
 pub struct Scripts {
     /// Each with its incarnation.
     daemons: Vec<(Store, u64)>,
-    scripts: HashMap<&'static str, &'static Script>,
+    operations: HashMap<&'static str, &'static Script>,
     namespace: String,
 }
 
@@ -61,7 +62,7 @@ impl Scripts {
     pub fn new(daemons: &[(Store, u64)], namespace: &str) -> Self {
         Self {
             daemons: daemons.to_vec(),
-            scripts: OPERATIONS
+            operations: OPERATIONS
                 .iter()
                 .map(|(name, text)| (*name, script(text)))
                 .collect(),
@@ -81,11 +82,6 @@ impl Scripts {
     pub fn daemon_of(&self, ticket: &str) -> usize {
         let of = |(_, life): &(Store, u64)| ticket.starts_with(&format!("{life}-"));
         self.daemons.iter().position(of).unwrap()
-    }
-
-    /// Which daemon has that name.
-    pub fn daemon_named(&self, name: &str) -> usize {
-        NAMES.iter().position(|other| *other == name).unwrap()
     }
 
     /// Calls an operation at a time; answers with the script's whole reply.
@@ -137,7 +133,7 @@ impl Scripts {
             1_000_000,
             self.namespace,
         ]);
-        let call = Call::new(self.scripts[operation])
+        let call = Call::new(self.operations[operation])
             .key(keys.of("limits", &[&self.namespace]))
             .key(keys.of("limits-namespaces", &[]))
             .bytes(rmp_serde::to_vec(&env).unwrap().into())
@@ -148,4 +144,9 @@ impl Scripts {
             other => panic!("{operation} {args:?}: {other:?}"),
         }
     }
+}
+
+/// Which daemon has that name.
+pub fn daemon_named(name: &str) -> usize {
+    NAMES.iter().position(|other| *other == name).unwrap()
 }

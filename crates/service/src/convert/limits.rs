@@ -5,9 +5,9 @@ use super::{Context, count, duration, request_id, scope, span};
 use std::collections::HashSet;
 use trellis_core::limits::{
     AcquireRequest, Acquired, ActualAmount, BucketState, Charge, ChargeState, DeleteLimit,
-    ExtendReservation, KeyOverride, LevelPolicy, LimitSpec, LimitState, MAX_AMOUNT, Mode, Outcome,
-    Priority, ReportThrottled, ReservationId, ResetLimit, SetLimit, Settle, Settled, SpecSource,
-    Usage,
+    ExtendReservation, FairShare, KeyOverride, LevelPolicy, LimitSpec, LimitState, MAX_AMOUNT,
+    Mode, Outcome, Priority, ReportThrottled, ReservationId, ResetLimit, SetLimit, Settle, Settled,
+    SpecSource, Usage,
 };
 use trellis_core::{Error, Key, Micros, Name, Namespace, Result};
 use trellis_proto::v1;
@@ -21,16 +21,6 @@ pub(crate) fn acquire(
     context: &Context<'_>,
 ) -> Result<AcquireRequest> {
     let config = context.config;
-    if !request.fair_key.is_empty() || request.weight != 0 {
-        let field = if request.fair_key.is_empty() {
-            "weight"
-        } else {
-            "fair_key"
-        };
-        let mut error = Error::invalid(field, "is not implemented yet: must be unset");
-        error.code = trellis_core::ErrorCode::NotImplemented;
-        return Err(error);
-    }
     let priority = match v1::Priority::try_from(request.priority) {
         Ok(v1::Priority::Unspecified | v1::Priority::Interactive) => Priority::Interactive,
         Ok(v1::Priority::Batch) => Priority::Batch,
@@ -66,6 +56,7 @@ pub(crate) fn acquire(
         reservation_ttl: reservation_ttl(request.reservation_ttl, context)?,
         request_id: request_id(request.request_id)?,
         priority,
+        fair: FairShare::new(request.fair_key, request.weight)?,
         dry_run: request.dry_run,
     })
 }

@@ -8,6 +8,7 @@ mod acquire;
 mod bounds;
 mod concurrency;
 mod definitions;
+mod fairness;
 mod inline;
 mod listing;
 mod races;

@@ -1,6 +1,6 @@
 //! Charging: find the buckets, check them all, then take all or nothing.
 
-use super::super::bucket::{Bucket, Hold};
+use super::super::bucket::Hold;
 use super::super::spec::LimitSpec;
 use super::super::types::{
     AcquireRequest, Acquired, Charge, ChargeState, Granted, Mode, Outcome, Priority, SpecSource,
@@ -8,11 +8,10 @@ use super::super::types::{
 };
 use super::requests::{Recall, RequestKey, Rpc, digest};
 use super::reservations::Taken;
-use super::store::{BucketId, Entry, Place};
-use super::{Machine, Step, Ticket, Timer};
+use super::store::{BucketId, Place};
+use super::{Machine, Step, Timer};
 use crate::{Error, ErrorCode, Micros, Now, Result, Scope, Time};
 use smallvec::SmallVec;
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 /// Where the charges of a call go. Most calls have few, and need no memory for it.
@@ -24,10 +23,6 @@ pub(super) struct Want {
     pub bucket: BucketId,
     pub amount: i64,
     pub replaced: bool,
-    /// It cannot be taken now.
-    pub blocked: bool,
-    /// It stands in the bucket's line.
-    pub claimed: bool,
 }
 
 impl Machine {
@@ -73,7 +68,6 @@ impl Machine {
         remember: Option<RequestKey>,
         now: Now,
     ) -> Result<Step> {
-        let ticket = self.next_ticket(request.priority);
         let charges = &request.charges;
         if self.is_never(charges, places) {
             self.decided.never += u64::from(!request.dry_run);
@@ -96,19 +90,23 @@ impl Machine {
             let (_, charges) = self.refusal(&wants, request.priority, now);
             return Ok(Step::Done(answer(Outcome::Never, charges)));
         }
-        if self.all_open(&wants, ticket, now) {
-            let (acquired, _) = self.grant(&wants, request.reservation_ttl, now);
-            return Ok(Step::Done(acquired));
-        }
         match request.mode {
+            Mode::Try if self.all_open(&wants, request.priority, now) => {
+                let (acquired, _) = self.grant(&wants, request.reservation_ttl, now);
+                Ok(Step::Done(acquired))
+            }
             Mode::Try => {
                 let (wait, charges) = self.refusal(&wants, request.priority, now);
                 self.decided.denied += 1;
                 Ok(Step::Done(answer(Outcome::Denied(wait), charges)))
             }
             Mode::Wait(max_wait) => {
-                let waiter = (wants, request.reservation_ttl, remember);
-                self.enqueue(ticket, waiter, max_wait, now);
+                let ticket = self.next_ticket(request.priority);
+                if let Some(acquired) = self.go_at_once(request, &wants, ticket, now) {
+                    return Ok(Step::Done(acquired));
+                }
+                let share = (request.fair.clone(), request.reservation_ttl, remember);
+                self.enqueue(ticket, wants, share, max_wait, now);
                 Ok(Step::Waiting(ticket))
             }
         }
@@ -232,8 +230,6 @@ impl Machine {
             bucket,
             amount: charge.amount(),
             replaced: place.replaces || (followed && charge.spec.is_some()),
-            blocked: false,
-            claimed: false,
         }
     }
 
@@ -255,10 +251,13 @@ impl Machine {
         self.store.bucket_or_full(limit, &charge.key, now)
     }
 
-    pub(super) fn all_open(&mut self, wants: &[Want], ticket: Ticket, now: Now) -> bool {
-        wants
-            .iter()
-            .all(|want| !self.is_blocked(want.bucket, want.amount, ticket, now))
+    /// Whether a call that does not wait may go: it passes nobody of its class.
+    pub(super) fn all_open(&mut self, wants: &[Want], priority: Priority, now: Now) -> bool {
+        wants.iter().all(|want| {
+            let entry = self.store.entry_mut(want.bucket);
+            entry.open_units(now) >= want.amount
+                && !entry.queue.as_ref().is_some_and(|it| it.stops(priority))
+        })
     }
 
     /// Takes every charge. Returns the answer and the hold of the slots.
@@ -297,12 +296,12 @@ impl Machine {
 
     /// Takes every charge and tells what each met.
     pub(super) fn take_all(&mut self, wants: &[Want], hold: Hold, now: Now) -> Vec<ChargeState> {
-        let mut take = |want: &Want| {
+        let take = |want: &Want| {
             let entry = self.store.entry_mut(want.bucket);
             entry.bucket.take(want.amount, hold, now);
             self.charge_state(want, None)
         };
-        wants.iter().map(&mut take).collect()
+        wants.iter().map(take).collect()
     }
 
     /// What is needed to give the charges back.
@@ -322,121 +321,6 @@ impl Machine {
             }
         };
         wants.iter().map(taken).collect()
-    }
-
-    fn charge_state(&self, want: &Want, retry_after: Option<Micros>) -> ChargeState {
-        let entry = self.store.entry(want.bucket);
-        ChargeState {
-            remaining: entry.bucket.available(),
-            retry_after,
-            spec: entry.bucket.spec(),
-            source: self.store.limit(entry.limit).source,
-            spec_replaced: want.replaced,
-        }
-    }
-
-    /// Why a call of that priority cannot be admitted now: how long until it can, and what each
-    /// charge met.
-    pub(super) fn refusal(
-        &mut self,
-        wants: &[Want],
-        priority: Priority,
-        now: Now,
-    ) -> (Micros, Vec<ChargeState>) {
-        // The first charge that is blocked may have ended the look at the others.
-        for want in wants {
-            self.store.entry_mut(want.bucket).bucket.advance(now);
-        }
-        let mut longest = Micros::TICK;
-        let charges = wants.iter().map(|want| {
-            let entry = self.store.entry(want.bucket);
-            let wait = self.wait_at(&entry.bucket, entry, (want.amount, priority), now);
-            longest = longest.max(wait.unwrap_or(Micros::ZERO));
-            self.charge_state(want, wait)
-        });
-        let charges = charges.collect();
-        (longest, charges)
-    }
-
-    /// How long until a charge fits, after those that claim the bucket before it; `None` when it does
-    /// now, or never.
-    /// Exact when nobody does; otherwise never too long, as it takes the claims for one.
-    /// `bucket` is the entry's own, or a copy of it under another spec.
-    fn wait_at(
-        &self,
-        bucket: &Bucket,
-        entry: &Entry,
-        (amount, priority): (i64, Priority),
-        now: Now,
-    ) -> Option<Micros> {
-        if amount > bucket.capacity() {
-            return None;
-        }
-        let claimed = entry.claimed_before(priority);
-        let mut ready = bucket
-            .ready_at(amount.saturating_add(claimed), now)
-            .max(entry.paused_until);
-        if claimed > 0 {
-            ready = ready
-                .max(self.head_ready(entry, now))
-                .max(now.mono + Micros::TICK);
-        }
-        (ready > now.mono).then(|| ready - now.mono)
-    }
-
-    /// When everything that the head of the line wants is there.
-    fn head_ready(&self, entry: &Entry, now: Now) -> Time {
-        let waiter = entry.head().and_then(|head| self.waiters.get(&head));
-        let ready = |want: &Want| {
-            let entry = self.store.entry(want.bucket);
-            entry
-                .bucket
-                .ready_at(want.amount, now)
-                .max(entry.paused_until)
-        };
-        waiter
-            .and_then(|waiter| waiter.wants.iter().map(ready).max())
-            .unwrap_or(now.mono)
-    }
-
-    /// What an acquire would meet now, without changing anything: how long until it could be admitted
-    /// (`None`: now), and each charge.
-    pub(super) fn preview(
-        &mut self,
-        charges: &[Charge],
-        places: &[Place],
-        priority: Priority,
-        now: Now,
-    ) -> (Option<Micros>, Vec<ChargeState>) {
-        for id in places.iter().filter_map(|place| place.bucket) {
-            self.store.entry_mut(id).bucket.advance(now);
-        }
-        let mut longest = None;
-        let states = charges.iter().zip(places).map(|(charge, place)| {
-            let spec = self.store.spec_at(*place, charge);
-            let mut wait = None;
-            let mut replaces = place.replaces;
-            let bucket = match place.bucket {
-                None => Cow::Owned(Bucket::full(spec, now)),
-                Some(id) => {
-                    let entry = self.store.entry(id);
-                    replaces |= charge.spec.is_some() && !entry.bucket.has_spec(spec);
-                    let bucket = entry.under(spec, now);
-                    wait = self.wait_at(&bucket, entry, (charge.amount(), priority), now);
-                    bucket
-                }
-            };
-            longest = longest.max(wait);
-            ChargeState {
-                remaining: bucket.available(),
-                retry_after: wait,
-                spec: spec.clone(),
-                source: place.source,
-                spec_replaced: replaces && place.source == SpecSource::Inline,
-            }
-        });
-        let states = states.collect();
-        (longest, states)
     }
 
     /// The first answer of a request id, its times counted anew.

@@ -85,7 +85,7 @@ impl Machine {
         }
         let spec = spec.clone();
         self.respec(bucket, &spec, LevelPolicy::KeepAmount, now);
-        if self.store.entry(bucket).wanted > 0 {
+        if self.store.entry(bucket).queue.is_some() {
             self.end_hopeless(|_, want| want == bucket, now);
             self.serve(vec![bucket], now);
         }

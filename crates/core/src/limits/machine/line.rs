@@ -1,38 +1,121 @@
 //! Waiting: who is served when, without polling.
 //!
-//! Every waiting call has a rank: its priority, then its arrival. It *claims* a bucket while it is
-//! blocked there: the bucket is paused, holds too little, or is claimed by a call of lower rank. A call
-//! is blocked by claims of lower rank only, so two calls can never block each other, and small calls
-//! cannot starve a large one. For `hold_after` a call claims only the buckets that block it, so that
-//! others pass on the rest; then it claims all of them until it is served.
+//! A waiting call *lacks* a bucket that is paused, that holds too little, or in whose line a call stands
+//! before it: it claims a place in that line. A bucket that it does not lack may be *held* by a call of
+//! lower ticket (class, then arrival), which keeps it off. Once a call has waited `hold_after` it holds
+//! every bucket that it neither lacks nor is kept off; until then others pass on those.
+//!
+//! The order of a line is fair (see `queue`) and differs from bucket to bucket, so it must not matter to
+//! calls that could all be served: two could wait for each other. It does not: whoever is first in a
+//! line lacks units, which time or a release brings, or else leaves the line when it is looked at. What
+//! is left are holds, and these rank by ticket everywhere, so that the first to come is served.
+//!
+//! A hold does not keep off a call that goes before the holder in a line that the holder stands in.
+//! Otherwise those who came first would hold what nobody lacks, and undo the fair order of what all do.
 //!
 //! Whatever could unblock a bucket looks at the head of its line: a release, refund, reset or new spec
-//! at once, a refill at the microsecond computed for the head. If the head still claims the bucket
-//! after the look, everyone behind it is blocked and the look ends; so its cost is that of the calls it
-//! serves.
+//! at once, a refill at the microsecond computed for the head. If it still stands there after the look,
+//! everyone behind it is blocked and the look ends; so its cost is that of the calls it serves.
 
-use super::super::types::{Acquired, Outcome};
+use super::super::fair::FairShare;
+use super::super::types::{AcquireRequest, Acquired, Outcome};
 use super::acquire::{Want, answer};
+use super::queue::{Caller, List, Queue};
 use super::requests::RequestKey;
-use super::store::BucketId;
+use super::shares;
+use super::store::{BucketId, Store};
 use super::{Answer, Machine, Receipt, Ticket, Timer};
 use crate::{Error, ErrorCode, Micros, Now, Result, Time};
+use smallvec::SmallVec;
 
 /// A waiting call.
 #[derive(Debug)]
 pub(super) struct Waiter {
     pub wants: Vec<Want>,
+    /// Where it stands at each bucket that it wants.
+    pub stands: Vec<Stand>,
+    pub fair: FairShare,
     pub reservation_ttl: Option<Micros>,
     pub request: Option<RequestKey>,
     /// When it gives up.
     pub deadline: Time,
-    /// When it claims all of its buckets.
+    /// When it holds all of its buckets.
     pub hold_at: Time,
     pub holding: bool,
 }
 
-/// Places in line are counted up to here.
-const MAX_POSITION: usize = 1_000;
+/// Where a waiting call stands at a bucket.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stand {
+    /// The bucket's virtual time when the call came.
+    pub since: u64,
+    pub place: Standing,
+}
+
+/// What a waiting call claims of a bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Nothing: others may pass.
+    Aside,
+    /// A place in line.
+    Line,
+    /// A place among those that a hold keeps off.
+    KeptOff,
+    /// It holds the bucket, while it stands in the line of that other one if it lacks one.
+    Hold(Option<BucketId>),
+}
+
+/// What is in the way of a call at a bucket.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Obstacle {
+    pub lacks: bool,
+    pub held_off: bool,
+}
+
+impl Obstacle {
+    pub fn is_there(self) -> bool {
+        self.lacks || self.held_off
+    }
+}
+
+/// Looks after which serving is put off. A waiter is looked at a few times before it is served; so many
+/// would be a defect.
+const LOOKS_PER_WAITER: usize = 256;
+
+impl Store {
+    /// What is in the way of a call at each of its buckets; `stands` are those of a waiting call.
+    pub fn obstacles(
+        &mut self,
+        wants: &[Want],
+        caller: Caller<'_>,
+        stands: &[Stand],
+        now: Now,
+    ) -> SmallVec<[Obstacle; 4]> {
+        let mut obstacles = SmallVec::<[Obstacle; 4]>::new();
+        for (index, want) in wants.iter().enumerate() {
+            let entry = self.entry_mut(want.bucket);
+            let since = match (stands.get(index), &entry.queue) {
+                (Some(stand), _) => stand.since,
+                (None, Some(queue)) => queue.time(caller.ticket.priority),
+                (None, None) => 0,
+            };
+            obstacles.push(Obstacle {
+                lacks: entry.lacks(want.amount, caller, since, now),
+                held_off: false,
+            });
+        }
+        for (index, want) in wants.iter().enumerate() {
+            let goes_first = |root| {
+                let mut pairs = wants.iter().zip(&obstacles);
+                pairs.any(|(want, obstacle)| want.bucket == root && !obstacle.lacks)
+            };
+            let queue = self.entry(want.bucket).queue.as_ref();
+            obstacles[index].held_off =
+                queue.is_some_and(|queue| queue.holds.stop(caller.ticket, goes_first));
+        }
+        obstacles
+    }
+}
 
 impl Machine {
     /// Why no further call may wait.
@@ -41,34 +124,71 @@ impl Machine {
         Error::new(ErrorCode::TooManyWaiters, message).retry_after(Micros::from_millis(100))
     }
 
+    /// Grants a call that would wait, if nothing is in its way. Where others of its class wait it takes
+    /// a turn as they do, and may take it before them.
+    pub(super) fn go_at_once(
+        &mut self,
+        request: &AcquireRequest,
+        wants: &[Want],
+        ticket: Ticket,
+        now: Now,
+    ) -> Option<Acquired> {
+        let fair = &request.fair;
+        let caller = Caller { ticket, fair };
+        let mut obstacles = self.store.obstacles(wants, caller, &[], now).into_iter();
+        if obstacles.any(Obstacle::is_there) {
+            return None;
+        }
+        let mut turns = Vec::new();
+        for want in wants {
+            let entry = self.store.entry_mut(want.bucket);
+            if let Some(queue) = &mut entry.queue {
+                let cost = shares::cost(want.amount, entry.bucket.capacity());
+                queue.serve(caller, queue.time(ticket.priority), cost);
+                turns.push(want.bucket);
+            }
+        }
+        let (acquired, _) = self.grant(wants, request.reservation_ttl, now);
+        self.serve(turns, now);
+        Some(acquired)
+    }
+
     /// Puts a blocked call in line for at most `max_wait`.
     pub(super) fn enqueue(
         &mut self,
         ticket: Ticket,
-        waiter: (Vec<Want>, Option<Micros>, Option<RequestKey>),
+        wants: Vec<Want>,
+        (fair, reservation_ttl, request): (FairShare, Option<Micros>, Option<RequestKey>),
         max_wait: Micros,
         now: Now,
     ) {
-        let (wants, reservation_ttl, request) = waiter;
         let deadline = now.mono + max_wait;
         let hold_at = now.mono + self.config.hold_after;
         self.timers.insert((deadline, Timer::Deadline(ticket)));
         if wants.len() > 1 {
             self.timers.insert((hold_at, Timer::Hold(ticket)));
         }
+        let enter = |want: &Want| {
+            let queue = &mut self.store.entry_mut(want.bucket).queue;
+            let queue = queue.get_or_insert_default();
+            Stand {
+                since: queue.enter(ticket.priority, &fair),
+                place: Standing::Aside,
+            }
+        };
         let waiter = Waiter {
+            stands: wants.iter().map(enter).collect(),
             wants,
+            fair,
             reservation_ttl,
             request,
             deadline,
             hold_at,
             holding: false,
         };
-        for want in &waiter.wants {
-            self.store.entry_mut(want.bucket).wanted += 1;
-        }
         self.waiters.insert(ticket, waiter);
-        self.review(ticket, now);
+        let freed = self.review(ticket, now);
+        self.serve(freed, now);
     }
 
     /// Takes a waiting call out of every line, as if it had never come. Does nothing when it has ended.
@@ -98,102 +218,105 @@ impl Machine {
         self.serve(freed, now);
     }
 
-    /// Whether a charge of `amount` by a call of rank `ticket` must wait at this bucket.
-    pub(super) fn is_blocked(
-        &mut self,
-        bucket: BucketId,
-        amount: i64,
-        ticket: Ticket,
-        now: Now,
-    ) -> bool {
-        let entry = self.store.entry_mut(bucket);
-        entry.bucket.advance(now);
-        now.mono < entry.paused_until
-            || entry.bucket.available() < amount
-            || entry.head().is_some_and(|head| head < ticket)
-    }
-
     /// Serves the lines of these buckets, and of those that this frees in turn, until every head is
     /// blocked.
     pub(super) fn serve(&mut self, mut buckets: Vec<BucketId>, now: Now) {
+        let mut looks = LOOKS_PER_WAITER * (1 + self.waiters.len());
         while let Some(bucket) = buckets.pop() {
-            while let Some(head) = self.head(bucket) {
-                buckets.extend(self.review(head, now));
-                if self.head(bucket) == Some(head) {
-                    break;
+            let mut turn = 0;
+            while let Some(next) = self.next(bucket, turn) {
+                looks -= 1;
+                if looks == 0 {
+                    debug_assert!(false, "the looks at {bucket} do not end");
+                    buckets.push(bucket);
+                    return self.look_later(&buckets, now);
                 }
+                let freed = self.review(next, now);
+                turn = if self.next(bucket, turn) == Some(next) {
+                    turn + 1
+                } else {
+                    0
+                };
+                buckets.extend(freed.into_iter().filter(|freed| *freed != bucket));
             }
         }
     }
 
-    fn head(&self, bucket: BucketId) -> Option<Ticket> {
+    /// Goes on a little later, so that a defect in the rules could slow this namespace down but never
+    /// hang it.
+    fn look_later(&mut self, buckets: &[BucketId], now: Now) {
+        let at = now.mono + Micros::from_millis(1);
+        for &bucket in buckets {
+            if self.next(bucket, 0).is_some() {
+                self.cancel_wake(bucket);
+                self.store.entry_mut(bucket).wake = Some(at);
+                self.timers.insert((at, Timer::Wake(bucket)));
+            }
+        }
+    }
+
+    fn next(&self, bucket: BucketId, turn: usize) -> Option<Ticket> {
         if !self.store.contains(bucket) {
             return None;
         }
-        self.store.entry(bucket).head()
+        self.store.entry(bucket).queue.as_ref()?.next(turn)
     }
 
-    /// Looks at one waiter: grants it when nothing blocks it, otherwise makes it claim what it should.
-    /// Returns the buckets that it stopped claiming.
+    /// Looks at one waiter: grants it when nothing is in its way, otherwise makes it claim what it
+    /// should. Returns the buckets at which that may let others go.
     fn review(&mut self, ticket: Ticket, now: Now) -> Vec<BucketId> {
-        let Some(waiter) = self.waiters.get_mut(&ticket) else {
+        #[cfg(test)]
+        {
+            self.looks += 1;
+        }
+        let Self { waiters, store, .. } = self;
+        let Some(waiter) = waiters.get_mut(&ticket) else {
             return Vec::new();
         };
-        let holding = waiter.holding;
-        let mut wants = std::mem::take(&mut waiter.wants);
-        let mut open = true;
-        for want in &mut wants {
-            want.blocked = self.is_blocked(want.bucket, want.amount, ticket, now);
-            open &= !want.blocked;
+        let Waiter { wants, stands, .. } = waiter;
+        let fair = &waiter.fair;
+        let caller = Caller { ticket, fair };
+        let obstacles = store.obstacles(wants, caller, stands, now);
+        if !obstacles.iter().any(|it| it.is_there()) {
+            return self.grant_waiter(ticket, now);
         }
+        let mut pairs = wants.iter().zip(&obstacles);
+        let root = pairs.find(|(_, obstacle)| obstacle.lacks);
+        let root = root.map(|(want, _)| want.bucket);
         let mut freed = Vec::new();
-        for want in wants.iter_mut().filter(|_| !open) {
-            let claims = holding || want.blocked;
-            if claims != want.claimed {
-                self.set_claim(want, ticket, claims);
-                if !claims {
-                    freed.push(want.bucket);
-                }
+        let mut touched = SmallVec::<[BucketId; 4]>::new();
+        for ((want, stand), obstacle) in wants.iter().zip(stands).zip(&obstacles) {
+            let place = match obstacle {
+                Obstacle { lacks: true, .. } => Standing::Line,
+                Obstacle { held_off: true, .. } => Standing::KeptOff,
+                _ if waiter.holding => Standing::Hold(root),
+                _ => Standing::Aside,
+            };
+            if place != Standing::Line && place == stand.place {
+                continue;
             }
-            if want.blocked {
-                self.schedule_wake(want.bucket, now);
+            touched.push(want.bucket);
+            if stand.place != Standing::Aside && stand.place != place {
+                freed.push(want.bucket);
+            }
+            if let Some(queue) = &mut store.entry_mut(want.bucket).queue {
+                stand.go(place, queue, caller, want.amount);
             }
         }
-        if let Some(waiter) = self.waiters.get_mut(&ticket) {
-            waiter.wants = wants;
+        for bucket in touched {
+            self.schedule_wake(bucket, now);
         }
-        if open {
-            self.grant_waiter(ticket, now)
-        } else {
-            freed
-        }
+        freed
     }
 
-    fn set_claim(&mut self, want: &mut Want, ticket: Ticket, claims: bool) {
-        want.claimed = claims;
-        let entry = self.store.entry_mut(want.bucket);
-        let mut line = entry.line.take().unwrap_or_default();
-        if claims {
-            line.claim(ticket, want.amount);
-        } else {
-            line.unclaim(ticket);
-        }
-        entry.line = (!line.claims.is_empty()).then_some(line);
-        if entry.line.is_none() {
-            // Nobody waits for the time any more, and the bucket may be gone by then.
-            self.cancel_wake(want.bucket);
-        }
-    }
-
-    /// Sets the time at which the head of the line is looked at again: when the pause is over and the
-    /// bucket holds what the head wants. Slots come back by events, not by time.
+    /// Sets the time at which the next in line is looked at again: when the pause is over and the
+    /// bucket holds what it wants. Slots come back by events, not by time.
     fn schedule_wake(&mut self, bucket: BucketId, now: Now) {
         let entry = self.store.entry_mut(bucket);
-        let head = entry
-            .line
-            .as_ref()
-            .and_then(|line| line.claims.values().next().copied());
-        let wake = head.and_then(|amount| {
+        entry.bucket.advance(now);
+        let queue = entry.queue.as_ref();
+        let next = queue.and_then(|queue| queue.line.head_amount());
+        let wake = next.and_then(|amount| {
             let ready = if entry.bucket.holds_slots() {
                 Time(0)
             } else {
@@ -227,9 +350,12 @@ impl Machine {
     }
 
     fn grant_waiter(&mut self, ticket: Ticket, now: Now) -> Vec<BucketId> {
-        let Some((waiter, freed)) = self.leave(ticket) else {
+        self.count_turn(ticket);
+        let Some((waiter, _)) = self.leave(ticket) else {
             return Vec::new();
         };
+        // The turns have changed everywhere, whether it stood in line there or not.
+        let freed = waiter.wants.iter().map(|want| want.bucket).collect();
         let (acquired, hold) = self.grant(&waiter.wants, waiter.reservation_ttl, now);
         let taken = self.receipt(&waiter.wants, hold, now);
         if let Some(request) = &waiter.request {
@@ -253,11 +379,25 @@ impl Machine {
         freed
     }
 
+    fn count_turn(&mut self, ticket: Ticket) {
+        let Some(waiter) = self.waiters.get(&ticket) else {
+            return;
+        };
+        let fair = &waiter.fair;
+        for (want, stand) in waiter.wants.iter().zip(&waiter.stands) {
+            let entry = self.store.entry_mut(want.bucket);
+            if let Some(queue) = &mut entry.queue {
+                let cost = shares::cost(want.amount, entry.bucket.capacity());
+                queue.serve(Caller { ticket, fair }, stand.since, cost);
+            }
+        }
+    }
+
     pub(super) fn time_out(&mut self, ticket: Ticket, now: Now) {
         let Some(waiter) = self.waiters.get(&ticket) else {
             return;
         };
-        let position = self.position(&waiter.wants, ticket);
+        let position = self.position(waiter, ticket);
         let Some((waiter, freed)) = self.leave(ticket) else {
             return;
         };
@@ -273,15 +413,17 @@ impl Machine {
         self.tell(ticket, waiter.request.as_ref(), Ok(timed_out), now);
     }
 
-    fn position(&self, wants: &[Want], ticket: Ticket) -> u32 {
-        let lines = wants
-            .iter()
-            .filter_map(|want| self.store.entry(want.bucket).line.as_ref());
-        let ahead = lines
-            .map(|line| line.claims.range(..ticket).take(MAX_POSITION - 1).count())
-            .max()
-            .unwrap_or(0);
-        u32::try_from(ahead + 1).unwrap_or(u32::MAX)
+    /// The place of a waiting call in the line where most go before it.
+    fn position(&self, waiter: &Waiter, ticket: Ticket) -> u32 {
+        let fair = &waiter.fair;
+        let caller = Caller { ticket, fair };
+        let pairs = waiter.wants.iter().zip(&waiter.stands);
+        let ahead = pairs.filter_map(|(want, stand)| {
+            let entry = self.store.entry(want.bucket);
+            let queue = entry.queue.as_ref()?;
+            Some(queue.ahead(caller, stand.since, entry.bucket.capacity()))
+        });
+        u32::try_from(ahead.max().unwrap_or(0) + 1).unwrap_or(u32::MAX)
     }
 
     /// Tells a call that has left the line how it ended, without a grant.
@@ -314,12 +456,25 @@ impl Machine {
             .remove(&(waiter.deadline, Timer::Deadline(ticket)));
         self.timers.remove(&(waiter.hold_at, Timer::Hold(ticket)));
         let mut freed = Vec::new();
-        for want in &waiter.wants {
-            self.store.entry_mut(want.bucket).wanted -= 1;
-        }
-        for want in waiter.wants.iter_mut().filter(|want| want.claimed) {
-            self.set_claim(want, ticket, false);
-            freed.push(want.bucket);
+        let fair = &waiter.fair;
+        for (want, stand) in waiter.wants.iter().zip(&mut waiter.stands) {
+            let entry = self.store.entry_mut(want.bucket);
+            let Some(queue) = &mut entry.queue else {
+                continue;
+            };
+            if stand.place != Standing::Aside {
+                stand.go(Standing::Aside, queue, Caller { ticket, fair }, want.amount);
+                freed.push(want.bucket);
+            }
+            queue.leave(ticket.priority, fair.account());
+            // Nobody waits for the time any more, and the bucket may be gone by then.
+            let alone = queue.line.head().is_none();
+            if queue.wanted == 0 {
+                entry.queue = None;
+            }
+            if alone {
+                self.cancel_wake(want.bucket);
+            }
         }
         Some((waiter, freed))
     }
@@ -327,6 +482,27 @@ impl Machine {
     pub(super) fn cancel_wake(&mut self, bucket: BucketId) {
         if let Some(at) = self.store.entry_mut(bucket).wake.take() {
             self.timers.remove(&(at, Timer::Wake(bucket)));
+        }
+    }
+}
+
+impl Stand {
+    /// Moves a call to another place.
+    fn go(&mut self, place: Standing, queue: &mut Queue, caller: Caller<'_>, amount: i64) {
+        if self.place == place {
+            return;
+        }
+        match std::mem::replace(&mut self.place, place) {
+            Standing::Aside => {}
+            Standing::Line => queue.unclaim(List::Line, caller),
+            Standing::KeptOff => queue.unclaim(List::KeptOff, caller),
+            Standing::Hold(root) => queue.release(caller.ticket, root, amount),
+        }
+        match place {
+            Standing::Aside => {}
+            Standing::Line => queue.claim(List::Line, caller, amount, self.since),
+            Standing::KeptOff => queue.claim(List::KeptOff, caller, amount, self.since),
+            Standing::Hold(root) => queue.hold(caller.ticket, root, amount),
         }
     }
 }

@@ -28,7 +28,7 @@ impl Machine {
             |entry| entry.under(spec, now),
         );
         let paused = entry.map_or(Micros::ZERO, |entry| entry.paused_until - now.mono);
-        let line = entry.and_then(|entry| entry.line.as_ref());
+        let queue = entry.and_then(|entry| entry.queue.as_ref());
         BucketState {
             limit: limit.name.clone(),
             key: key.clone(),
@@ -38,7 +38,7 @@ impl Machine {
             capacity: bucket.capacity(),
             full_after: bucket.ready_at(bucket.capacity(), now) - now.mono,
             paused_for: (paused > Micros::ZERO).then_some(paused),
-            waiters: line.map_or(0, |line| line.claims.len()),
+            waiters: queue.map_or(0, |queue| queue.len()),
         }
     }
 

@@ -3,21 +3,25 @@
 //! The machine guarantees, whatever the order of its inputs:
 //! - a bucket never admits more than its spec allows, and an acquire takes all of its charges or none;
 //! - a denied, failed, cancelled or dry call changes no level;
-//! - waiting calls are served by rank: priority, then arrival;
+//! - waiting calls are served by class, within a class fair keys by turns, within a key by arrival;
 //! - every collection it keeps has a bound in [`MachineConfig`].
 //!
 //! It leaves to its driver: the clock, calling [`Machine::advance`] no later than
 //! [`Machine::next_due`], and handing [`Machine::take_answers`] to the callers that wait.
 //!
-//! Files: `store` limits and buckets, `acquire` charging, `line` waiting, `reservations`, `definitions`
+//! Files: `store` limits and buckets, `acquire` charging, `estimate` what a refused call is told, `line`
+//! waiting, `queue` who waits for one bucket, `shares` whose turn it is, `reservations`, `definitions`
 //! declaring and changing, `listing` looking, `requests` remembered request ids.
 
 mod acquire;
 mod definitions;
+mod estimate;
 mod line;
 mod listing;
+mod queue;
 mod requests;
 mod reservations;
+mod shares;
 mod store;
 
 #[cfg(test)]
@@ -75,7 +79,7 @@ impl Default for MachineConfig {
     }
 }
 
-/// Names a waiting call: its place in every line. Lower is served first.
+/// Names a waiting call by its class and its arrival. Lower came first, or is of a better class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket {
     priority: Priority,
@@ -143,6 +147,9 @@ pub struct Machine {
     epoch: u64,
     minted: u64,
     decided: LimitsStatus,
+    /// Looks at waiting calls.
+    #[cfg(test)]
+    looks: usize,
 }
 
 impl Machine {
@@ -162,6 +169,8 @@ impl Machine {
             epoch,
             minted: 0,
             decided: LimitsStatus::default(),
+            #[cfg(test)]
+            looks: 0,
         }
     }
 

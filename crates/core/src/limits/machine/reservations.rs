@@ -196,7 +196,6 @@ impl Machine {
         }
         let places = self.locate_all(&extend.charges)?;
         let priority = Priority::Interactive;
-        let ticket = self.next_ticket(priority);
         if self.is_never(&extend.charges, &places) {
             return Ok(self.never(&extend.charges, &places, priority, now));
         }
@@ -205,7 +204,7 @@ impl Machine {
             let (_, charges) = self.refusal(&wants, priority, now);
             return Ok(answer(Outcome::Never, charges));
         }
-        if !self.all_open(&wants, ticket, now) {
+        if !self.all_open(&wants, priority, now) {
             let (wait, charges) = self.refusal(&wants, priority, now);
             return Ok(answer(Outcome::Denied(wait), charges));
         }

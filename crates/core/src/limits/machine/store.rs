@@ -7,7 +7,7 @@
 use super::super::bucket::Bucket;
 use super::super::spec::LimitSpec;
 use super::super::types::{Charge, Priority, SpecSource};
-use super::Ticket;
+use super::queue::{Caller, Queue};
 use super::reservations::Taken;
 use crate::{Error, ErrorCode, Key, Micros, Name, Now, Result, Time};
 use slab::Slab;
@@ -69,7 +69,7 @@ impl Limit {
     }
 }
 
-/// A bucket, its pause and its line.
+/// A bucket, its pause and who waits for it.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub bucket: Bucket,
@@ -77,12 +77,10 @@ pub(super) struct Entry {
     pub key: Key,
     /// Nothing is admitted before.
     pub paused_until: Time,
-    /// Who claims the bucket; `None` when nobody waits.
-    pub line: Option<Box<Line>>,
+    /// Who waits for the bucket; `None` when nobody does.
+    pub queue: Option<Box<Queue>>,
     /// When the head of the line is looked at again.
     pub wake: Option<Time>,
-    /// Waiting calls that want the bucket, whether they claim it or not.
-    pub wanted: usize,
     /// Which of its limit's fills by decree was the last of this bucket: what was charged before it is
     /// forgiven, and not given back again.
     pub filled: u64,
@@ -92,12 +90,12 @@ impl Entry {
     /// Whether it is as good as none. Brings the bucket to the present.
     pub fn is_idle_and_full(&mut self, now: Now) -> bool {
         self.bucket.advance(now);
-        self.bucket.is_full() && self.wanted == 0 && self.paused_until <= now.mono
+        self.bucket.is_full() && self.queue.is_none() && self.paused_until <= now.mono
     }
 
     /// The bucket, which has been brought to the present, or what it would be under another spec.
     pub fn under(&self, spec: &LimitSpec, now: Now) -> Cow<'_, Bucket> {
-        let idle = self.wanted == 0 && self.paused_until <= now.mono;
+        let idle = self.queue.is_none() && self.paused_until <= now.mono;
         if idle && self.bucket.is_full() && !self.bucket.has_spec(spec) {
             return Cow::Owned(Bucket::full(spec, now));
         }
@@ -121,47 +119,28 @@ impl Entry {
         self.filled > taken.fills
     }
 
-    /// The head of the line.
-    pub fn head(&self) -> Option<Ticket> {
-        self.line.as_ref()?.claims.keys().next().copied()
+    /// Units that can be taken now, less than any while it is paused. Brings the bucket to the present.
+    pub fn open_units(&mut self, now: Now) -> i64 {
+        self.bucket.advance(now);
+        if now.mono < self.paused_until {
+            i64::MIN
+        } else {
+            self.bucket.available()
+        }
+    }
+
+    /// Whether a call that came at the virtual time `since` lacks `amount`: the bucket is paused, holds
+    /// too little, or others are served first.
+    pub fn lacks(&mut self, amount: i64, caller: Caller<'_>, since: u64, now: Now) -> bool {
+        let units = self.open_units(now);
+        let queue = self.queue.as_ref();
+        units < amount || queue.is_some_and(|queue| queue.goes_before(caller, since))
     }
 
     /// Units claimed by those who are served before a call of that priority that comes now.
     pub fn claimed_before(&self, priority: Priority) -> i64 {
-        let Some(line) = &self.line else { return 0 };
-        match priority {
-            Priority::Interactive => line.interactive,
-            Priority::Batch => line.interactive.saturating_add(line.batch),
-        }
-    }
-}
-
-/// The claims on a bucket, by rank.
-#[derive(Debug, Default)]
-pub(super) struct Line {
-    pub claims: BTreeMap<Ticket, i64>,
-    /// The sums over `claims`, so that a refusal costs the same however long the line is.
-    pub interactive: i64,
-    pub batch: i64,
-}
-
-impl Line {
-    pub fn claim(&mut self, ticket: Ticket, amount: i64) {
-        self.claims.insert(ticket, amount);
-        *self.sum(ticket.priority) += amount;
-    }
-
-    pub fn unclaim(&mut self, ticket: Ticket) {
-        if let Some(amount) = self.claims.remove(&ticket) {
-            *self.sum(ticket.priority) -= amount;
-        }
-    }
-
-    fn sum(&mut self, priority: Priority) -> &mut i64 {
-        match priority {
-            Priority::Interactive => &mut self.interactive,
-            Priority::Batch => &mut self.batch,
-        }
+        let queue = self.queue.as_ref();
+        queue.map_or(0, |queue| queue.claimed_before(priority))
     }
 }
 
@@ -323,9 +302,8 @@ impl Store {
             limit,
             key: key.clone(),
             paused_until: Time(0),
-            line: None,
+            queue: None,
             wake: None,
-            wanted: 0,
             filled: self.limits[limit].dropped_fill,
         });
         let limit = &mut self.limits[limit];

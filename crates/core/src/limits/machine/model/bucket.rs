@@ -10,8 +10,8 @@ pub enum Event {
     Take(i64),
     /// No more than this is available.
     Lower(i64),
-    /// Another spec applies.
-    Spec(LimitSpec, LevelPolicy),
+    /// Another spec applies; whether the bucket was idle and full, that is, as good as none.
+    Spec(LimitSpec, LevelPolicy, bool),
     /// It was made full.
     Fill,
 }
@@ -39,7 +39,7 @@ impl Model {
     pub fn spec(&self) -> &LimitSpec {
         let newest_first = self.events.iter().rev();
         let mut specs = newest_first.filter_map(|(_, event)| match event {
-            Event::Spec(spec, _) => Some(spec),
+            Event::Spec(spec, ..) => Some(spec),
             _ => None,
         });
         specs.next().unwrap_or(&self.first)
@@ -49,7 +49,7 @@ impl Model {
     pub fn filled_after(&self, event: usize) -> bool {
         self.events[event..]
             .iter()
-            .any(|(_, event)| matches!(event, Event::Fill | Event::Spec(_, LevelPolicy::Refill)))
+            .any(|(_, event)| matches!(event, Event::Fill | Event::Spec(_, LevelPolicy::Refill, _)))
     }
 
     /// The least and the most that may be available; the same wherever the contract is exact.
@@ -101,11 +101,12 @@ impl Model {
                     }
                 }
                 Some(Event::Fill) => level = full,
-                Some(Event::Spec(LimitSpec::Rate(new), policy)) => {
+                Some(Event::Spec(LimitSpec::Rate(new), policy, idle)) => {
                     let new_period = i128::from(new.period().0);
                     let new_burst = i128::from(new.burst());
                     let whole = level.div_euclid(period);
                     level = match policy {
+                        _ if *idle => new_burst * new_period,
                         LevelPolicy::KeepAmount => (level * new_period).div_euclid(period),
                         LevelPolicy::Refill => new_burst * new_period,
                         LevelPolicy::KeepProportion => {
@@ -142,7 +143,7 @@ impl Model {
                 Some(Event::Take(units)) => used += units,
                 Some(Event::Lower(to)) => used = used.max(amount - to),
                 Some(Event::Fill) => used = 0,
-                Some(Event::Spec(spec, policy)) => {
+                Some(Event::Spec(spec, policy, _)) => {
                     let new = spec.capacity();
                     used = match policy {
                         LevelPolicy::KeepAmount => used,
@@ -165,7 +166,7 @@ impl Model {
             panic!("a window stays a window");
         };
         let last = self.events.iter().rposition(|(_, event)| {
-            matches!(event, Event::Fill | Event::Spec(_, LevelPolicy::Refill))
+            matches!(event, Event::Fill | Event::Spec(_, LevelPolicy::Refill, _))
         });
         let since = &self.events[last.map_or(0, |last| last + 1)..];
         let used: i64 = since

@@ -397,9 +397,10 @@ impl Pair {
         let now = self.now();
         for (name, model) in BUCKETS.iter().zip(&mut self.buckets) {
             if bucket_of(name).0 == limit {
-                model
-                    .events
-                    .push((now, Event::Spec(spec.clone(), level_policy)));
+                let full = model.available(now).0 >= model.spec().capacity();
+                let idle = full && now >= model.paused_until;
+                let event = Event::Spec(spec.clone(), level_policy, idle);
+                model.events.push((now, event));
             }
         }
         self.compare_levels();

@@ -1,9 +1,12 @@
 //! The machine's inner consistency: what must hold between any two calls.
 
 use crate::Now;
+use crate::limits::machine::line::{Standing, Waiter};
+use crate::limits::machine::queue::Caller;
 use crate::limits::machine::reservations::State;
+use crate::limits::machine::store::{BucketId, Entry};
 use crate::limits::machine::{Ticket, Timer};
-use crate::limits::{Bucket, Machine};
+use crate::limits::{Bucket, Machine, Priority};
 use std::collections::BTreeMap;
 
 impl Machine {
@@ -29,34 +32,49 @@ impl Machine {
                 "a bucket is found by its name"
             );
             assert!(entry.bucket.available() <= entry.bucket.capacity());
-            let wants = self.waiters.values().flat_map(|waiter| &waiter.wants);
-            let wanted = wants.filter(|want| want.bucket == id).count();
-            assert_eq!(entry.wanted, wanted, "wanted is counted");
-            let mut claims = BTreeMap::new();
-            for (ticket, waiter) in &self.waiters {
-                let mine = waiter
-                    .wants
-                    .iter()
-                    .filter(|want| want.bucket == id && want.claimed);
-                claims.extend(mine.map(|want| (*ticket, want.amount)));
-            }
-            let Some(line) = &entry.line else {
-                assert!(claims.is_empty(), "who claims stands in line");
-                assert_eq!(entry.wake, None, "nobody waits, nobody is woken");
-                continue;
-            };
-            assert!(!line.claims.is_empty(), "no line is empty");
-            assert_eq!(line.claims, claims);
-            let sum = |batch: bool| -> i64 {
-                let of_class = |ticket: &Ticket| is_batch(*ticket) == batch;
-                claims
-                    .iter()
-                    .filter(|(ticket, _)| of_class(ticket))
-                    .map(|(_, it)| it)
-                    .sum()
-            };
-            assert_eq!((line.interactive, line.batch), (sum(false), sum(true)));
+            self.check_queue(id, entry);
         }
+    }
+
+    fn check_queue(&self, id: BucketId, entry: &Entry) {
+        let mut wanted = 0;
+        let (mut line, mut kept_off) = (BTreeMap::new(), BTreeMap::new());
+        let (mut holds, mut units) = (BTreeMap::new(), [0, 0]);
+        for (ticket, waiter) in &self.waiters {
+            let pairs = waiter.wants.iter().zip(&waiter.stands);
+            for (want, stand) in pairs.filter(|(want, _)| want.bucket == id) {
+                wanted += 1;
+                match stand.place {
+                    Standing::Aside => continue,
+                    Standing::Line => _ = line.insert(*ticket, want.amount),
+                    Standing::KeptOff => _ = kept_off.insert(*ticket, want.amount),
+                    Standing::Hold(root) => {
+                        let has_root = root.is_none_or(|root| waiter.stands_in_line_at(root));
+                        assert!(has_root, "a hold has its root");
+                        holds.insert(*ticket, root);
+                    }
+                }
+                units[ticket.priority as usize] += want.amount;
+            }
+        }
+        let Some(queue) = &entry.queue else {
+            assert_eq!((wanted, entry.wake), (0, None), "nobody waits");
+            return;
+        };
+        assert_eq!(queue.wanted, wanted, "who wants it is counted");
+        assert!(wanted > 0, "nothing is kept while nobody waits");
+        assert!(!line.is_empty() || entry.wake.is_none());
+        assert_eq!((&queue.line.tickets, &queue.holds.all), (&line, &holds));
+        assert_eq!(queue.kept_off.tickets, kept_off);
+        let claimed = Priority::Batch;
+        assert_eq!(queue.claimed_before(claimed), units[0] + units[1]);
+        assert_eq!(queue.claimed_before(Priority::Interactive), units[0]);
+        let rank = |ticket: &Ticket| {
+            let waiter = &self.waiters[ticket];
+            queue.rank(*ticket, waiter.fair.account(), waiter.since(id))
+        };
+        assert_eq!(queue.line.head(), line.keys().map(rank).min());
+        assert_eq!(queue.kept_off.head(), kept_off.keys().map(rank).min());
     }
 
     fn check_limits_and_pins(&self) {
@@ -79,12 +97,11 @@ impl Machine {
             assert!(has((waiter.deadline, Timer::Deadline(*ticket))));
             let waits_to_hold = waiter.wants.len() > 1 && !waiter.holding;
             assert_eq!(has((waiter.hold_at, Timer::Hold(*ticket))), waits_to_hold);
-            assert!(
-                waiter.wants.iter().any(|want| want.claimed),
-                "it stands in some line"
-            );
+            let places = || waiter.stands.iter().map(|stand| stand.place);
+            let blocked = |it| matches!(it, Standing::Line | Standing::KeptOff);
+            assert!(places().any(blocked), "it stands in some line");
             if waiter.holding {
-                assert!(waiter.wants.iter().all(|want| want.claimed), "it holds all");
+                assert!(places().all(|it| it != Standing::Aside), "it holds all");
             }
         }
     }
@@ -135,28 +152,40 @@ impl Machine {
         }
     }
 
-    /// Panics when a waiting call could be served: every one must be blocked somewhere by the rule.
+    /// Panics when a waiting call could be served, or when nothing would ever bring it a look.
     pub(in crate::limits::machine) fn check_nobody_is_forgotten(&mut self, now: Now) {
-        let waiting: Vec<_> = self
-            .waiters
-            .iter()
-            .map(|(ticket, it)| (*ticket, it.wants.clone()))
-            .collect();
-        for (ticket, wants) in waiting {
-            assert!(
-                !self.all_open(&wants, ticket, now),
-                "{ticket:?} could be served"
-            );
-            let timed = |want: &crate::limits::machine::acquire::Want| {
-                let entry = self.store.entry(want.bucket);
-                let behind = entry.head().is_some_and(|head| head < ticket);
-                let slots = entry.bucket.holds_slots() && entry.paused_until <= now.mono;
-                want.claimed && (behind || slots || entry.wake.is_some())
+        for (ticket, waiter) in &self.waiters {
+            let caller = Caller {
+                ticket: *ticket,
+                fair: &waiter.fair,
             };
-            assert!(
-                wants.iter().any(timed),
-                "{ticket:?} waits for nothing that will come"
-            );
+            // Holds that it may pass because of their roots do not count: a root may change unseen, and
+            // the next look tells.
+            let mut open = true;
+            for (want, stand) in waiter.wants.iter().zip(&waiter.stands) {
+                let entry = self.store.entry_mut(want.bucket);
+                let lacks = entry.lacks(want.amount, caller, stand.since, now);
+                let queue = entry.queue.as_ref();
+                open &= !lacks && !queue.is_some_and(|it| it.holds.stop(*ticket, |_| false));
+            }
+            assert!(!open, "{ticket:?} could be served");
+        }
+        // Of every line, whoever is next waits for time or for slots.
+        for (_, entry) in &mut self.store.buckets {
+            let units = entry.open_units(now);
+            let slots = entry.bucket.holds_slots() && entry.paused_until <= now.mono;
+            let Some(queue) = &entry.queue else { continue };
+            if let Some(amount) = queue.line.head_amount() {
+                assert!(units < amount, "the head should have been looked at");
+                assert!(slots || entry.wake.is_some(), "the head is never woken");
+            }
+            // Unless behind that head, whoever is kept off waits for a hold to end.
+            if let Some(head) = queue.kept_off.head()
+                && queue.line.head().is_none_or(|line| head < line)
+            {
+                let first = queue.holds.all.keys().next();
+                assert!(first.is_some_and(|first| *first < head.ticket));
+            }
         }
     }
 
@@ -168,10 +197,10 @@ impl Machine {
             if entry.is_idle_and_full(now) {
                 continue;
             }
-            let line = entry.line.iter();
-            let claims: Vec<_> = line.flat_map(|line| line.claims.values()).collect();
             let bucket = (&entry.bucket, entry.paused_until.max(now.mono));
-            let state = format!("{bucket:?} {claims:?} {:?} {}", entry.wake, entry.wanted);
+            let queue = entry.queue.as_ref();
+            let queue = queue.map(|queue| (queue.wanted, queue.len(), queue.turns()));
+            let state = format!("{bucket:?} {queue:?} {:?}", entry.wake);
             let name = self.store.limits[entry.limit].name.as_str();
             buckets.insert((name, entry.key.as_str()), state);
         }
@@ -191,6 +220,15 @@ impl Machine {
     }
 }
 
-fn is_batch(ticket: Ticket) -> bool {
-    ticket.priority == crate::limits::Priority::Batch
+impl Waiter {
+    fn stands_in_line_at(&self, bucket: BucketId) -> bool {
+        let mut pairs = self.wants.iter().zip(&self.stands);
+        pairs.any(|(want, stand)| want.bucket == bucket && stand.place == Standing::Line)
+    }
+
+    fn since(&self, bucket: BucketId) -> u64 {
+        let mut pairs = self.wants.iter().zip(&self.stands);
+        let here = pairs.find(|(want, _)| want.bucket == bucket);
+        here.map_or(0, |(_, stand)| stand.since)
+    }
 }

@@ -3,9 +3,9 @@
 
 use crate::limits::{
     AcquireRequest, Acquired, Answer, CalendarSpec, CalendarUnit, Charge, ConcurrencySpec,
-    ExtendReservation, LimitSpec, Machine, MachineConfig, Mode, Outcome, Priority, RateSpec,
-    ReportThrottled, ReservationId, ResetLimit, SetLimit, Settle, SpecSource, Step, Ticket, Usage,
-    WindowSpec,
+    ExtendReservation, FairShare, LimitSpec, Machine, MachineConfig, Mode, Outcome, Priority,
+    RateSpec, ReportThrottled, ReservationId, ResetLimit, SetLimit, Settle, SpecSource, Step,
+    Ticket, Usage, WindowSpec,
 };
 use crate::{Error, Key, Micros, Name, Namespace, Now, RequestId, Result, Time};
 
@@ -237,6 +237,7 @@ pub fn call(charges: &[(&str, i64)]) -> AcquireRequest {
         reservation_ttl: None,
         request_id: None,
         priority: Priority::Interactive,
+        fair: FairShare::UNNAMED,
         dry_run: false,
     }
 }
@@ -245,6 +246,7 @@ pub fn call(charges: &[(&str, i64)]) -> AcquireRequest {
 pub trait Build: Sized {
     fn wait(self, micros: u64) -> Self;
     fn batch(self) -> Self;
+    fn fair(self, key: &str, weight: u32) -> Self;
     fn id(self, id: &str) -> Self;
     fn ttl(self, micros: u64) -> Self;
     fn dry(self) -> Self;
@@ -259,6 +261,11 @@ impl Build for AcquireRequest {
 
     fn batch(mut self) -> Self {
         self.priority = Priority::Batch;
+        self
+    }
+
+    fn fair(mut self, key: &str, weight: u32) -> Self {
+        self.fair = FairShare::new(key, weight).unwrap();
         self
     }
 

@@ -121,3 +121,20 @@ fn a_refusal_tells_the_present_level_of_every_charge() {
     let left: Vec<_> = refused.charges.iter().map(|it| it.remaining).collect();
     assert_eq!(left, [0, 5, 0]);
 }
+
+#[test]
+fn a_call_that_a_hold_kept_off_goes_before_those_that_came_later() {
+    let mut sim = short_of_a();
+    let both = || call(&[("a", 1), ("b", 5)]).wait(60 * SECOND);
+    let holder = sim.wait(&both());
+    sim.pass(200 * MS);
+    let kept_off = sim.wait(&call(&[("b", 5)]).wait(60 * SECOND));
+    let later = sim.wait(&both());
+    sim.pass(200 * MS);
+    // Now nobody is short of `a`, and two of the three fit `b`.
+    sim.reset("a", None);
+    assert_eq!(sim.granted_at(holder), Some(400 * MS));
+    assert_eq!(sim.granted_at(kept_off), Some(400 * MS));
+    sim.pass(SECOND);
+    assert_eq!(sim.granted_at(later), Some(900 * MS));
+}

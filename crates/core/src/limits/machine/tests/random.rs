@@ -3,7 +3,7 @@
 use super::harness::*;
 use crate::limits::machine::Ticket;
 use crate::limits::{
-    AcquireRequest, Answer, DeleteLimit, LevelPolicy, LimitSpec, MachineConfig, Outcome,
+    AcquireRequest, Answer, DeleteLimit, FairShare, LevelPolicy, LimitSpec, MachineConfig, Outcome,
     ReservationId, SetLimit, Step,
 };
 use crate::{Micros, RequestId};
@@ -45,25 +45,39 @@ struct Call {
     batch: bool,
     ttl: Option<u64>,
     id: Option<u8>,
+    /// On whose account it waits.
+    fair: u8,
 }
 
-fn acquire() -> impl Strategy<Value = Call> {
+const WEIGHTS: [u32; 4] = [0, 1, 3, 1_000];
+
+impl Call {
+    fn share(&self) -> FairShare {
+        let key = ["", "a", "b", "c"][usize::from(self.fair)];
+        FairShare::new(key, WEIGHTS[usize::from(self.fair)]).unwrap()
+    }
+}
+
+fn acquire(accounts: u8) -> impl Strategy<Value = Call> {
     let charges = prop::collection::btree_map(0..BUCKETS.len(), 1..5_i64, 1..4);
     let wait = prop::option::weighted(0.8, 0..4 * SECOND);
     let ttl = prop::option::of(1..2 * SECOND);
     let id = prop::option::weighted(0.2, 0..6_u8);
-    (charges, wait, prop::bool::weighted(0.3), ttl, id).prop_map(
-        |(charges, wait, batch, ttl, id)| Call {
+    let batch = prop::bool::weighted(0.3);
+    (charges, wait, batch, ttl, id, 0..accounts).prop_map(
+        |(charges, wait, batch, ttl, id, fair)| Call {
             charges: charges.into_iter().collect(),
             wait,
             batch,
             ttl,
             id,
+            fair,
         },
     )
 }
 
-fn op() -> impl Strategy<Value = Op> {
+/// Of calls of so many accounts.
+fn op(accounts: u8) -> impl Strategy<Value = Op> {
     let pass = prop_oneof![
         0..3_u64,
         0..30 * MS,
@@ -74,7 +88,7 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         10 => pass.prop_map(Op::Pass),
         6 => (0..5 * SECOND).prop_map(Op::Stall),
-        20 => acquire().prop_map(Op::Acquire),
+        20 => acquire(accounts).prop_map(Op::Acquire),
         4 => any::<usize>().prop_map(Op::Cancel),
         2 => Just(Op::TakeBack),
         4 => (any::<usize>(), 0..10_i64).prop_map(|(which, used)| Op::Settle(which, used)),
@@ -89,8 +103,8 @@ fn op() -> impl Strategy<Value = Op> {
 /// The machine and what the test knows about the calls it made.
 struct Run {
     sim: Sim,
-    /// Waiting calls.
-    waiting: BTreeMap<Ticket, Vec<usize>>,
+    /// Waiting calls: what they want, and on whose account.
+    waiting: BTreeMap<Ticket, (Vec<usize>, u8)>,
     /// Granted ones, with what they took.
     granted: Vec<Answer>,
     reservations: Vec<ReservationId>,
@@ -125,6 +139,7 @@ impl Run {
         for (charge, (bucket, _)) in request.charges.iter_mut().zip(&call_.charges) {
             charge.spec = Some(spec_of(BUCKETS[*bucket]));
         }
+        request.fair = call_.share();
         request.reservation_ttl = call_.ttl.map(Micros);
         request.request_id = call_
             .id
@@ -146,7 +161,7 @@ impl Run {
         match self.sim.step(&request) {
             Ok(Step::Waiting(ticket)) => {
                 let buckets = call_.charges.iter().map(|(bucket, _)| *bucket).collect();
-                self.waiting.insert(ticket, buckets);
+                self.waiting.insert(ticket, (buckets, call_.fair));
             }
             Ok(Step::Done(acquired)) => match acquired.outcome {
                 Outcome::Granted(Some(granted)) => self.reservations.push(granted.id),
@@ -252,7 +267,7 @@ impl Run {
     /// comes late serves before some begin to hold.
     fn review(&mut self, late: bool) {
         for (at, answer) in std::mem::take(&mut self.sim.answers) {
-            let buckets = self
+            let (buckets, account) = self
                 .waiting
                 .remove(&answer.ticket)
                 .expect("one answer for each call");
@@ -269,12 +284,15 @@ impl Run {
             if let Outcome::Granted(granted) = &acquired.outcome {
                 self.reservations
                     .extend(granted.clone().map(|granted| granted.id));
-                let passed = self.waiting.range(..answer.ticket).find(|(ticket, wants)| {
+                let before = self.waiting.range(..answer.ticket);
+                let passed = before.clone().find(|(ticket, (wants, other))| {
+                    // Other accounts have turns of their own.
+                    let ranks = *other == account || ticket.priority < answer.ticket.priority;
                     // A call of one charge claims its bucket all the time, others once they hold.
                     let holds = self.sim.machine.waiters.get(ticket).is_some_and(|waiter| {
                         waiter.wants.len() == 1 || (!late && waiter.holding && waiter.hold_at < at)
                     });
-                    holds && wants.iter().any(|bucket| buckets.contains(bucket))
+                    ranks && holds && wants.iter().any(|bucket| buckets.contains(bucket))
                 });
                 assert!(passed.is_none(), "{:?} passed {passed:?}", answer.ticket);
                 self.granted.push(answer);
@@ -296,7 +314,12 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
 
     #[test]
-    fn nobody_is_passed_forgotten_or_left_behind(ops in prop::collection::vec(op(), 1..120)) {
+    fn nobody_is_passed_forgotten_or_left_behind(
+        ops in prop_oneof![
+            prop::collection::vec(op(1), 1..120),
+            prop::collection::vec(op(4), 1..120),
+        ],
+    ) {
         let mut run = Run::new();
         for op in &ops {
             run.apply(op);

@@ -1,0 +1,143 @@
+//! Which backend serves the limits, and the tasks that it needs.
+
+use crate::config::Config;
+use crate::error::RunError;
+use crate::supervisor::{Supervisor, TaskKind};
+use std::sync::Arc;
+use std::time::Duration;
+use trellis_core::limits::{Limits, SetLimit};
+use trellis_core::{Clock, Cluster};
+use trellis_local::MemoryLimits;
+use trellis_redis::{
+    Identity, RedisCluster, RedisConfig, RedisLimits, RedisLimitsConfig, Start, Store,
+};
+
+/// The backend of a daemon.
+pub(crate) struct Backend {
+    pub limits: Arc<dyn Limits>,
+    /// The shared store and its members; `None` in embedded mode.
+    pub cluster: Option<Arc<dyn Cluster>>,
+    /// Left at the end.
+    pub store: Option<Store>,
+}
+
+impl Backend {
+    /// Starts the backend that the configuration names. Its declared limits are declared when this returns,
+    /// or, while the store is away, as soon as it is there.
+    pub(crate) async fn start(
+        config: &Config,
+        clock: &Arc<dyn Clock>,
+        supervisor: &mut Supervisor,
+    ) -> Result<Self, RunError> {
+        match config.store() {
+            None => Self::embedded(config, clock, supervisor).await,
+            Some(store) => Self::distributed(config, store, clock, supervisor).await,
+        }
+    }
+
+    async fn embedded(
+        config: &Config,
+        clock: &Arc<dyn Clock>,
+        supervisor: &mut Supervisor,
+    ) -> Result<Self, RunError> {
+        let memory = Arc::new(MemoryLimits::new(config.memory_limits(), clock.clone()));
+        let timer = memory.clone();
+        supervisor.start(TaskKind::LimitsTimer, |stop| async move {
+            stop.run_until_cancelled(timer.run()).await;
+        });
+        declare(&*memory, &config.limits).await?;
+        Ok(Self {
+            limits: memory,
+            cluster: None,
+            store: None,
+        })
+    }
+
+    async fn distributed(
+        config: &Config,
+        (redis, identity): (RedisConfig, Identity),
+        clock: &Arc<dyn Clock>,
+        supervisor: &mut Supervisor,
+    ) -> Result<Self, RunError> {
+        tracing::info!(
+            daemon = identity.daemon,
+            advertise = identity.address,
+            "sharing limits with every daemon on this Redis"
+        );
+        let opened = Store::open(redis, identity, clock.clone());
+        let (store, tasks, membership) =
+            opened.map_err(|error| RunError::Store(error.to_string()))?;
+        supervisor.start(TaskKind::StoreCalls, |stop| tasks.calls.run(stop));
+        supervisor.start(TaskKind::StoreConnections, |stop| {
+            tasks.connections.run(stop)
+        });
+        supervisor.start(TaskKind::Membership, |stop| tasks.membership.run(stop));
+        let memory = config.memory_limits();
+        let bounds = RedisLimitsConfig {
+            machine: memory.machine,
+            max_namespaces: memory.max_namespaces,
+        };
+        let (limits, task) =
+            RedisLimits::open(store.clone(), membership.clone(), bounds, clock.clone());
+        supervisor.start(TaskKind::LimitsTimer, |stop| task.run(stop));
+        match store.started().await {
+            Ok(Start::Attached(_)) => declare(&*limits, &config.limits).await?,
+            Ok(Start::Degraded(health)) => tracing::warn!(
+                condition = ?health.condition,
+                reason = %health.reason,
+                "the store is away: starting degraded, joining when it is back"
+            ),
+            Err(error) => return Err(RunError::Store(error.to_string())),
+        }
+        let (again, declared) = (limits.clone(), config.limits.clone());
+        let sessions = store.clone();
+        supervisor.start(TaskKind::Declarations, |stop| async move {
+            stop.run_until_cancelled(keep_declared(sessions, again, declared))
+                .await;
+        });
+        Ok(Self {
+            limits,
+            cluster: Some(Arc::new(RedisCluster::new(store.clone(), membership))),
+            store: Some(store),
+        })
+    }
+}
+
+/// Declares the configuration's limits before the first call can ask for them.
+async fn declare(limits: &dyn Limits, declared: &[SetLimit]) -> Result<(), RunError> {
+    for (index, limit) in declared.iter().enumerate() {
+        if let Err(error) = limits.set_limit(limit.clone()).await {
+            return Err(RunError::Declared { index, error });
+        }
+    }
+    Ok(())
+}
+
+/// How long to wait before a declaration that failed is tried again.
+const DECLARE_AGAIN: Duration = Duration::from_secs(1);
+
+/// Declares the configuration's limits anew in every history of the store that does not know them.
+async fn keep_declared(store: Store, limits: Arc<RedisLimits>, declared: Vec<SetLimit>) {
+    let mut sessions = store.sessions();
+    let mut done = sessions
+        .borrow_and_update()
+        .map(|session| session.generation);
+    loop {
+        let generation = sessions
+            .borrow_and_update()
+            .map(|session| session.generation);
+        if generation.is_some() && generation != done {
+            match declare(&*limits, &declared).await {
+                Ok(()) => done = generation,
+                Err(error) => {
+                    tracing::warn!(%error, "the configuration's limits are not declared yet");
+                    tokio::time::sleep(DECLARE_AGAIN).await;
+                    continue;
+                }
+            }
+        }
+        if sessions.changed().await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! The store and its members, for operators.
+
+use crate::{Condition, Membership, Store};
+use trellis_core::{Cluster, MemberState, StoreState};
+
+/// How this daemon sees its Redis and the other daemons on it.
+#[derive(Clone)]
+pub struct RedisCluster {
+    store: Store,
+    membership: Membership,
+}
+
+impl RedisCluster {
+    /// A view of a store.
+    #[must_use]
+    pub fn new(store: Store, membership: Membership) -> Self {
+        Self { store, membership }
+    }
+}
+
+impl Cluster for RedisCluster {
+    fn store(&self) -> StoreState {
+        let health = self.store.health();
+        let health = health.borrow();
+        let session = self.store.session();
+        StoreState {
+            kind: "redis",
+            address: self.store.address(),
+            up: health.condition == Condition::Up,
+            condition: format!("{:?}", health.condition),
+            since: health.since.wall,
+            reason: health.reason.clone(),
+            generation: session.map_or(0, |session| session.generation),
+            incarnation: session.map_or(0, |session| session.incarnation),
+            calls_in_flight: self.store.in_flight(),
+        }
+    }
+
+    fn members(&self) -> Vec<MemberState> {
+        let generation = self.store.session().map(|session| session.generation);
+        let members = self.membership.snapshot();
+        let one = |member: &crate::Member| MemberState {
+            daemon: member.daemon.clone(),
+            incarnation: member.incarnation,
+            version: member.version.clone(),
+            protocol: member.protocol,
+            address: member.address.clone(),
+            silence: member.silence,
+            attached: Some(member.generation) == generation,
+            this_daemon: member.daemon == self.store.daemon(),
+        };
+        members.iter().map(one).collect()
+    }
+}
