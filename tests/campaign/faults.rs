@@ -90,15 +90,10 @@ async fn cause(field: &Arc<Field>, fault: Fault, random: &mut Random) {
             link.heal();
         }
         Fault::StoreRestart => {
-            let Some(mut redis) = cluster.redis() else {
-                return;
-            };
-            redis.kill();
-            drop(redis);
+            cluster.kill_store();
             pause(time(random, 50..700)).await;
             let field = Arc::clone(field);
-            let restart = move || field.cluster.redis().map(|mut redis| redis.restart());
-            let started = tokio::task::spawn_blocking(restart).await;
+            let started = tokio::task::spawn_blocking(move || field.cluster.start_store()).await;
             assert!(started.is_ok(), "the store does not start again");
         }
     }

@@ -198,9 +198,7 @@ async fn break_store(field: &Field) -> Infallible {
                           redis.call('DEL', key) end";
     loop {
         pause(Duration::from_millis(200)).await;
-        if let Some(redis) = field.cluster.redis() {
-            redis.run(&["EVAL", FORGET, "0"]);
-        }
+        field.cluster.tell_store(&["EVAL", FORGET, "0"]);
     }
 }
 

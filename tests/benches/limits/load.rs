@@ -42,6 +42,17 @@ pub struct Done {
     pub latencies: Vec<Duration>,
 }
 
+impl Done {
+    /// What all lanes did.
+    pub fn sum(lanes: Vec<Self>) -> Self {
+        lanes.into_iter().fold(Self::default(), |mut sum, done| {
+            sum.calls += done.calls;
+            sum.latencies.extend(done.latencies);
+            sum
+        })
+    }
+}
+
 /// Connections to one server.
 pub struct Connections {
     channels: Vec<Channel>,
@@ -112,11 +123,7 @@ impl Connections {
                 try_join_all(lanes).await?
             }
         };
-        Ok(done.into_iter().fold(Done::default(), |mut sum, done| {
-            sum.calls += done.calls;
-            sum.latencies.extend(done.latencies);
-            sum
-        }))
+        Ok(Done::sum(done))
     }
 }
 

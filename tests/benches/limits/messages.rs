@@ -51,7 +51,8 @@ pub fn denied() -> AcquireRequest {
 
 const DENIED: &str = "limit-used0";
 
-fn limit(number: usize) -> String {
+/// The name of a limit.
+pub fn limit(number: usize) -> String {
     format!("limit-{number:05}")
 }
 
