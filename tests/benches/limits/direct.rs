@@ -100,6 +100,7 @@ impl Direct {
             }
             let answered = now();
             done.calls += 1;
+            done.granted += 1;
             done.latencies.push(answered - sent);
             if answered >= deadline {
                 return Ok(done);

@@ -141,7 +141,7 @@ impl Bench<'_> {
 }
 
 /// Scripts that Redis was asked to run so far. What scripts themselves call is not counted.
-fn scripts(redis: &Redis) -> u64 {
+pub fn scripts(redis: &Redis) -> u64 {
     let stats = redis.run(&["INFO", "commandstats"]);
     let lines = stats.lines();
     let called = lines.filter(|line| line.starts_with("cmdstat_eval"));

@@ -8,7 +8,7 @@
 //! The shared mode is measured against the same scripts called straight from this process, on a Redis of its
 //! own, which keeps nothing on disk.
 //!
-//! With the name of a part (memory, unary, streams, charges, redis) only that one is measured:
+//! With the name of a part (memory, unary, streams, charges, redis, leased) only that one is measured:
 //! `cargo bench --package trellis-tests --bench limits -- streams`.
 //!
 //! CPU per call is the time that the server's threads ran, from the scheduler's own count: it is the
@@ -16,11 +16,12 @@
 //!
 //! Files: `process` the servers, `echo` the floor, `messages` what is sent, `load` how it is sent,
 //! `rounds` alternating, `memory` resident sizes, `distributed` the shared mode and `direct` its floor,
-//! `table` what is printed.
+//! `leased` slices of a hot limit, `table` what is printed.
 
 mod direct;
 mod distributed;
 mod echo;
+mod leased;
 mod load;
 mod memory;
 mod messages;
@@ -65,7 +66,7 @@ fn main() -> Result<()> {
 }
 
 /// What is measured, in this order.
-const PARTS: [&str; 5] = ["memory", "unary", "streams", "charges", "redis"];
+const PARTS: [&str; 6] = ["memory", "unary", "streams", "charges", "redis", "leased"];
 
 async fn run(pinning: Pinning, parts: &[&str]) -> Result<()> {
     let mut table = Table::default();
@@ -91,6 +92,9 @@ async fn run(pinning: Pinning, parts: &[&str]) -> Result<()> {
     }
     if parts.contains(&"redis") {
         distributed::measure(pinning, &echo, &mut table).await?;
+    }
+    if parts.contains(&"leased") {
+        leased::measure(pinning, &trellis, &mut table).await?;
     }
     table.print();
     Ok(())

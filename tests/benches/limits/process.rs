@@ -104,7 +104,15 @@ impl Server {
 
     /// The daemon on the Redis of this port, which has the servers' core for itself.
     pub fn distributed(pinning: Pinning, redis: u16) -> Result<Self> {
-        let mut command = pinning.command(LOAD_CORE, trellisd()?);
+        Self::on_redis(pinning.command(LOAD_CORE, trellisd()?), redis)
+    }
+
+    /// One of several daemons on the Redis of this port, with the servers' core.
+    pub fn sharing(pinning: Pinning, redis: u16) -> Result<Self> {
+        Self::on_redis(pinning.command(SERVER_CORE, trellisd()?), redis)
+    }
+
+    fn on_redis(mut command: Command, redis: u16) -> Result<Self> {
         command.args(ANY_PORT).env("USE_DISTRIBUTED", "true");
         command.env("REDIS_PORT", redis.to_string());
         Self::start(command)

@@ -72,6 +72,7 @@ impl Deref for Samples {
 )]
 pub struct Sample {
     calls: u64,
+    granted: u64,
     wall: Duration,
     server_cpu: Duration,
     p50: Duration,
@@ -96,6 +97,12 @@ impl Sample {
 
     pub fn busy_percent(&self) -> f64 {
         self.server_cpu.as_secs_f64() / self.wall.as_secs_f64() * 100.0
+    }
+
+    /// Grants above what a rate of so many a second and its burst allow in this time.
+    pub fn over(&self, rate: u32, burst: u32) -> f64 {
+        let allowed = f64::from(burst) + f64::from(rate) * self.wall.as_secs_f64();
+        (self.granted as f64 - allowed).max(0.0)
     }
 
     pub fn p50_micros(&self) -> f64 {
@@ -128,6 +135,7 @@ async fn round(case: Case<'_>, length: Duration) -> Result<Sample> {
     let (wall, after) = (now() - started, cpu(case.process)?);
     Ok(Sample {
         calls: done.calls,
+        granted: done.granted,
         wall,
         server_cpu: after.saturating_sub(before),
         p50: median(done.latencies),
