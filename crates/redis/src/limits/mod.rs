@@ -15,6 +15,7 @@ mod convert;
 mod failure;
 mod leasing;
 mod looks;
+mod merge;
 mod port;
 mod scripts;
 mod seats;

@@ -69,6 +69,7 @@ operation!(LIST_BUCKETS, "list_buckets");
 operation!(SWEEP, "sweep");
 operation!(LEASE, "lease");
 operation!(LEASE_RETURN, "lease_return");
+operation!(MERGE, "merge");
 
 /// The namespaces that have state.
 pub(super) static NAMESPACES: LazyLock<Script> =
