@@ -1,7 +1,11 @@
 //! Prepaid leases never exceed a limit, in a world where everything goes wrong that may; and when a rule is
 //! broken on purpose, the world notices.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "helpers of tests, and figures"
+)]
 
 use trellis_conformance::leases::{
     Admission, Fault, History, Mishap, Model, Promise, SliceStore, World,

@@ -1,6 +1,10 @@
 //! Hot limits of three daemons on one real Redis: never above the limit, fair, and nearly without commands.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "helpers of tests, and figures"
+)]
 
 mod support;
 

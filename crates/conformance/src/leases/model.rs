@@ -78,9 +78,10 @@ impl Model {
 
     fn refill(&mut self, now: u64) {
         if let LimitSpec::Rate(rate) = &self.spec {
-            let open = match self.is(Fault::RefillsOverSlices) {
-                true => 0,
-                false => self.open(),
+            let open = if self.is(Fault::RefillsOverSlices) {
+                0
+            } else {
+                self.open()
             };
             let period = i128::from(rate.period().0);
             let most = i128::from(rate.burst() - open) * period;
@@ -130,16 +131,12 @@ impl Model {
     }
 
     fn take(&mut self, used_at: u64, units: i64) -> usize {
-        match &self.spec {
-            LimitSpec::Rate(rate) => {
-                self.level -= i128::from(units) * i128::from(rate.period().0);
-                0
-            }
-            _ => {
-                self.parts.push((used_at, units));
-                self.parts.len() - 1
-            }
+        if let LimitSpec::Rate(rate) = &self.spec {
+            self.level -= i128::from(units) * i128::from(rate.period().0);
+            return 0;
         }
+        self.parts.push((used_at, units));
+        self.parts.len() - 1
     }
 
     fn credit(&mut self, slice: Slice, units: i64) {
@@ -207,13 +204,15 @@ impl SliceStore for Model {
             answer.rule = Rule::NotNow;
             answer.again = Some(self.recall);
         } else if units >= ask.need && !self.slices.contains_key(&ask.slice) {
-            let close_at = match self.is(Fault::ClosesEarly) {
-                true => now + config.ttl.0 / 2,
-                false => now + config.ttl.0 + config.margin.0,
+            let close_at = if self.is(Fault::ClosesEarly) {
+                now + config.ttl.0 / 2
+            } else {
+                now + config.ttl.0 + config.margin.0
             };
-            let used_at = match self.is(Fault::CountsFromGrant) {
-                true => now,
-                false => close_at,
+            let used_at = if self.is(Fault::CountsFromGrant) {
+                now
+            } else {
+                close_at
             };
             let part = self.take(used_at, units);
             let slice = Slice {

@@ -133,6 +133,7 @@ impl<'a, S: SliceStore> World<'a, S> {
     }
 
     /// Lives through some microseconds of the store's time, then until every slice has ended.
+    #[must_use]
     pub fn run(mut self, span: u64) -> History {
         let end = self.now + span;
         while self.now < end {
@@ -289,10 +290,10 @@ impl<'a, S: SliceStore> World<'a, S> {
         }
         let (at, units) = (self.now, hot.amount);
         let now = self.clock(daemon);
-        if let Some((stale, _)) = &mut self.daemons[daemon].stale {
-            if matches!(stale.decide(now, &[*hot], false, true), Verdict::Granted(_)) {
-                self.history.admissions.push(Admission { at, units });
-            }
+        if let Some((stale, _)) = &mut self.daemons[daemon].stale
+            && matches!(stale.decide(now, &[*hot], false, true), Verdict::Granted(_))
+        {
+            self.history.admissions.push(Admission { at, units });
         }
     }
 
@@ -426,7 +427,7 @@ impl<'a, S: SliceStore> World<'a, S> {
                 };
                 this.leases.answered(now, &ask, answer.clone());
                 if mishap.is_some() {
-                    this.remember(now, &ask, answer);
+                    this.remember(now, &ask, &answer);
                 }
             }
             Event::Lease(..) | Event::Return(..) => {}
@@ -437,7 +438,7 @@ impl<'a, S: SliceStore> World<'a, S> {
 
 impl Daemon {
     /// Keeps, for a broken daemon, what it would not have any more.
-    fn remember(&mut self, now: Time, ask: &Ask, answer: Answer) {
+    fn remember(&mut self, now: Time, ask: &Ask, answer: &Answer) {
         if answer.granted == 0 {
             return;
         }

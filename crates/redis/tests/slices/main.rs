@@ -198,6 +198,7 @@ async fn bed() -> Option<Bed> {
         let config = RedisConfig {
             port: server.port,
             store_timeout: Duration::from_secs(10),
+            death_after: Duration::from_mins(1),
             ..RedisConfig::default()
         };
         let daemon = Daemon::with(config, name);
@@ -265,41 +266,23 @@ async fn nothing_is_admitted_above_a_limit_and_no_unit_is_lost() {
 async fn scripts_that_break_a_rule_are_noticed() {
     let Some(bed) = bed().await else { return };
     let (rates, windows) = ([rate(1_000, 100), rate(5_000, 5_000)], [window(3_000, 6)]);
-    // Refilled over open slices; closed when they are granted, by half; credited to others' slices; not counted
-    // as used until they are closed.
+    let twice = (
+        "store.give_back(entry, left, {",
+        "store.give_back(entry, 2 * left, {",
+    );
+    let early = (
+        "at = now, close_at = close_at}",
+        "at = now, close_at = now + 300000}",
+    );
+    let over_slices = (
+        "b.spec[3], b.spec[4] - (b.open or 0)",
+        "b.spec[3], b.spec[4]",
+    );
     for (specs, mutation) in [
-        (
-            &rates[..],
-            (
-                "b.spec[3], b.spec[4] - (b.open or 0)",
-                "b.spec[3], b.spec[4]",
-            ),
-        ),
-        (
-            &rates[..],
-            ("units, now + ttl + args[8])", "units, now + ttl / 2)"),
-        ),
-        (
-            &rates[..],
-            (
-                "        drop(entry, index)\n        return left > 0",
-                "        return left > 0",
-            ),
-        ),
-        (
-            &windows[..],
-            (
-                "count(b, amount, time, til)\nend\n\nfunction window.counts",
-                "count(b, amount, time, time)\nend\n\nfunction window.counts",
-            ),
-        ),
-        (
-            &windows[..],
-            (
-                "        drop(entry, index)\n        return left > 0",
-                "        return left > 0",
-            ),
-        ),
+        (&rates[..], over_slices),
+        (&rates[..], early),
+        (&rates[..], twice),
+        (&windows[..], twice),
     ] {
         let noticed = bed.breaks(specs, mutation, 16);
         println!("{:?}: noticed {noticed}", mutation.1);
@@ -307,14 +290,20 @@ async fn scripts_that_break_a_rule_are_noticed() {
     }
 }
 
-/// A slice of a whole burst, spent just before it ends; then all that the store admits when it has closed it.
-fn spent_at_the_end(bed: &Bed, namespace: &str, mutation: Option<Mutation>) -> Vec<Admission> {
-    let spec = rate(500, 500);
+/// A slice of all there is, spent just before it ends; then all that the store admits at some later time.
+fn spent_at_the_end(
+    bed: &Bed,
+    spec: &LimitSpec,
+    later: u64,
+    mutation: Option<Mutation>,
+) -> Option<(Admission, i64)> {
     let config = LeaseConfig {
         horizon: Micros::from_secs(1),
         ..LeaseConfig::default()
     };
-    let mut lua = Lua::new(&bed.handles, namespace, &spec, mutation);
+    let namespace = format!("end-{}-{mutation:?}", spec.capacity());
+    let mut lua = Lua::new(&bed.handles, &namespace, spec, mutation);
+    let units = spec.capacity();
     let ask = Ask {
         bucket: BucketName {
             hash: 7,
@@ -323,30 +312,38 @@ fn spent_at_the_end(bed: &Bed, namespace: &str, mutation: Option<Mutation>) -> V
             key: "".into(),
         },
         slice: 1,
-        wanted: 500,
-        need: 500,
-        demand: 1_000,
+        wanted: units,
+        need: units,
+        demand: 10_000_000,
         reports: Vec::new(),
     };
     let granted = lua.lease(START, 0, &ask, &config);
-    assert_eq!(granted.units, 500);
+    assert_eq!(granted.units, units);
     let at = START + granted.ttl - 1;
-    let mut admissions = vec![Admission { at, units: 500 }];
-    let at = START + granted.ttl + config.margin.0;
-    for _ in 0..500 {
+    let mut admissions = vec![Admission { at, units }];
+    let at = START + later;
+    for _ in 0..units {
         if lua.charge(at, 1, 1) {
             admissions.push(Admission { at, units: 1 });
         }
     }
-    admissions
+    Promise(spec.clone()).broken(admissions)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slice_that_is_closed_makes_no_room_for_the_time_before() {
+async fn a_slice_counts_as_spent_at_its_end() {
     let Some(bed) = bed().await else { return };
-    let admissions = spent_at_the_end(&bed, "whole", None);
-    assert_eq!(Promise(rate(500, 500)).broken(admissions), None);
-    let mutation = ("bucket.advance(entry.b, entry.slices[1].close_at)", "");
-    let admissions = spent_at_the_end(&bed, "broken", Some(mutation));
-    assert!(Promise(rate(500, 500)).broken(admissions).is_some());
+    let burst = rate(500, 500);
+    let closed = 1_100_000;
+    assert_eq!(spent_at_the_end(&bed, &burst, closed, None), None);
+    let no_refill_before = ("bucket.advance(entry.b, entry.slices[1].close_at)", "");
+    assert!(spent_at_the_end(&bed, &burst, closed, Some(no_refill_before)).is_some());
+    let all = window(600, 6);
+    let period = 6_000_000;
+    assert_eq!(spent_at_the_end(&bed, &all, period, None), None);
+    let from_grant = (
+        "count(b, amount, time, til)\nend\n\nfunction window.counts",
+        "count(b, amount, time, time)\nend\n\nfunction window.counts",
+    );
+    assert!(spent_at_the_end(&bed, &all, period, Some(from_grant)).is_some());
 }

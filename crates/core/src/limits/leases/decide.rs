@@ -28,9 +28,10 @@ impl Leases {
             is(|look| matches!(look, Look::Denied(_))),
         );
         if denied {
-            return match waits || exact {
-                true => Verdict::Exact,
-                false => self.deny(now, charges, &looks),
+            return if waits || exact {
+                Verdict::Exact
+            } else {
+                self.deny(now, charges, &looks)
             };
         }
         if let Some(short) = looks.iter().position(|look| *look == Look::Short) {
@@ -44,26 +45,28 @@ impl Leases {
         if !is(|look| *look == Look::Covered) {
             return Verdict::Exact;
         }
-        match exact {
-            true => Verdict::Mixed(self.hold(now, charges, &looks)),
-            false => Verdict::Granted(self.spend(now, charges)),
+        if exact {
+            Verdict::Mixed(self.hold(now, charges, &looks))
+        } else {
+            Verdict::Granted(self.spend(now, charges))
         }
     }
 
     fn look(&mut self, now: Time, wanted: &Wanted<'_>, first: bool) -> Look {
         let (bucket, amount) = (wanted.bucket, wanted.amount);
-        if !self.leases.contains_key(&bucket.hash) {
+        if !self.by_hash.contains_key(&bucket.hash) {
             let horizon = self.config.horizon;
-            let hot = match first {
-                true => self.suspects.is_hot(bucket.hash, amount, now, horizon),
-                false => None,
+            let hot = if first {
+                self.suspects.is_hot(bucket.hash, amount, now, horizon)
+            } else {
+                None
             };
             return match hot {
                 Some(demand) if self.begin(now, bucket, demand) => Look::Short,
                 _ => Look::Exact,
             };
         }
-        let Some(lease) = self.leases.get_mut(&bucket.hash) else {
+        let Some(lease) = self.by_hash.get_mut(&bucket.hash) else {
             return Look::Exact;
         };
         if !lease.is(bucket) || !lease.goes_by(wanted.spec, wanted.require_spec) {
@@ -81,7 +84,7 @@ impl Leases {
 
     fn need(&mut self, wanted: &Wanted<'_>) {
         let hash = wanted.bucket.hash;
-        if let Some(lease) = self.leases.get_mut(&hash)
+        if let Some(lease) = self.by_hash.get_mut(&hash)
             && lease.need(wanted.amount)
         {
             self.queue_ask(hash);
@@ -92,7 +95,7 @@ impl Leases {
         let mut states = Vec::with_capacity(charges.len());
         for wanted in charges {
             let hash = wanted.bucket.hash;
-            let Some(lease) = self.leases.get_mut(&hash) else {
+            let Some(lease) = self.by_hash.get_mut(&hash) else {
                 continue;
             };
             lease.spend(now, wanted.amount);
@@ -110,7 +113,7 @@ impl Leases {
         for (index, (wanted, look)) in charges.iter().zip(looks).enumerate() {
             let hash = wanted.bucket.hash;
             let lease = match look {
-                Look::Covered => self.leases.get_mut(&hash),
+                Look::Covered => self.by_hash.get_mut(&hash),
                 _ => None,
             };
             let Some(lease) = lease else { continue };
@@ -135,7 +138,7 @@ impl Leases {
                     _ => None,
                 };
                 longest = longest.max(wait.unwrap_or(Micros::TICK));
-                self.leases.get(&wanted.bucket.hash)?.state(wait)
+                self.by_hash.get(&wanted.bucket.hash)?.state(wait)
             })
             .collect();
         states.map_or(Verdict::Exact, |states| Verdict::Denied(longest, states))

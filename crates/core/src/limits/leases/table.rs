@@ -33,7 +33,7 @@ impl Hasher for Hashed {
 /// to be sent for them.
 pub struct Leases {
     pub(super) config: LeaseConfig,
-    pub(super) leases: HashMap<u64, Lease, BuildHasherDefault<Hashed>>,
+    pub(super) by_hash: HashMap<u64, Lease, BuildHasherDefault<Hashed>>,
     pub(super) suspects: Suspects,
     pub(super) returns: Vec<Return>,
     asks: Vec<u64>,
@@ -49,7 +49,7 @@ impl Leases {
     pub fn new(config: LeaseConfig, first: u64, step: u64) -> Self {
         Self {
             config,
-            leases: HashMap::default(),
+            by_hash: HashMap::default(),
             suspects: Suspects::new(),
             returns: Vec::new(),
             asks: Vec::new(),
@@ -69,7 +69,7 @@ impl Leases {
     pub fn take_work(&mut self, now: Time) -> Work {
         let mut asks = Vec::with_capacity(self.asks.len());
         for hash in std::mem::take(&mut self.asks) {
-            let Some(lease) = self.leases.get_mut(&hash) else {
+            let Some(lease) = self.by_hash.get_mut(&hash) else {
                 continue;
             };
             lease.expire(now, &self.config, &mut self.returns);
@@ -86,7 +86,7 @@ impl Leases {
 
     /// Takes note of the answer to an ask.
     pub fn answered(&mut self, now: Time, ask: &Ask, answer: Answer) {
-        if let Some(lease) = self.leases.get_mut(&ask.bucket.hash) {
+        if let Some(lease) = self.by_hash.get_mut(&ask.bucket.hash) {
             lease.answered(now, ask.slice, answer, &self.config, &mut self.returns);
             self.tick_one(now, ask.bucket.hash);
         }
@@ -94,7 +94,7 @@ impl Leases {
 
     /// An ask was sent and not answered, or may not have been sent.
     pub fn unanswered(&mut self, now: Time, ask: &Ask) {
-        if let Some(lease) = self.leases.get_mut(&ask.bucket.hash) {
+        if let Some(lease) = self.by_hash.get_mut(&ask.bucket.hash) {
             lease.unanswered(now, ask.slice, &self.config, &mut self.returns);
         }
     }
@@ -108,7 +108,7 @@ impl Leases {
 
     /// The store has denied a charge of `amount`, as `state` says.
     pub fn denied(&mut self, now: Time, bucket: BucketRef<'_>, amount: i64, state: &ChargeState) {
-        let Some(lease) = self.leases.get_mut(&bucket.hash) else {
+        let Some(lease) = self.by_hash.get_mut(&bucket.hash) else {
             return;
         };
         if let (Some(wait), true) = (state.retry_after, lease.is(bucket)) {
@@ -119,35 +119,35 @@ impl Leases {
 
     /// The store wants the slices of a bucket back.
     pub fn recall(&mut self, now: Time, bucket: BucketRef<'_>) {
-        if let Some(lease) = self.leases.get_mut(&bucket.hash) {
+        if let Some(lease) = self.by_hash.get_mut(&bucket.hash) {
             lease.recall(now, &self.config, &mut self.returns);
         }
     }
 
     /// The store has got units back: what was refused may be asked for again.
     pub fn refill(&mut self, now: Time, bucket: BucketRef<'_>) {
-        if let Some(lease) = self.leases.get_mut(&bucket.hash) {
+        if let Some(lease) = self.by_hash.get_mut(&bucket.hash) {
             lease.refill(now);
         }
     }
 
     /// What was refused anywhere may be asked for again: being told may have been missed.
     pub fn refill_all(&mut self, now: Time) {
-        for lease in self.leases.values_mut() {
+        for lease in self.by_hash.values_mut() {
             lease.refill(now);
         }
     }
 
     /// Gives everything back: this daemon stops, or may have missed a recall.
     pub fn recall_all(&mut self, now: Time) {
-        for lease in self.leases.values_mut() {
+        for lease in self.by_hash.values_mut() {
             lease.recall(now, &self.config, &mut self.returns);
         }
     }
 
     /// Forgets everything: in the store's new history, or another life of this daemon, no slice stands.
     pub fn void(&mut self) {
-        self.leases.clear();
+        self.by_hash.clear();
         self.due.clear();
         self.asks.clear();
         self.returns.clear();
@@ -180,7 +180,7 @@ impl Leases {
 
     fn end_hold(&mut self, held: &Held, put_back: bool) {
         for part in &held.parts {
-            if let Some(lease) = self.leases.get_mut(&part.hash) {
+            if let Some(lease) = self.by_hash.get_mut(&part.hash) {
                 lease.end_hold(*part, put_back);
             }
         }
@@ -189,7 +189,7 @@ impl Leases {
     /// Units of a bucket that this daemon holds.
     #[must_use]
     pub fn left(&self, bucket: BucketRef<'_>) -> i64 {
-        let lease = self.leases.get(&bucket.hash);
+        let lease = self.by_hash.get(&bucket.hash);
         lease
             .filter(|lease| lease.is(bucket))
             .map_or(0, Lease::left)
@@ -198,27 +198,27 @@ impl Leases {
     /// Buckets with leases here.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.leases.len()
+        self.by_hash.len()
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.leases.is_empty()
+        self.by_hash.is_empty()
     }
 
     pub(super) fn begin(&mut self, now: Time, bucket: BucketRef<'_>, demand: Demand) -> bool {
-        if self.leases.len() >= self.config.max_buckets {
+        if self.by_hash.len() >= self.config.max_buckets {
             return false;
         }
         let lease = Lease::new(bucket, demand, now);
         self.due.insert((lease.due, bucket.hash));
-        self.leases.insert(bucket.hash, lease);
+        self.by_hash.insert(bucket.hash, lease);
         true
     }
 
     pub(super) fn queue_ask(&mut self, hash: u64) {
-        if let Some(lease) = self.leases.get_mut(&hash)
+        if let Some(lease) = self.by_hash.get_mut(&hash)
             && !lease.queued
         {
             lease.queued = true;
@@ -227,7 +227,7 @@ impl Leases {
     }
 
     fn tick_one(&mut self, now: Time, hash: u64) {
-        let Some(lease) = self.leases.get_mut(&hash) else {
+        let Some(lease) = self.by_hash.get_mut(&hash) else {
             self.due.retain(|(_, other)| *other != hash);
             return;
         };
@@ -238,7 +238,7 @@ impl Leases {
                 self.due.insert((due, hash));
             }
             None => {
-                self.leases.remove(&hash);
+                self.by_hash.remove(&hash);
             }
         }
     }
