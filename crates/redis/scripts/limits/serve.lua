@@ -1,14 +1,20 @@
 -- Looks at lines in which the caller waits, and fetches what has ended.
 --
--- args     {bucket ids}; "hold|<ticket>" is a call that begins to hold all of its buckets
--- payload  false: the results and looks are the answer
+-- args     {bucket ids}; "hold|<ticket>" is a call that begins to hold all of its buckets, or is to be looked at
+--          for its own sake
+-- payload  {tickets}: those calls that are not in line; the results and looks are the rest of the answer
 
 function op()
-  local entries, holding = {}, {}
+  local entries, holding, not_in_line = {}, {}, {}
   for _, id in ipairs(args[1]) do
     local ticket = id:match('^hold|(.*)$')
     if ticket then
-      holding[#holding + 1] = line.waiter(ticket) or nil
+      local w = line.waiter(ticket)
+      if w then
+        holding[#holding + 1] = w
+      else
+        not_in_line[#not_in_line + 1] = ticket
+      end
     else
       local length, names = id:match('^(%d+):(.*)$')
       local limit = store.limit(names:sub(1, tonumber(length)))
@@ -28,6 +34,6 @@ function op()
     results[#results + 1] = cmsgpack.unpack(result)
   end
   redis.call('DEL', ended)
-  return false
+  return not_in_line
 end
 

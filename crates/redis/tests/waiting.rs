@@ -1,0 +1,329 @@
+//! Waiting calls when callers leave and the store falters: nothing is granted to nobody, nobody is forgotten.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests"
+)]
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+use support::{Daemon, Proxy, Server, soon, spawn};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+use trellis_core::limits::{
+    AcquireRequest, Acquired, BucketState, Charge, ConcurrencySpec, FairShare, LimitSpec, Limits,
+    MachineConfig, Mode, Outcome, Priority, ReservationId, Settle, Usage,
+};
+use trellis_core::{ErrorCode, Key, Micros, Name, Namespace, RequestId, Result};
+use trellis_redis::{Condition, RedisConfig, RedisLimits, RedisLimitsConfig};
+
+/// Longer than a test may take.
+const LONG: Mode = Mode::Wait(Micros::from_secs(60));
+
+/// Far less than [`LONG`], far more than what is awaited should take.
+const PROMPT: Duration = Duration::from_secs(10);
+
+/// The store timeout: a busy machine should not bring it about.
+const PATIENT: Duration = Duration::from_secs(2);
+
+/// A daemon and its limits.
+#[derive(Clone)]
+struct Limited {
+    daemon: Arc<Daemon>,
+    limits: Arc<RedisLimits>,
+}
+
+impl Limited {
+    async fn at(port: u16, name: &str) -> Self {
+        let config = RedisConfig {
+            port,
+            store_timeout: PATIENT,
+            ..RedisConfig::default()
+        };
+        let daemon = Daemon::with(config, name);
+        daemon.attached().await;
+        let config = RedisLimitsConfig {
+            machine: MachineConfig::default(),
+            max_namespaces: 16,
+        };
+        let clock = daemon.clock.clone();
+        let (store, members) = (daemon.store.clone(), daemon.membership.clone());
+        let (limits, task) = RedisLimits::open(store, members, config, clock);
+        spawn(task.run(daemon.stop.clone()));
+        Self {
+            daemon: Arc::new(daemon),
+            limits,
+        }
+    }
+
+    async fn acquire(&self, mode: Mode, id: Option<&str>) -> Result<Acquired> {
+        self.limits.clone().acquire(one_slot(mode, id)).await
+    }
+
+    /// Takes the only slot.
+    async fn hold(&self) -> ReservationId {
+        reservation(&self.acquire(Mode::Try, None).await.unwrap())
+    }
+
+    async fn settle(&self, reservation: &ReservationId) -> Result<()> {
+        let settle = Settle {
+            namespace: namespace(),
+            reservation: reservation.clone(),
+            usage: Usage::RefundAll,
+        };
+        self.limits.settle(settle).await.map(|_| ())
+    }
+
+    async fn bucket(&self) -> Result<BucketState> {
+        let (limit, key) = (
+            Name::new("slots", "name").unwrap(),
+            Key::new("", "key").unwrap(),
+        );
+        let state = self.limits.peek(namespace(), limit, key).await;
+        state.map(|(state, _)| state)
+    }
+
+    /// Starts a call that waits, and returns when it stands in line after `before` others.
+    async fn wait(&self, before: usize, id: Option<&'static str>) -> JoinHandle<Result<Acquired>> {
+        let caller = self.clone();
+        let call = spawn(async move { caller.acquire(LONG, id).await });
+        self.until(|bucket| bucket.waiters == before + 1).await;
+        call
+    }
+
+    /// Waits for a state of the bucket.
+    async fn until(&self, reached: impl Fn(&BucketState) -> bool) {
+        soon("a state of the bucket", async {
+            while !self.bucket().await.is_ok_and(|bucket| reached(&bucket)) {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+}
+
+fn namespace() -> Namespace {
+    Namespace::new("waiting", "namespace").unwrap()
+}
+
+/// An acquire of one of one slots.
+fn one_slot(mode: Mode, id: Option<&str>) -> AcquireRequest {
+    let (limit, key) = (
+        Name::new("slots", "name").unwrap(),
+        Key::new("", "key").unwrap(),
+    );
+    let mut charge = Charge::new(limit, key, 1).unwrap();
+    charge.spec = Some(LimitSpec::Concurrency(ConcurrencySpec::new(1).unwrap()));
+    AcquireRequest {
+        namespace: namespace(),
+        charges: vec![charge],
+        mode,
+        reservation_ttl: None,
+        request_id: id.map(|id| RequestId::new(id, "request_id").unwrap()),
+        priority: Priority::default(),
+        fair: FairShare::UNNAMED,
+        dry_run: false,
+    }
+}
+
+fn reservation(acquired: &Acquired) -> ReservationId {
+    match &acquired.outcome {
+        Outcome::Granted(Some(granted)) => granted.id.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn granted(call: JoinHandle<Result<Acquired>>) -> ReservationId {
+    let end = timeout(PROMPT, call).await.expect("it is not told in time");
+    reservation(&end.unwrap().unwrap())
+}
+
+/// Makes a call that the store carries out and whose caller does not stay for the answer.
+async fn abandon<F: Future<Output: std::fmt::Debug>>(proxy: &Proxy, call: F) {
+    proxy.hold_answers();
+    let answer = timeout(Duration::from_millis(60), call).await;
+    assert!(answer.is_err(), "answered: {answer:?}");
+    proxy.deliver();
+}
+
+#[tokio::test]
+async fn a_caller_that_leaves_takes_no_grant_of_others_with_it() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let proxy = Proxy::before(&server).await;
+    let a = Limited::at(proxy.port, "a").await;
+    let held = a.hold().await;
+    let waiting = a.wait(0, None).await;
+    abandon(&proxy, a.settle(&held)).await;
+    granted(waiting).await;
+}
+
+#[tokio::test]
+async fn a_grant_on_its_way_to_a_caller_that_leaves_is_given_back() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let proxy = Proxy::before(&server).await;
+    let a = Limited::at(proxy.port, "a").await;
+    let b = Limited::at(server.port, "b").await;
+    for mode in [LONG, Mode::Try] {
+        abandon(&proxy, a.acquire(mode, Some("r"))).await;
+        let call = timeout(PROMPT, b.acquire(LONG, None)).await;
+        let taken = call.expect("it is not given back").unwrap();
+        b.settle(&reservation(&taken)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_leaves_before_it_is_told_to_wait_leaves_the_line() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let proxy = Proxy::before(&server).await;
+    let a = Limited::at(proxy.port, "a").await;
+    let b = Limited::at(server.port, "b").await;
+    b.hold().await;
+    abandon(&proxy, a.acquire(LONG, None)).await;
+    b.until(|bucket| bucket.waiters == 0).await;
+}
+
+#[tokio::test]
+async fn a_grant_that_a_repeat_was_told_is_not_given_back() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let proxy = Proxy::before(&server).await;
+    let a = Limited::at(proxy.port, "a").await;
+    let b = Limited::at(server.port, "b").await;
+    proxy.hold_answers();
+    let call = timeout(Duration::from_millis(60), a.acquire(LONG, Some("r"))).await;
+    assert!(call.is_err());
+    let told = reservation(&b.acquire(LONG, Some("r")).await.unwrap());
+    proxy.deliver();
+    // What the first daemon does about its caller's leaving is done long before these are.
+    for _ in 0..200 {
+        assert_eq!(a.bucket().await.unwrap().remaining, 0);
+    }
+    b.settle(&told).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_call_that_leaves_while_the_store_is_away_leaves_the_line_when_it_is_back() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let a = Limited::at(server.port, "a").await;
+    let session = a.daemon.attached().await;
+    let held = a.hold().await;
+    let waiting = a.wait(0, None).await;
+    server.signal("-STOP");
+    a.daemon.is(Condition::Hung).await;
+    waiting.abort();
+    assert!(waiting.await.unwrap_err().is_cancelled());
+    sleep(Duration::from_millis(100)).await;
+    server.signal("-CONT");
+    a.daemon.session_after(session).await;
+    let settled = soon("a settle", async {
+        loop {
+            match a.settle(&held).await {
+                Ok(()) => return,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+    });
+    settled.await;
+    let taken = timeout(PROMPT, a.acquire(LONG, None)).await;
+    reservation(&taken.expect("the slot went to nobody").unwrap());
+}
+
+#[tokio::test]
+async fn an_end_whose_telling_was_lost_is_found_out_at_once() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let proxy = Proxy::before(&server).await;
+    let a = Limited::at(proxy.port, "a").await;
+    // The store knows the script from then on, and carries it out without asking for its text.
+    a.settle(&a.hold().await).await.unwrap();
+    for id in [Some("r"), None] {
+        let session = a.daemon.attached().await;
+        let held = a.hold().await;
+        let waiting = a.wait(0, id).await;
+        proxy.hold_answers();
+        assert_eq!(
+            a.settle(&held).await.unwrap_err().code,
+            ErrorCode::OutcomeUnknown
+        );
+        // Those answers never come; new connections are not held.
+        a.daemon.session_after(session).await;
+        if id.is_some() {
+            let reservation = granted(waiting).await;
+            a.settle(&reservation).await.unwrap();
+        } else {
+            let end = timeout(PROMPT, waiting).await.expect("it waits in vain");
+            assert_eq!(end.unwrap().unwrap_err().code, ErrorCode::OutcomeUnknown);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_call_goes_on_waiting_when_a_store_that_remembers_is_restarted() {
+    let remembers = ["--appendonly", "yes", "--appendfsync", "always"];
+    let Some(mut server) = Server::start_with(&remembers) else {
+        return;
+    };
+    let a = Limited::at(server.port, "a").await;
+    let session = a.daemon.attached().await;
+    let held = a.hold().await;
+    let first = a.wait(0, None).await;
+    let second = a.wait(1, None).await;
+    server.kill();
+    a.daemon.is(Condition::Down).await;
+    server.restart(&[]);
+    a.daemon.session_after(session).await;
+    a.until(|bucket| bucket.waiters == 2).await;
+    a.settle(&held).await.unwrap();
+    let held = granted(first).await;
+    a.settle(&held).await.unwrap();
+    granted(second).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_wait_in_order_of_arrival_again_when_the_store_has_forgotten_them() {
+    const CALLS: usize = 40;
+    let Some(mut server) = Server::start() else {
+        return;
+    };
+    let a = Limited::at(server.port, "a").await;
+    let session = a.daemon.attached().await;
+    a.hold().await;
+    let (sender, mut order) = tokio::sync::mpsc::channel(CALLS);
+    for number in 0..CALLS {
+        let (caller, sender) = (a.clone(), sender.clone());
+        spawn(async move {
+            let end = caller.acquire(LONG, None).await.unwrap();
+            sender.send((number, reservation(&end))).await.unwrap();
+        });
+        a.until(|bucket| bucket.waiters == number + 1).await;
+    }
+    server.kill();
+    a.daemon.is(Condition::Down).await;
+    // Nobody gives up while the store is away.
+    let away = Instant::now();
+    while away.elapsed() < Duration::from_millis(300) {
+        assert!(order.try_recv().is_err());
+        tokio::task::yield_now().await;
+    }
+    server.restart(&[]);
+    a.daemon.session_after(session).await;
+    for number in 0..CALLS {
+        let (next, held) = soon("the next", order.recv()).await.unwrap();
+        assert_eq!(next, number);
+        a.settle(&held).await.unwrap();
+    }
+}
