@@ -7,10 +7,12 @@ use crate::cluster::Cluster;
 use crate::history::{Grant, Micros, Settled, Span};
 use crate::link::{Answer, Link};
 use crate::random::Random;
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tonic::Code;
+use tonic_types::StatusExt as _;
 use trellis_proto::v1::{self, AcquireMode, AcquireRequest, AcquireResponse, Outcome, ScopeKind};
 
 /// How long past its waiting time a call may be: longer means that the daemon is gone.
@@ -25,6 +27,8 @@ pub struct Field {
     pub answered: AtomicU64,
     /// Acquires to be answered until the clients stop.
     pub target: AtomicU64,
+    /// What was done to the daemons and their store, and when.
+    pub caused: Mutex<Vec<(Micros, String)>>,
 }
 
 /// What a client saw.
@@ -333,7 +337,14 @@ impl<'a> Client<'a> {
                 let outcome = outcome.trim_start_matches("OUTCOME_").to_lowercase();
                 format!("{outcome}{degraded}")
             }
-            Some(Err(status)) => format!("error {:?}", status.code()),
+            Some(Err(status)) => {
+                let details = status.get_error_details();
+                let reason = details.error_info().map(|info| info.reason.clone());
+                format!(
+                    "error {}",
+                    reason.unwrap_or_else(|| format!("{:?}", status.code()))
+                )
+            }
         };
         // A call that nobody answered is none.
         if !matches!(answer, Some(Err(_))) {

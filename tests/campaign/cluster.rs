@@ -1,7 +1,7 @@
 //! Three daemons on one Redis, each behind a proxy of its own, and what can be done to them; or, to see
 //! what the checker makes of them, three daemons that share nothing, and one alone.
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use trellis_tests::daemon::Daemon;
 use trellis_tests::proxy::Proxy;
@@ -106,8 +106,24 @@ impl Cluster {
         self.seats[seat].proxy.as_ref()
     }
 
-    /// The store.
-    pub fn redis(&self) -> Option<MutexGuard<'_, Redis>> {
-        self.redis.as_ref().map(Mutex::lock)
+    /// SIGKILL to the store.
+    pub fn kill_store(&self) {
+        if let Some(redis) = &self.redis {
+            redis.lock().kill();
+        }
+    }
+
+    /// Starts the killed store again.
+    pub fn start_store(&self) {
+        if let Some(redis) = &self.redis {
+            redis.lock().restart();
+        }
+    }
+
+    /// Runs a command of the store, behind the daemons' backs.
+    pub fn tell_store(&self, command: &[&str]) {
+        if let Some(redis) = &self.redis {
+            redis.lock().run(command);
+        }
     }
 }

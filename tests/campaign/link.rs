@@ -1,6 +1,7 @@
 //! A client's way to one daemon: a connection, and on it either calls or one stream.
 
 use crate::cluster::Cluster;
+use prost::Message as _;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -86,7 +87,10 @@ pub type Answer<T> = Result<T, Status>;
 
 fn unexpected(answer: Response) -> Status {
     match answer {
-        Response::Error(error) => Status::new(tonic::Code::from_i32(error.code), error.message),
+        Response::Error(error) => {
+            let (code, message) = (tonic::Code::from_i32(error.code), error.message.clone());
+            Status::with_details(code, message, error.encode_to_vec().into())
+        }
         Response::Draining(_) => Status::unavailable("draining"),
         other => Status::internal(format!("unexpected: {other:?}")),
     }

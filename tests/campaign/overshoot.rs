@@ -1,16 +1,18 @@
 //! One run of the overshoot campaign: clients, faults, and the arithmetic over what was admitted.
 
 use crate::buckets::{self, Bucket};
-use crate::checker::{Verdict, check};
+use crate::checker::{Rule, Verdict, check};
 use crate::client::{Client, Field};
 use crate::clock::{Clock, pause};
 use crate::cluster::Cluster;
 use crate::faults::{self, Counts, Fault};
-use crate::history::Grant;
+use crate::history::{Grant, Micros};
 use crate::link::Link;
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt::Write as _;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -29,6 +31,8 @@ pub struct Run {
     /// Acquires to be answered.
     pub acquires: u64,
     pub faults: Counts,
+    /// The longest time that a bucket may admit nothing: longer than a fault, and what follows of it.
+    pub patience: Duration,
     /// Makes buckets full again behind the daemons' backs, which the checker has to find.
     pub broken: bool,
 }
@@ -37,9 +41,13 @@ pub struct Run {
 #[derive(Debug)]
 pub struct Report {
     pub run: Run,
-    pub seconds: f64,
+    pub time: Duration,
     pub outcomes: BTreeMap<String, u64>,
     pub verdicts: Vec<(Bucket, Verdict)>,
+    /// The longest time in which each bucket admitted nothing: since when, and for how long.
+    pub pauses: Vec<(Duration, Duration)>,
+    /// What was done, and when.
+    pub caused: Vec<(Duration, String)>,
 }
 
 impl Run {
@@ -55,6 +63,7 @@ impl Run {
             seed,
             acquires: 30_000,
             faults: faults.into(),
+            patience: Duration::from_secs(6),
             broken: false,
         }
     }
@@ -73,8 +82,15 @@ impl Run {
             seed,
             acquires: 205_000,
             faults: faults.into(),
+            patience: Duration::from_secs(15),
             broken: false,
         }
+    }
+
+    /// With faults of this kind alone.
+    pub fn only(mut self, fault: &str) -> Self {
+        self.faults.retain(|kind, _| format!("{kind:?}") == fault);
+        self
     }
 
     /// Carries it out on these daemons.
@@ -86,6 +102,7 @@ impl Run {
             buckets: buckets::all(clock.minute()),
             answered: AtomicU64::new(0),
             target: AtomicU64::new(self.acquires),
+            caused: Mutex::default(),
         });
         declare(&field).await;
         let begun = clock.now();
@@ -101,8 +118,7 @@ impl Run {
         } else {
             work.await
         };
-        #[expect(clippy::cast_precision_loss, reason = "seconds, to be printed")]
-        let seconds = (clock.now() - begun) as f64 / 1e6;
+        let time = begun..clock.now();
         let (mut grants, mut outcomes) = (Vec::new(), BTreeMap::new());
         for seen in seen {
             grants.extend(seen.grants);
@@ -112,23 +128,51 @@ impl Run {
         }
         field.cluster.over.store(true, Ordering::Relaxed);
         Report {
-            verdicts: verdicts(&field.buckets, &grants),
+            verdicts: verdicts(&field.buckets, &grants, &time),
+            pauses: pauses(&field.buckets, &grants, &time),
+            caused: std::mem::take(&mut *field.caused.lock())
+                .into_iter()
+                .map(|(at, what)| (Duration::from_micros(at.saturating_sub(begun)), what))
+                .collect(),
             run: self,
-            seconds,
+            time: Duration::from_micros(time.end - time.start),
             outcomes,
         }
     }
 }
 
-fn verdicts(buckets: &[Bucket], grants: &[Grant]) -> Vec<(Bucket, Verdict)> {
-    let of = |bucket: usize| {
-        let own = grants.iter().filter(|grant| grant.bucket == bucket);
-        own.copied().collect::<Vec<_>>()
-    };
+fn of(bucket: usize, grants: &[Grant]) -> Vec<Grant> {
+    let own = grants.iter().filter(|grant| grant.bucket == bucket);
+    own.copied().collect()
+}
+
+fn verdicts(buckets: &[Bucket], grants: &[Grant], time: &Range<Micros>) -> Vec<(Bucket, Verdict)> {
     let numbered = buckets.iter().enumerate();
-    numbered
-        .map(|(number, bucket)| (bucket.clone(), check(bucket.rule, &of(number))))
-        .collect()
+    let verdict = |(number, bucket): (usize, &Bucket)| {
+        let verdict = check(bucket.rule, &of(number, grants), time.end - time.start);
+        (bucket.clone(), verdict)
+    };
+    numbered.map(verdict).collect()
+}
+
+/// How long each bucket admitted nothing at most. A calendar period that is used up admits nothing, so
+/// there it is no time at all.
+fn pauses(buckets: &[Bucket], grants: &[Grant], time: &Range<Micros>) -> Vec<(Duration, Duration)> {
+    let numbered = buckets.iter().enumerate();
+    let longest = |(number, bucket): (usize, &Bucket)| {
+        let own = of(number, grants);
+        let mut at: Vec<Micros> = own.iter().map(|grant| grant.at.sent).collect();
+        at.extend([time.start, time.end]);
+        at.sort_unstable();
+        let gaps = at.windows(2).map(|pair| (pair[1] - pair[0], pair[0]));
+        let (gap, since) = match bucket.rule {
+            Rule::Calendar { .. } => (0, time.start),
+            _ => gaps.max().unwrap_or_default(),
+        };
+        let since = Duration::from_micros(since - time.start);
+        (since, Duration::from_micros(gap))
+    };
+    numbered.map(longest).collect()
 }
 
 /// Declares every limit, at every daemon, so that daemons that share nothing know them too.
@@ -162,10 +206,15 @@ async fn break_store(field: &Field) -> Infallible {
                           redis.call('DEL', key) end";
     loop {
         pause(Duration::from_millis(200)).await;
-        if let Some(redis) = field.cluster.redis() {
-            redis.run(&["EVAL", FORGET, "0"]);
-        }
+        field.cluster.tell_store(&["EVAL", FORGET, "0"]);
     }
+}
+
+/// Whether a bucket was near its limit, so that it would have been over if nothing had held it. A rate
+/// whose burst is used up by slow calls is seen by its sum.
+fn exercised(rule: Rule, verdict: &Verdict) -> bool {
+    let used_up = verdict.admitted >= verdict.allowed / 4 * 3;
+    verdict.fullest >= EXERCISED || matches!(rule, Rule::Rate { .. }) && used_up
 }
 
 impl Report {
@@ -184,43 +233,61 @@ impl Report {
         answered.map(|(_, count)| count).sum()
     }
 
-    /// Buckets that were never near their limit.
-    pub fn idle(&self) -> Vec<String> {
-        let idle = self.verdicts.iter();
-        let idle = idle.filter(|(_, verdict)| verdict.fullest < EXERCISED);
-        idle.map(|(bucket, _)| bucket.name()).collect()
+    /// What is wrong, in words: buckets that are over, that were never near their limit, and that admitted
+    /// nothing for too long.
+    pub fn faults(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        for ((bucket, verdict), (since, pause)) in self.verdicts.iter().zip(&self.pauses) {
+            let seed = self.run.seed;
+            let mut fault =
+                |what: String| faults.push(format!("seed {seed}: {} {what}", bucket.name()));
+            if verdict.over() > 0 {
+                fault(format!("is {} over", verdict.over()));
+            }
+            if !exercised(bucket.rule, verdict) {
+                fault(format!("was never fuller than {:.2}", verdict.fullest));
+            }
+            if *pause > self.run.patience {
+                fault(format!("admitted nothing for {pause:?} since {since:?}"));
+            }
+        }
+        faults
     }
 
     /// All of it, in words and figures.
     pub fn text(&self) -> String {
         let mut text = String::new();
-        let faults: Vec<_> = self.run.faults.iter().collect();
         let (seed, acquires) = (self.run.seed, self.acquires());
         let _ = writeln!(
             text,
-            "seed {seed}: {CLIENTS} clients, {acquires} acquires in {:.1} s, faults {faults:?}",
-            self.seconds
+            "seed {seed}: {CLIENTS} clients, {acquires} acquires in {:.1} s",
+            self.time.as_secs_f64()
         );
+        for (at, what) in &self.caused {
+            let _ = writeln!(text, "  {:5.1} s: {what}", at.as_secs_f64());
+        }
         let _ = writeln!(text, "  {:?}", self.outcomes);
         let _ = writeln!(
             text,
-            "  {:<22} {:>10} {:>10} {:>9} {:>6} {:>8}",
-            "bucket", "admitted", "allowed", "intervals", "over", "fullest"
+            "  {:<22} {:>10} {:>10} {:>9} {:>6} {:>8} {:>9}",
+            "bucket", "admitted", "allowed", "intervals", "over", "fullest", "pause"
         );
-        for (bucket, verdict) in &self.verdicts {
+        for ((bucket, verdict), (since, pause)) in self.verdicts.iter().zip(&self.pauses) {
             let allowed = match verdict.allowed {
                 u64::MAX => "-".to_owned(),
                 allowed => allowed.to_string(),
             };
             let _ = writeln!(
                 text,
-                "  {:<22} {:>10} {:>10} {:>9} {:>6} {:>7.1}%",
+                "  {:<22} {:>10} {:>10} {:>9} {:>6} {:>7.1}% {:>7.2} s from {:.1}",
                 bucket.name(),
                 verdict.admitted,
                 allowed,
                 verdict.intervals,
                 verdict.over(),
-                verdict.fullest * 100.0
+                verdict.fullest * 100.0,
+                pause.as_secs_f64(),
+                since.as_secs_f64()
             );
         }
         let _ = writeln!(text, "  over in all: {}", self.over());

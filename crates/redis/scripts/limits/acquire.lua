@@ -41,7 +41,7 @@ function op()
         fair = args[8] ~= '' and 'key|' .. args[8] or 'daemon|' .. me, weight = args[9],
         reservation = args[10], wants = wants,
       }
-      charges.look(wants)
+      charges.wake(wants)
       local data, states = line.go_at_once(w)
       if not states then
         requests.start(request, w.ticket)

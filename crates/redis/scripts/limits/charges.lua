@@ -173,8 +173,8 @@ function charges.is_hopeless(wants)
   return false
 end
 
--- Looks at those who wait for what a call wants: a claim that time has made stale must not block anybody.
-function charges.look(wants)
+-- Wakes those who wait for what a call wants, as far as time has served them.
+function charges.wake(wants)
   local waited = {}
   for _, want in ipairs(wants) do
     if want.entry.waited == 1 then
@@ -182,13 +182,13 @@ function charges.look(wants)
     end
   end
   if #waited > 0 then
-    line.serve(waited)
+    line.wake(waited)
   end
 end
 
 -- Whether a call that does not wait can be admitted now.
 function charges.all_open(wants, priority)
-  charges.look(wants)
+  charges.wake(wants)
   for _, want in ipairs(wants) do
     local entry = want.entry
     if now < entry.paused or bucket.available(entry.b) < want.amount

@@ -363,13 +363,28 @@ function line.serve(entries)
   end
 end
 
--- Looks at one waiting call, after those who stand before it, and serves what it has freed.
+-- Looks at entries whose head does not lack units any more: what time has made stale must not block anybody.
+function line.wake(entries)
+  local due = {}
+  for _, entry in ipairs(entries) do
+    local head = line.of(entry) and queue.line_head(entry)
+    if head and now >= entry.paused
+      and bucket.available(entry.b) >= line.want_of(head, entry).amount then
+      due[#due + 1] = entry
+    end
+  end
+  if #due > 0 then
+    line.serve(due)
+  end
+end
+
+-- Looks at one waiting call, after those whom time has served, and serves what it has freed.
 function line.review(w)
   local entries = {}
   for i, want in ipairs(w.wants) do
     entries[i] = store.entry_of(want)
   end
-  line.serve(entries)
+  line.wake(entries)
   if not w.gone then
     line.serve((review(w)))
   end

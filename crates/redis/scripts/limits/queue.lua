@@ -216,11 +216,14 @@ function queue.next(entry, turn)
   return turn == 2 and head and ticket_of_rank(head) or nil
 end
 
--- The first in fair order; where nobody lacks the bucket, of those that hold it.
+-- Whose turn it is: the first in fair order, or who holds the bucket since before that came.
 function queue.head(entry)
-  local held = queue.next(entry, 0) == nil and first(entry, 'hold')
-  local ticket = held and held:sub(18) or queue.next(entry, 0)
-  return ticket and line.waiter(ticket) or nil
+  local held, ticket = first(entry, 'hold'), queue.next(entry, 0)
+  local w = ticket and line.waiter(ticket) or nil
+  if held and (not w or held < age(w)) then
+    return line.waiter(held:sub(18))
+  end
+  return w
 end
 
 -- The head of the line alone.

@@ -48,7 +48,9 @@ function schedule.tell(entry)
       order[#order + 1] = ranked[2]
     end
   end
-  local told = {at, w.ticket, table.concat(order, ' ', 1, math.min(#order, TOLD))}
+  -- Whose time it is: nobody's where the head will only stop lacking this bucket and still lack another.
+  local whose = (w == entry.open or at == w.ready) and w.ticket or ''
+  local told = {at, whose, table.concat(order, ' ', 1, math.min(#order, TOLD))}
   local news = not same(told, l.told)
   l.told = told
   for i, daemon in ipairs(order) do

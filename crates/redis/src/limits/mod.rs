@@ -18,6 +18,7 @@ mod heir;
 mod house;
 mod leaving;
 mod looks;
+mod merge;
 mod port;
 mod scripts;
 mod seats;

@@ -20,10 +20,10 @@
 use super::super::fair::FairShare;
 use super::super::types::{AcquireRequest, Acquired, Outcome};
 use super::acquire::{Want, answer};
-use super::queue::{Caller, List, Queue};
+use super::queue::Caller;
 use super::requests::RequestKey;
-use super::shares;
-use super::store::{BucketId, Store};
+use super::standing::{Obstacle, Stand, Standing};
+use super::store::BucketId;
 use super::{Answer, Machine, Receipt, Ticket, Timer};
 use crate::{Error, ErrorCode, Micros, Now, Result, Time};
 use smallvec::SmallVec;
@@ -44,78 +44,9 @@ pub(super) struct Waiter {
     pub holding: bool,
 }
 
-/// Where a waiting call stands at a bucket.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Stand {
-    /// The bucket's virtual time when the call came.
-    pub since: u64,
-    pub place: Standing,
-}
-
-/// What a waiting call claims of a bucket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
-    /// Nothing: others may pass.
-    Aside,
-    /// A place in line.
-    Line,
-    /// A place among those that a hold keeps off.
-    KeptOff,
-    /// It holds the bucket, while it stands in the line of that other one if it lacks one.
-    Hold(Option<BucketId>),
-}
-
-/// What is in the way of a call at a bucket.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Obstacle {
-    pub lacks: bool,
-    pub held_off: bool,
-}
-
-impl Obstacle {
-    pub fn is_there(self) -> bool {
-        self.lacks || self.held_off
-    }
-}
-
 /// Looks after which serving is put off. A waiter is looked at a few times before it is served; so many
 /// would be a defect.
 const LOOKS_PER_WAITER: usize = 256;
-
-impl Store {
-    /// What is in the way of a call at each of its buckets; `stands` are those of a waiting call.
-    pub fn obstacles(
-        &mut self,
-        wants: &[Want],
-        caller: Caller<'_>,
-        stands: &[Stand],
-        now: Now,
-    ) -> SmallVec<[Obstacle; 4]> {
-        let mut obstacles = SmallVec::<[Obstacle; 4]>::new();
-        for (index, want) in wants.iter().enumerate() {
-            let entry = self.entry_mut(want.bucket);
-            let since = match (stands.get(index), &entry.queue) {
-                (Some(stand), _) => stand.since,
-                (None, Some(queue)) => queue.time(caller.ticket.priority),
-                (None, None) => 0,
-            };
-            obstacles.push(Obstacle {
-                lacks: entry.lacks(want.amount, caller, since, now),
-                held_off: false,
-            });
-        }
-        for (index, want) in wants.iter().enumerate() {
-            let goes_first = |root| {
-                let mut pairs = wants.iter().zip(&obstacles);
-                pairs.any(|(want, obstacle)| want.bucket == root && !obstacle.lacks)
-            };
-            let queue = self.entry(want.bucket).queue.as_ref();
-            obstacles[index].held_off =
-                queue.is_some_and(|queue| queue.holds.stop(caller.ticket, goes_first));
-        }
-        obstacles
-    }
-}
 
 impl Machine {
     /// Why no further call may wait.
@@ -139,17 +70,9 @@ impl Machine {
         if obstacles.any(Obstacle::is_there) {
             return None;
         }
-        let mut turns = Vec::new();
-        for want in wants {
-            let entry = self.store.entry_mut(want.bucket);
-            if let Some(queue) = &mut entry.queue {
-                let cost = shares::cost(want.amount, entry.bucket.capacity());
-                queue.serve(caller, queue.time(ticket.priority), cost);
-                turns.push(want.bucket);
-            }
-        }
+        // That lets nobody go: no call of its account stands in these lines, or it would not have passed.
+        self.store.count_turns(wants, caller, &[]);
         let (acquired, _) = self.grant(wants, request.reservation_ttl, now);
-        self.serve(turns, now);
         Some(acquired)
     }
 
@@ -350,12 +273,17 @@ impl Machine {
     }
 
     fn grant_waiter(&mut self, ticket: Ticket, now: Now) -> Vec<BucketId> {
-        self.count_turn(ticket);
-        let Some((waiter, _)) = self.leave(ticket) else {
+        let Self { waiters, store, .. } = self;
+        let Some(waiter) = waiters.get(&ticket) else {
             return Vec::new();
         };
-        // The turns have changed everywhere, whether it stood in line there or not.
-        let freed = waiter.wants.iter().map(|want| want.bucket).collect();
+        let fair = &waiter.fair;
+        let caller = Caller { ticket, fair };
+        let mut freed = store.count_turns(&waiter.wants, caller, &waiter.stands);
+        let Some((waiter, left)) = self.leave(ticket) else {
+            return freed;
+        };
+        freed.extend(left);
         let (acquired, hold) = self.grant(&waiter.wants, waiter.reservation_ttl, now);
         let taken = self.receipt(&waiter.wants, hold, now);
         if let Some(request) = &waiter.request {
@@ -377,20 +305,6 @@ impl Machine {
             receipt,
         });
         freed
-    }
-
-    fn count_turn(&mut self, ticket: Ticket) {
-        let Some(waiter) = self.waiters.get(&ticket) else {
-            return;
-        };
-        let fair = &waiter.fair;
-        for (want, stand) in waiter.wants.iter().zip(&waiter.stands) {
-            let entry = self.store.entry_mut(want.bucket);
-            if let Some(queue) = &mut entry.queue {
-                let cost = shares::cost(want.amount, entry.bucket.capacity());
-                queue.serve(Caller { ticket, fair }, stand.since, cost);
-            }
-        }
     }
 
     pub(super) fn time_out(&mut self, ticket: Ticket, now: Now) {
@@ -482,27 +396,6 @@ impl Machine {
     pub(super) fn cancel_wake(&mut self, bucket: BucketId) {
         if let Some(at) = self.store.entry_mut(bucket).wake.take() {
             self.timers.remove(&(at, Timer::Wake(bucket)));
-        }
-    }
-}
-
-impl Stand {
-    /// Moves a call to another place.
-    fn go(&mut self, place: Standing, queue: &mut Queue, caller: Caller<'_>, amount: i64) {
-        if self.place == place {
-            return;
-        }
-        match std::mem::replace(&mut self.place, place) {
-            Standing::Aside => {}
-            Standing::Line => queue.unclaim(List::Line, caller),
-            Standing::KeptOff => queue.unclaim(List::KeptOff, caller),
-            Standing::Hold(root) => queue.release(caller.ticket, root, amount),
-        }
-        match place {
-            Standing::Aside => {}
-            Standing::Line => queue.claim(List::Line, caller, amount, self.since),
-            Standing::KeptOff => queue.claim(List::KeptOff, caller, amount, self.since),
-            Standing::Hold(root) => queue.hold(caller.ticket, root, amount),
         }
     }
 }

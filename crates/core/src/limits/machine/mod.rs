@@ -10,8 +10,9 @@
 //! [`Machine::next_due`], and handing [`Machine::take_answers`] to the callers that wait.
 //!
 //! Files: `store` limits and buckets, `acquire` charging, `estimate` what a refused call is told, `line`
-//! waiting, `queue` who waits for one bucket, `shares` whose turn it is, `reservations`, `definitions`
-//! declaring and changing, `listing` looking, `requests` remembered request ids.
+//! waiting, `standing` what is in a call's way, `queue` who waits for one bucket, `shares` whose turn it
+//! is, `reservations`, `definitions` declaring and changing, `listing` looking, `requests` remembered
+//! request ids.
 
 mod acquire;
 mod definitions;
@@ -22,6 +23,7 @@ mod queue;
 mod requests;
 mod reservations;
 mod shares;
+mod standing;
 mod store;
 
 #[cfg(test)]

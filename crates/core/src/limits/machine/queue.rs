@@ -76,15 +76,17 @@ impl Queue {
         self.shares[priority as usize].time()
     }
 
-    /// Counts a grant, if anyone of its class waits.
-    pub fn serve(&mut self, caller: Caller<'_>, since: u64, cost: u64) {
+    /// Counts a grant, if anyone of its class waits. Tells whether somebody else is first then.
+    pub fn serve(&mut self, caller: Caller<'_>, since: u64, cost: u64) -> bool {
         let class = caller.ticket.priority as usize;
         if self.shares[class].is_idle() {
-            return;
+            return false;
         }
+        let first = self.next(0);
         self.shares[class].serve(caller.fair, since, cost);
         self.rank_again(List::Line, caller);
         self.rank_again(List::KeptOff, caller);
+        self.next(0) != first
     }
 
     /// Gives a call that came at `since` a place in line, or among those kept off.

@@ -1,9 +1,10 @@
 //! The machine's inner consistency: what must hold between any two calls.
 
 use crate::Now;
-use crate::limits::machine::line::{Standing, Waiter};
+use crate::limits::machine::line::Waiter;
 use crate::limits::machine::queue::Caller;
 use crate::limits::machine::reservations::State;
+use crate::limits::machine::standing::Standing;
 use crate::limits::machine::store::{BucketId, Entry};
 use crate::limits::machine::{Ticket, Timer};
 use crate::limits::{Bucket, Machine, Priority};
