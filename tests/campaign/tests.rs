@@ -41,6 +41,7 @@ fn seed() -> u64 {
 }
 
 #[tokio::test]
+#[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn nothing_is_admitted_above_a_limit_whatever_breaks() {
     let Some(cluster) = Cluster::shared() else {
         return;
@@ -51,6 +52,7 @@ async fn nothing_is_admitted_above_a_limit_whatever_breaks() {
 }
 
 #[tokio::test]
+#[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn a_store_that_forgets_what_has_been_used_is_found() {
     let Some(cluster) = Cluster::shared() else {
         return;
@@ -67,6 +69,7 @@ async fn a_store_that_forgets_what_has_been_used_is_found() {
 }
 
 #[tokio::test]
+#[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn three_daemons_that_share_nothing_are_found() {
     let run = Run {
         acquires: 6_000,
@@ -79,6 +82,7 @@ async fn three_daemons_that_share_nothing_are_found() {
 }
 
 #[tokio::test]
+#[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn one_daemon_alone_is_exercised_and_not_accused() {
     let run = Run {
         acquires: 15_000,
@@ -94,6 +98,7 @@ async fn one_daemon_alone_is_exercised_and_not_accused() {
 const PERIOD: history::Micros = 1_000_000;
 
 #[tokio::test]
+#[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn three_saturating_daemons_are_admitted_a_third_each_in_every_period() {
     let Some(cluster) = Cluster::shared() else {
         return;
@@ -108,6 +113,7 @@ async fn three_saturating_daemons_are_admitted_a_third_each_in_every_period() {
 }
 
 #[tokio::test]
+#[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn what_one_daemon_does_not_want_goes_to_the_others() {
     let Some(cluster) = Cluster::shared() else {
         return;
@@ -125,6 +131,7 @@ async fn what_one_daemon_does_not_want_goes_to_the_others() {
 }
 
 #[tokio::test]
+#[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn bursts_of_equal_demand_are_admitted_equal_shares() {
     let Some(cluster) = Cluster::shared() else {
         return;
@@ -136,6 +143,7 @@ async fn bursts_of_equal_demand_are_admitted_equal_shares() {
 }
 
 #[tokio::test]
+#[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn the_line_goes_on_when_the_daemon_at_its_head_is_stopped() {
     let Some(cluster) = Cluster::shared() else {
         return;

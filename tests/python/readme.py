@@ -45,6 +45,22 @@ def check(what, expected, printed):
     print(f"ok: {what}")
 
 
+# What the sessions export, for the daemons that they start.
+EXPORTED = {}
+DAEMONS = []
+
+
+def start_daemon(command):
+    """Starts the built binary with the arguments of a `cargo run` in the README, and waits for it."""
+    arguments = command.split(" -- ", 1)[1].rstrip("& ").split()
+    daemon = subprocess.Popen(
+        [BINARY, *arguments], env=os.environ | EXPORTED, stderr=subprocess.DEVNULL
+    )
+    DAEMONS.append(daemon)
+    http = arguments[arguments.index("--http-listen") + 1]
+    wait_until_ready(daemon, f"http://{http}/readyz")
+
+
 def run_console(block):
     for session in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
         lines = session.splitlines()
@@ -54,7 +70,13 @@ def run_console(block):
             length += 1
         command = "\n".join(lines[:length])
         if "--bin trellisd" in command:
-            continue  # The daemon runs already, started by this program.
+            if "--listen" in command:
+                start_daemon(command)
+            continue  # That without an address runs already, started by this program.
+        if command.startswith("export "):
+            for name, value in re.findall(r"(\w+)=(\S+)", command):
+                EXPORTED[name] = value
+            continue
         done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True)
         check(command, "\n".join(lines[length:]), done.stdout + done.stderr)
 
@@ -66,16 +88,16 @@ def run_python(block, expected, stubs):
     check("the Python session", expected, done.stdout + done.stderr)
 
 
-def wait_until_ready(daemon):
+def wait_until_ready(daemon, ready=READY):
     end = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < end and daemon.poll() is None:
         try:
-            with urllib.request.urlopen(READY) as answer:
+            with urllib.request.urlopen(ready) as answer:
                 if answer.status == 200:
                     return
         except (urllib.error.URLError, ConnectionError):
             time.sleep(0.05)
-    sys.exit("the daemon does not become ready; are ports 7117 and 7118 free?")
+    sys.exit(f"the daemon does not become ready at {ready}; is the port free?")
 
 
 def run_sessions(stubs):
@@ -105,7 +127,10 @@ def main():
             wait_until_ready(daemon)
             run_sessions(folder)
         finally:
-            daemon.terminate()
+            for each in [daemon, *DAEMONS]:
+                each.terminate()
+            for each in DAEMONS:
+                each.wait(PATIENCE_SECONDS)
         if daemon.wait(PATIENCE_SECONDS) != 0:
             sys.exit("the daemon did not end cleanly")
 

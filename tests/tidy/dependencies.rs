@@ -26,6 +26,7 @@ const DRIVERS: [(&str, &[&str]); 7] = [
         "tokio",
         &[
             "trellis-redis",
+            "trellis-resilience",
             "trellis-local",
             "trellis-service",
             "trellis-daemon",

@@ -1,6 +1,7 @@
 //! The daemons that share a store, and the store, as one daemon sees them. For operators.
 
 use crate::{Micros, Time};
+use async_trait::async_trait;
 use std::sync::Arc;
 
 /// How a daemon sees the store that it shares.
@@ -54,4 +55,20 @@ pub trait Cluster: Send + Sync {
 
     /// The members as of the last beat, by id.
     fn members(&self) -> Vec<MemberState>;
+}
+
+/// How a daemon's fallback sees the store.
+#[async_trait]
+pub trait StoreView: Send + Sync {
+    /// The store; `up` tells whether it can be used now.
+    fn state(&self) -> StoreState;
+
+    /// Which of how many members this daemon was when it last saw them, from 0; `None` before it ever did.
+    fn place(&self) -> Option<(u64, u64)>;
+
+    /// When the last beat that the store has acknowledged was sent, on the clock that never goes back.
+    fn acknowledged(&self) -> Option<Time>;
+
+    /// Waits until the store's state may have changed.
+    async fn changed(&self);
 }

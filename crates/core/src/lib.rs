@@ -16,7 +16,7 @@ mod name;
 mod scope;
 mod time;
 
-pub use cluster::{Cluster, MemberState, StoreState};
+pub use cluster::{Cluster, MemberState, StoreState, StoreView};
 pub use error::{Error, ErrorCode, Violation};
 pub use name::{FairKey, Key, MAX_NAME_BYTES, Name, Namespace, RequestId};
 pub use scope::Scope;

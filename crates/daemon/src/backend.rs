@@ -5,12 +5,13 @@ use crate::error::RunError;
 use crate::supervisor::{Supervisor, TaskKind};
 use std::sync::Arc;
 use std::time::Duration;
-use trellis_core::limits::{Limits, SetLimit};
-use trellis_core::{Clock, Cluster};
+use trellis_core::limits::{Limits, Reconcile, SetLimit};
+use trellis_core::{Clock, Cluster, StoreView};
 use trellis_local::MemoryLimits;
 use trellis_redis::{
     Identity, RedisCluster, RedisConfig, RedisLimits, RedisLimitsConfig, Start, Store,
 };
+use trellis_resilience::FallbackLimits;
 
 /// The backend of a daemon.
 pub(crate) struct Backend {
@@ -80,6 +81,7 @@ impl Backend {
         let (limits, task) =
             RedisLimits::open(store.clone(), membership.clone(), bounds, clock.clone());
         supervisor.start(TaskKind::LimitsTimer, |stop| task.run(stop));
+        let cluster = Arc::new(RedisCluster::new(store.clone(), membership));
         match store.started().await {
             Ok(Start::Attached(_)) => declare(&*limits, &config.limits).await?,
             Ok(Start::Degraded(health)) => tracing::warn!(
@@ -96,11 +98,34 @@ impl Backend {
                 .await;
         });
         Ok(Self {
-            limits,
-            cluster: Some(Arc::new(RedisCluster::new(store.clone(), membership))),
+            limits: with_fallback(config, limits, cluster.clone(), clock, supervisor),
+            cluster: Some(cluster),
             store: Some(store),
         })
     }
+}
+
+/// Puts limits of this daemon alone behind the shared ones, for the time in which the store is away.
+fn with_fallback(
+    config: &Config,
+    shared: Arc<RedisLimits>,
+    cluster: Arc<RedisCluster>,
+    clock: &Arc<dyn Clock>,
+    supervisor: &mut Supervisor,
+) -> Arc<dyn Limits> {
+    let local = Arc::new(MemoryLimits::new(config.memory_limits(), clock.clone()));
+    let timer = local.clone();
+    supervisor.start(TaskKind::FallbackTimer, |stop| async move {
+        stop.run_until_cancelled(timer.run()).await;
+    });
+    let store = (
+        shared.clone() as Arc<dyn Reconcile>,
+        cluster as Arc<dyn StoreView>,
+    );
+    let (limits, task) =
+        FallbackLimits::new(shared, local, store, config.fallback(), clock.clone());
+    supervisor.start(TaskKind::Fallback, |stop| task.run(stop));
+    limits
 }
 
 /// Declares the configuration's limits before the first call can ask for them.

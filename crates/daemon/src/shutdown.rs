@@ -63,11 +63,13 @@ impl Daemon {
         let Some(store) = self.store.take() else {
             return;
         };
+        self.end(TaskKind::Fallback).await;
         if let Err(error) = store.leave().await {
             tracing::warn!(%error, "the other daemons will notice the end by silence only");
         }
         for kind in [
             TaskKind::Declarations,
+            TaskKind::FallbackTimer,
             TaskKind::Membership,
             TaskKind::StoreConnections,
             TaskKind::StoreCalls,

@@ -23,6 +23,10 @@ pub(crate) enum TaskKind {
     Membership,
     /// Declares the configuration's limits in the shared store.
     Declarations,
+    /// Serves waiting calls of the limits that stand in for the shared ones.
+    FallbackTimer,
+    /// Opens and closes the fallback, and merges what was spent in it.
+    Fallback,
     /// Serves gRPC.
     GrpcServer,
     /// Serves metrics and probes.
@@ -47,6 +51,8 @@ impl TaskKind {
             Self::StoreConnections => "store connections",
             Self::Membership => "membership",
             Self::Declarations => "declarations",
+            Self::FallbackTimer => "fallback timer",
+            Self::Fallback => "fallback",
             Self::GrpcServer => "gRPC server",
             Self::HttpServer => "HTTP server",
         }
@@ -58,6 +64,8 @@ impl TaskKind {
             | Self::StoreCalls
             | Self::StoreConnections
             | Self::Membership
+            | Self::FallbackTimer
+            | Self::Fallback
             | Self::GrpcServer => OnEnd::ShutDown,
             Self::Declarations | Self::HttpServer => OnEnd::GoOn,
         }

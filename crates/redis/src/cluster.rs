@@ -1,7 +1,8 @@
 //! The store and its members, for operators.
 
 use crate::{Condition, Membership, Store};
-use trellis_core::{Cluster, MemberState, StoreState};
+use async_trait::async_trait;
+use trellis_core::{Cluster, MemberState, StoreState, StoreView, Time};
 
 /// How this daemon sees its Redis and the other daemons on it.
 #[derive(Clone)]
@@ -50,5 +51,34 @@ impl Cluster for RedisCluster {
             this_daemon: member.daemon == self.store.daemon(),
         };
         members.iter().map(one).collect()
+    }
+}
+
+#[async_trait]
+impl StoreView for RedisCluster {
+    fn state(&self) -> StoreState {
+        Cluster::store(self)
+    }
+
+    fn place(&self) -> Option<(u64, u64)> {
+        let members = self.membership.snapshot();
+        let index = members
+            .iter()
+            .position(|member| member.daemon == self.store.daemon())?;
+        let number = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+        Some((number(index), number(members.len())))
+    }
+
+    fn acknowledged(&self) -> Option<Time> {
+        // It holds for a little less than `death_after` from the send time of that beat.
+        let until = self.membership.assurance()?.until;
+        Some(Time(until.0.saturating_sub(self.store.death_after().0)))
+    }
+
+    async fn changed(&self) {
+        let mut health = self.store.health();
+        health.borrow_and_update();
+        // The sender lives as long as the store.
+        let _ = health.changed().await;
     }
 }

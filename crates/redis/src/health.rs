@@ -85,6 +85,14 @@ pub struct Health {
     pub reason: Arc<str>,
 }
 
+/// The driver's account of an error, or the words of the system's error inside it.
+fn words(details: &str) -> String {
+    let inner = details
+        .split_once("message: \"")
+        .and_then(|(_, rest)| rest.split_once('"'));
+    inner.map_or(details, |(message, _)| message).to_lowercase()
+}
+
 /// What one observer found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Finding {
@@ -113,7 +121,7 @@ impl Finding {
             _ if error.details().starts_with("NOPERM") => {
                 Self::new(Condition::Credentials, credentials(error.details()))
             }
-            _ => Self::new(Condition::Down, error.details()),
+            _ => Self::new(Condition::Down, words(error.details())),
         }
     }
 

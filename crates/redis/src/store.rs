@@ -127,6 +127,12 @@ impl Store {
         format!("{}:{}", config.host, config.port)
     }
 
+    /// How long a daemon must be silent before it is declared dead.
+    #[must_use]
+    pub fn death_after(&self) -> trellis_core::Micros {
+        self.shared.config.death_after.into()
+    }
+
     /// This daemon's id.
     #[must_use]
     pub fn daemon(&self) -> &str {

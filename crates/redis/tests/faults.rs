@@ -109,16 +109,19 @@ async fn a_hung_server(callers: usize, payload: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn a_hung_server_is_noticed_under_load_and_recovers_without_a_restart() {
     a_hung_server(200, 100).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn a_hung_server_with_a_full_socket_holds_up_no_call() {
     a_hung_server(200, 100_000).await;
 }
 
 #[tokio::test]
+#[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn a_killed_server_is_noticed_at_once_and_rejoined() {
     let Some(mut server) = Server::start() else {
         return;
@@ -147,6 +150,7 @@ async fn a_killed_server_is_noticed_at_once_and_rejoined() {
 }
 
 #[tokio::test]
+#[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn a_server_that_is_away_at_the_start_is_joined_when_it_comes() {
     let Some(mut server) = Server::start() else {
         return;
@@ -167,6 +171,7 @@ async fn a_server_that_is_away_at_the_start_is_joined_when_it_comes() {
 }
 
 #[tokio::test]
+#[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn a_server_that_may_evict_our_keys_is_refused_by_the_settings_name() {
     let Some(server) = Server::start() else {
         return;
@@ -187,6 +192,7 @@ async fn a_server_that_may_evict_our_keys_is_refused_by_the_settings_name() {
 }
 
 #[tokio::test]
+#[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn a_wrong_password_is_a_typed_error_without_the_secret() {
     let Some(server) = Server::start_with(&["--save", "", "--requirepass", "richtig"]) else {
         return;
@@ -209,6 +215,7 @@ async fn a_wrong_password_is_a_typed_error_without_the_secret() {
 }
 
 #[tokio::test]
+#[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn a_server_that_becomes_a_replica_is_left_and_its_return_is_a_new_generation() {
     let Some(server) = Server::start() else {
         return;
@@ -226,6 +233,7 @@ async fn a_server_that_becomes_a_replica_is_left_and_its_return_is_a_new_generat
 }
 
 #[tokio::test]
+#[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn a_refusal_of_writes_is_told_by_its_cause_and_ends_with_it() {
     let Some(server) = Server::start() else {
         return;
@@ -258,6 +266,7 @@ async fn a_refusal_of_writes_is_told_by_its_cause_and_ends_with_it() {
 }
 
 #[tokio::test]
+#[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn a_server_that_loads_its_data_is_waited_for() {
     let Some(mut server) = Server::start() else {
         return;
@@ -282,6 +291,7 @@ async fn a_server_that_loads_its_data_is_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn ten_thousand_calls_at_once_stay_within_the_bound() {
     let Some(server) = Server::start() else {
         return;
@@ -325,6 +335,7 @@ async fn ten_thousand_calls_at_once_stay_within_the_bound() {
 }
 
 #[tokio::test]
+#[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn a_call_whose_future_is_dropped_is_carried_out_once() {
     let Some(server) = Server::start() else {
         return;

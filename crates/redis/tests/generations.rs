@@ -10,6 +10,7 @@ static DECLARE_DEAD: LazyLock<Script> =
     LazyLock::new(|| Script::guarded(include_str!("../scripts/declare_dead.lua")));
 
 #[tokio::test]
+#[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn an_attach_mints_a_generation_and_an_incarnation_by_the_store_time() {
     let Some(server) = Server::start() else {
         return;
@@ -22,6 +23,7 @@ async fn an_attach_mints_a_generation_and_an_incarnation_by_the_store_time() {
 }
 
 #[tokio::test]
+#[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn after_flushall_no_call_is_carried_out_until_a_new_generation_began() {
     let Some(server) = Server::start() else {
         return;
@@ -45,6 +47,7 @@ async fn after_flushall_no_call_is_carried_out_until_a_new_generation_began() {
 }
 
 #[tokio::test]
+#[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn a_heart_notices_flushall_without_any_call() {
     let Some(server) = Server::start() else {
         return;
@@ -56,6 +59,7 @@ async fn a_heart_notices_flushall_without_any_call() {
 }
 
 #[tokio::test]
+#[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn a_restart_begins_a_new_generation_although_the_data_is_there() {
     let Some(mut server) = Server::start_with(&[
         "--save",
@@ -80,6 +84,7 @@ async fn a_restart_begins_a_new_generation_although_the_data_is_there() {
 }
 
 #[tokio::test]
+#[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn an_old_dump_does_not_bring_back_an_old_generation() {
     let Some(mut server) = Server::start_with(&["--save", "", "--appendonly", "no"]) else {
         return;
@@ -101,6 +106,7 @@ async fn an_old_dump_does_not_bring_back_an_old_generation() {
 }
 
 #[tokio::test]
+#[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn a_connection_that_is_cut_is_attached_again_in_the_same_session() {
     let Some(server) = Server::start() else {
         return;
@@ -114,6 +120,7 @@ async fn a_connection_that_is_cut_is_attached_again_in_the_same_session() {
 }
 
 #[tokio::test]
+#[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn what_an_older_connection_still_carries_is_refused() {
     let Some(server) = Server::start() else {
         return;
@@ -134,6 +141,7 @@ async fn what_an_older_connection_still_carries_is_refused() {
 }
 
 #[tokio::test]
+#[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn a_forgotten_script_is_loaded_inside_the_call() {
     let Some(server) = Server::start() else {
         return;
@@ -146,6 +154,7 @@ async fn a_forgotten_script_is_loaded_inside_the_call() {
 }
 
 #[tokio::test]
+#[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn tokens_rise_although_the_store_clock_went_back() {
     let Some(server) = Server::start() else {
         return;
@@ -164,6 +173,7 @@ async fn tokens_rise_although_the_store_clock_went_back() {
 }
 
 #[tokio::test]
+#[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn of_two_processes_with_one_id_the_younger_stays() {
     let Some(server) = Server::start() else {
         return;
@@ -176,6 +186,7 @@ async fn of_two_processes_with_one_id_the_younger_stays() {
 }
 
 #[tokio::test]
+#[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn a_verdict_on_a_beat_that_has_passed_is_void() {
     let Some(server) = Server::start() else {
         return;
@@ -199,6 +210,7 @@ async fn a_verdict_on_a_beat_that_has_passed_is_void() {
 }
 
 #[tokio::test]
+#[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn the_mailbox_tells_messages_and_where_some_may_be_missing() {
     use trellis_redis::MailboxEvent::{Gap, Message};
     let Some(server) = Server::start() else {

@@ -81,9 +81,17 @@ async fn three(settings: Settings) -> Subject {
 }
 
 mod through_one_daemon {
-    trellis_conformance::limits_conformance!(crate::one, #[tokio::test]);
+    trellis_conformance::limits_conformance!(
+        crate::one,
+        #[tokio::test]
+        #[cfg_attr(no_redis, ignore = "no redis-server")]
+    );
 }
 
 mod through_three_daemons {
-    trellis_conformance::limits_conformance!(crate::three, #[tokio::test]);
+    trellis_conformance::limits_conformance!(
+        crate::three,
+        #[tokio::test]
+        #[cfg_attr(no_redis, ignore = "no redis-server")]
+    );
 }

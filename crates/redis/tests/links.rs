@@ -20,6 +20,7 @@ async fn behind_a_proxy(server: &Server) -> (Proxy, Daemon) {
 }
 
 #[tokio::test]
+#[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn a_connection_that_falls_silent_is_replaced() {
     let Some(server) = Server::start() else {
         return;
@@ -35,6 +36,7 @@ async fn a_connection_that_falls_silent_is_replaced() {
 }
 
 #[tokio::test]
+#[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn a_call_that_arrives_after_the_next_attach_is_refused() {
     let Some(server) = Server::start() else {
         return;

@@ -10,6 +10,7 @@ use trellis_redis::{CallError, RefusalKind};
 const YEARS: i64 = 10 * 365 * 86_400 * 1_000_000;
 
 #[tokio::test]
+#[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn two_daemons_see_each_other() {
     let Some(server) = Server::start() else {
         return;
@@ -28,6 +29,7 @@ async fn two_daemons_see_each_other() {
 }
 
 #[tokio::test]
+#[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn a_daemon_whose_heart_stops_is_declared_dead_and_its_scripts_are_refused() {
     let Some(server) = Server::start() else {
         return;
@@ -57,6 +59,7 @@ async fn a_daemon_whose_heart_stops_is_declared_dead_and_its_scripts_are_refused
 }
 
 #[tokio::test]
+#[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn a_daemon_that_leaves_is_gone_at_once() {
     let Some(server) = Server::start() else {
         return;
@@ -71,6 +74,7 @@ async fn a_daemon_that_leaves_is_gone_at_once() {
 }
 
 #[tokio::test]
+#[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn a_leaping_wall_clock_kills_nobody() {
     let Some(server) = Server::start() else {
         return;
@@ -98,6 +102,7 @@ async fn a_leaping_wall_clock_kills_nobody() {
 }
 
 #[tokio::test]
+#[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn an_absence_of_the_store_kills_nobody() {
     let Some(mut server) = Server::start_with(&["--save", "", "--appendonly", "yes"]) else {
         return;
@@ -137,6 +142,7 @@ async fn an_absence_of_the_store_kills_nobody() {
 }
 
 #[tokio::test]
+#[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn a_member_that_the_store_has_lost_counts_until_it_would_be_dead() {
     let Some(server) = Server::start() else {
         return;

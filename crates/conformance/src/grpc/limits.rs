@@ -25,7 +25,8 @@ pub struct GrpcLimits {
     client: Client,
     /// A stream for each namespace; nothing where each call is an RPC of its own.
     pipelines: Option<Mutex<HashMap<Namespace, Pipeline>>>,
-    pages: Pages,
+    /// Shared by all daemons of a subject: a page read at one goes on at another.
+    pages: Arc<Pages>,
     scope: Mutex<Scope>,
 }
 
@@ -36,7 +37,7 @@ impl GrpcLimits {
         Self {
             client,
             pipelines: None,
-            pages: Pages::default(),
+            pages: Arc::default(),
             scope: Mutex::new(Scope::Local),
         }
     }
@@ -48,6 +49,12 @@ impl GrpcLimits {
             pipelines: Some(Mutex::default()),
             ..Self::unary(client)
         }
+    }
+
+    /// The same, knowing the pages that another has read.
+    pub(super) fn sharing(mut self, other: &Self) -> Self {
+        self.pages = other.pages.clone();
+        self
     }
 
     fn calls(&self, namespace: &Namespace) -> client::Limits {

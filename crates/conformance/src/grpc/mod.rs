@@ -41,7 +41,16 @@ fn over(
     adapt: fn(Client) -> GrpcLimits,
     pace: Pace,
 ) -> Subject {
-    let adapted = clients.into_iter().map(adapt);
-    let handles = adapted.map(|limits| Arc::new(limits) as Arc<dyn Limits>);
+    let mut adapted: Vec<GrpcLimits> = Vec::new();
+    for client in clients {
+        let limits = adapt(client);
+        adapted.push(match adapted.first() {
+            Some(first) => limits.sharing(first),
+            None => limits,
+        });
+    }
+    let handles = adapted
+        .into_iter()
+        .map(|limits| Arc::new(limits) as Arc<dyn Limits>);
     Subject::new(handles.collect(), pace)
 }

@@ -20,7 +20,7 @@ mod window;
 pub use bucket::{Bucket, Hold};
 pub use fair::{FairShare, MAX_WEIGHT};
 pub use machine::{Answer, Machine, MachineConfig, Receipt, Step, Ticket};
-pub use port::{Acquiring, Limits};
+pub use port::{Acquiring, Limits, Reconcile, Spent};
 pub use spec::{
     CalendarSpec, CalendarUnit, ConcurrencySpec, LimitSpec, MAX_AMOUNT, MAX_PERIOD, MIN_PERIOD,
     RateSpec, SUB_WINDOWS, WindowSpec,

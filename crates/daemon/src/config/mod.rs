@@ -39,6 +39,7 @@ use std::time::Duration;
 use trellis_core::limits::{MachineConfig, SetLimit};
 use trellis_local::MemoryLimitsConfig;
 use trellis_redis::{Identity, RedisConfig};
+use trellis_resilience::{FallbackPolicy, Level};
 use trellis_service::ServiceConfig;
 
 /// A valid configuration.
@@ -139,6 +140,26 @@ struct LimitsSettings {
     request_window: Span,
     settle_window: Span,
     sweep_every: Span,
+    fallback: AfterHold,
+    fallback_hold: Span,
+    fallback_share: u32,
+    fallback_level: FallbackLevel,
+}
+
+/// What becomes of calls when the store is away for longer than the hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum AfterHold {
+    Share,
+    Fail,
+}
+
+/// From where a share is spent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum FallbackLevel {
+    Seen,
+    Empty,
 }
 
 impl Config {
@@ -210,6 +231,20 @@ impl Config {
         // Valid, or there would be no configuration.
         let redis = store::redis(&self.settings, &self.effective).ok()?;
         Some((redis, store::identity(&self.settings)))
+    }
+
+    /// What to do while the shared store is away.
+    pub(crate) fn fallback(&self) -> FallbackPolicy {
+        let limits = &self.settings.limits;
+        FallbackPolicy {
+            hold: limits.fallback_hold.into(),
+            fail_after_hold: limits.fallback == AfterHold::Fail,
+            unjoined_permille: limits.fallback_share,
+            level: match limits.fallback_level {
+                FallbackLevel::Seen => Level::Seen,
+                FallbackLevel::Empty => Level::Empty,
+            },
+        }
     }
 
     pub(crate) fn memory_limits(&self) -> MemoryLimitsConfig {

@@ -268,6 +268,34 @@ pub(super) static SETTINGS: &[Setting] = &[
         "How often idle full buckets are looked for, to be dropped.",
     ),
     setting(
+        "limits.fallback",
+        "share",
+        Choice(&["share", "fail"]),
+        "While the shared store is away for longer than fallback_hold: go on with this daemon's share of each \
+         limit, or fail with STORE_UNAVAILABLE.",
+    ),
+    setting(
+        "limits.fallback_hold",
+        "1m",
+        span(Span::millis(100), DAY),
+        "For how long a daemon spends its share in any case, counted from the last beat that the store has \
+         acknowledged.",
+    ),
+    setting(
+        "limits.fallback_share",
+        "0",
+        Count(0, 1_000),
+        "The share, in thousandths, of a daemon that has never seen the others. 0: it fails with \
+         STORE_UNAVAILABLE until the store is there.",
+    ),
+    setting(
+        "limits.fallback_level",
+        "seen",
+        Choice(&["seen", "empty"]),
+        "From where a share is spent: from its part of what was last seen left, or from nothing, so that all \
+         daemons together never exceed a limit however the store is lost.",
+    ),
+    setting(
         "redis.host",
         "127.0.0.1",
         Host,

@@ -5,6 +5,8 @@
 -- payload  {limits, buckets, waiters, reservations, request_ids, more}; more: this round is not over
 
 local counts = root .. ':counts'
+-- For so long a batch of what was spent apart may be sent again.
+local REMEMBERED = 24 * 3600 * 1000000
 
 -- Daemons without a session, and former lives of those that have one: their calls are nobody's.
 local function bury(budget)
@@ -26,6 +28,16 @@ local function bury(budget)
   for _, daemon in ipairs(redis.call('HKEYS', root .. ':stalled')) do
     if redis.call('HEXISTS', root .. ':waiting', daemon) == 0 then
       redis.call('HDEL', root .. ':stalled', daemon)
+    end
+  end
+end
+
+-- Forgets merged batches that nobody can send again.
+local function forget_merged()
+  local all = redis.call('HGETALL', root .. ':merged')
+  for i = 1, #all, 2 do
+    if tonumber(all[i + 1]) + REMEMBERED <= now then
+      redis.call('HDEL', root .. ':merged', all[i])
     end
   end
 end
@@ -87,6 +99,7 @@ end
 function op()
   strict = false
   bury(args[1])
+  forget_merged()
   local forgotten = reservations.forget_old(args[1]) + requests.forget_old()
   local more = sweep_buckets(args[1]) or forgotten > 0
   store.commit()

@@ -13,6 +13,7 @@ mod call;
 mod convert;
 mod failure;
 mod looks;
+mod merge;
 mod port;
 mod scripts;
 mod seats;

@@ -65,6 +65,7 @@ operation!(REPORT_THROTTLED, "report_throttled");
 operation!(LIST_LIMITS, "list_limits");
 operation!(LIST_BUCKETS, "list_buckets");
 operation!(SWEEP, "sweep");
+operation!(MERGE, "merge");
 
 /// The namespaces that have state.
 pub(super) static NAMESPACES: LazyLock<Script> =

@@ -33,6 +33,7 @@ fn seeds() -> std::ops::RangeInclusive<u64> {
 }
 
 #[tokio::test]
+#[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn scripts_and_machine_give_the_same_answers() {
     let Some(server) = Server::start() else {
         return;
