@@ -1,3 +1,5 @@
+//! Seats: every end reaches its caller, or comes back.
+
 use super::*;
 use trellis_core::limits::{FairShare, Mode, Priority};
 use trellis_core::{Micros, Namespace};
