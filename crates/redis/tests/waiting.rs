@@ -9,11 +9,12 @@
 
 mod support;
 
+use futures::FutureExt;
 use std::sync::Arc;
 use std::time::Duration;
 use support::{Daemon, Proxy, Server, soon, spawn};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 use trellis_core::limits::{
     AcquireRequest, Acquired, ActualAmount, BucketState, Charge, ConcurrencySpec, FairShare,
     LimitSpec, Limits, MachineConfig, Mode, Outcome, Priority, RateSpec, ReservationId, Settle,
@@ -163,12 +164,17 @@ async fn granted(call: JoinHandle<Result<Acquired>>) -> ReservationId {
     reservation(&end.unwrap().unwrap())
 }
 
-/// Makes a call that the store carries out and whose caller does not stay for the answer.
-async fn abandon<F: Future<Output: std::fmt::Debug>>(proxy: &Proxy, call: F) {
-    proxy.hold_answers();
-    let answer = timeout(Duration::from_millis(60), call).await;
-    assert!(answer.is_err(), "answered: {answer:?}");
-    proxy.deliver();
+/// Makes a call whose caller does not stay for the answer: by its first poll it is handed over.
+fn abandon<F: Future<Output: std::fmt::Debug>>(call: F) {
+    let answer = call.now_or_never();
+    assert!(answer.is_none(), "answered: {answer:?}");
+}
+
+/// Gives every task its turn, many times over.
+async fn turns() {
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]
@@ -176,11 +182,10 @@ async fn a_caller_that_leaves_takes_no_grant_of_others_with_it() {
     let Some(server) = Server::start() else {
         return;
     };
-    let proxy = Proxy::before(&server).await;
-    let a = Limited::at(proxy.port, "a").await;
+    let a = Limited::at(server.port, "a").await;
     let held = a.hold().await;
     let waiting = a.wait(0, None).await;
-    abandon(&proxy, a.settle(&held)).await;
+    abandon(a.settle(&held));
     granted(waiting).await;
 }
 
@@ -189,11 +194,14 @@ async fn a_grant_on_its_way_to_a_caller_that_leaves_is_given_back() {
     let Some(server) = Server::start() else {
         return;
     };
-    let proxy = Proxy::before(&server).await;
-    let a = Limited::at(proxy.port, "a").await;
+    let a = Limited::at(server.port, "a").await;
     let b = Limited::at(server.port, "b").await;
+    // The store knows the script from then on, and carries calls out in their order.
+    b.settle(&b.hold().await).await.unwrap();
     for mode in [LONG, Mode::Try] {
-        abandon(&proxy, a.acquire(mode, Some("r"))).await;
+        abandon(a.acquire(mode, Some("r")));
+        // By its answer the call before it was carried out.
+        a.bucket("slots").await.unwrap();
         let call = timeout(PROMPT, b.acquire(LONG, None)).await;
         let taken = call.expect("it is not given back").unwrap();
         b.settle(&reservation(&taken)).await.unwrap();
@@ -205,11 +213,11 @@ async fn a_call_that_leaves_before_it_is_told_to_wait_leaves_the_line() {
     let Some(server) = Server::start() else {
         return;
     };
-    let proxy = Proxy::before(&server).await;
-    let a = Limited::at(proxy.port, "a").await;
+    let a = Limited::at(server.port, "a").await;
     let b = Limited::at(server.port, "b").await;
     b.hold().await;
-    abandon(&proxy, a.acquire(LONG, None)).await;
+    abandon(a.acquire(LONG, None));
+    a.bucket("slots").await.unwrap();
     b.until("slots", |bucket| bucket.waiters == 0).await;
 }
 
@@ -221,13 +229,11 @@ async fn a_grant_that_a_repeat_was_told_is_not_given_back() {
     let proxy = Proxy::before(&server).await;
     let a = Limited::at(proxy.port, "a").await;
     let b = Limited::at(server.port, "b").await;
-    // The store knows the scripts from then on, and carries them out without asking for their text.
+    // The store knows the script from then on, and carries it out without asking for its text.
     b.settle(&b.hold().await).await.unwrap();
-    abandon(&proxy, a.acquire(Mode::Try, None)).await;
-    b.until("slots", |bucket| bucket.remaining == 1).await;
     proxy.hold_answers();
-    let call = timeout(Duration::from_millis(60), a.acquire(LONG, Some("r"))).await;
-    assert!(call.is_err());
+    abandon(a.acquire(LONG, Some("r")));
+    b.until("slots", |bucket| bucket.remaining == 0).await;
     let told = reservation(&b.acquire(LONG, Some("r")).await.unwrap());
     proxy.deliver();
     // What the first daemon does about its caller's leaving is done long before these are.
@@ -250,7 +256,7 @@ async fn a_call_that_leaves_while_the_store_is_away_leaves_the_line_when_it_is_b
     a.daemon.is(Condition::Hung).await;
     waiting.abort();
     assert!(waiting.await.unwrap_err().is_cancelled());
-    sleep(Duration::from_millis(100)).await;
+    turns().await;
     server.signal("-CONT");
     a.daemon.session_after(session).await;
     let settled = soon("a settle", async {
@@ -373,11 +379,8 @@ async fn calls_wait_in_order_of_arrival_again_when_the_store_has_forgotten_them(
     server.kill();
     a.daemon.is(Condition::Down).await;
     // Nobody gives up while the store is away.
-    let away = Instant::now();
-    while away.elapsed() < Duration::from_millis(300) {
-        assert!(order.try_recv().is_err());
-        tokio::task::yield_now().await;
-    }
+    turns().await;
+    assert!(order.try_recv().is_err());
     server.restart(&[]);
     a.daemon.session_after(session).await;
     for number in 0..CALLS {

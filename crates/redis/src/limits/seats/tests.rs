@@ -1,3 +1,5 @@
+//! Who is told an end, and what is taken back when nobody is.
+
 use super::*;
 use trellis_core::limits::{FairShare, Mode, Priority};
 use trellis_core::{Micros, Namespace};
