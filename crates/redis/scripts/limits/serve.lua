@@ -1,18 +1,19 @@
 -- Looks at lines in which the caller waits, and fetches what has ended.
 --
--- args     {bucket ids}; "hold|<ticket>" is a call that begins to hold all of its buckets, or is to be looked at
---          for its own sake
--- payload  {tickets}: those calls that are not in line; the results and looks are the rest of the answer
+-- args     {ids}: of buckets; "hold|<ticket>", a call that begins to hold all of its buckets; "call|<ticket>", a
+--          call of which the caller may have missed something: its end, or when to look
+-- payload  {tickets}: those of "call|" that are not in line; the results and looks are the rest of the answer
 
 function op()
-  local entries, holding, not_in_line = {}, {}, {}
+  local entries, calls, doubted, not_in_line = {}, {}, {}, {}
   for _, id in ipairs(args[1]) do
-    local ticket = id:match('^hold|(.*)$')
+    local why, ticket = id:match('^(%a+)|(.*)$')
     if ticket then
       local w = line.waiter(ticket)
       if w then
-        holding[#holding + 1] = w
-      else
+        calls[#calls + 1] = w
+        doubted[w] = doubted[w] or why == 'call'
+      elseif why == 'call' then
         not_in_line[#not_in_line + 1] = ticket
       end
     else
@@ -23,9 +24,12 @@ function op()
       end
     end
   end
-  for _, w in ipairs(holding) do
+  for _, w in ipairs(calls) do
     if not w.gone then
       line.review(w)
+    end
+    if doubted[w] and not w.gone then
+      line.tell_anew(w)
     end
   end
   line.serve(entries)

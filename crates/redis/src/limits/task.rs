@@ -185,5 +185,5 @@ impl RedisLimits {
 /// In place of a bucket: only fetch the ends that are told.
 const ENDS: &str = "ends";
 
-/// Before a ticket: look at that call.
-const CALL: &str = "hold|";
+/// Before a ticket: look at that call, and tell what may have been missed of it.
+const CALL: &str = "call|";

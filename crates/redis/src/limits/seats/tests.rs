@@ -1,4 +1,4 @@
-//! Seats: every end reaches its caller, or comes back.
+//! Who is told an end, and what is taken back when nobody is.
 
 use super::*;
 use trellis_core::limits::{FairShare, Mode, Priority};
