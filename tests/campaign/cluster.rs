@@ -80,6 +80,9 @@ impl Cluster {
                 ("USE_DISTRIBUTED", "true"),
                 ("REDIS_HOST", "127.0.0.1"),
                 ("REDIS_PORT", port.as_str()),
+                // Nothing is admitted apart from the store: what is promised then is exact.
+                ("TRELLIS_LIMITS__FALLBACK", "fail"),
+                ("TRELLIS_LIMITS__FALLBACK_HOLD", "0s"),
             ]
         });
         let daemon = Daemon::start_with(variables.as_ref().map_or(&[], |list| list), &[]);

@@ -1,6 +1,6 @@
 //! The servers: processes of their own on a core of their own, ended by their number when dropped.
 
-use crate::{Result, echo};
+use crate::{Result, direct, echo};
 use std::fmt;
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
@@ -115,6 +115,8 @@ impl Server {
     fn on_redis(mut command: Command, redis: u16) -> Result<Self> {
         command.args(ANY_PORT).env("USE_DISTRIBUTED", "true");
         command.env("REDIS_PORT", redis.to_string());
+        let timeout = format!("{}ms", direct::STORE_TIMEOUT.as_millis());
+        command.env("TRELLIS_REDIS__STORE_TIMEOUT", timeout);
         Self::start(command)
     }
 

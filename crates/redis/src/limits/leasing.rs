@@ -8,6 +8,7 @@
 
 use super::RedisLimits;
 use super::acquire::Attempt;
+use crate::Session;
 use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -34,6 +35,8 @@ pub(super) struct Leasing {
     clock: Arc<dyn Clock>,
     hasher: RandomState,
     shards: Box<[Mutex<Shard>]>,
+    /// In which the slices were granted.
+    session: Mutex<Option<Session>>,
     /// Told when something is to be sent.
     pub(super) work: Notify,
 }
@@ -96,6 +99,7 @@ impl Leasing {
             clock,
             hasher: RandomState::new(),
             shards: (1..=SHARDS).map(shard).collect(),
+            session: Mutex::new(None),
             work: Notify::new(),
         }
     }
@@ -186,6 +190,17 @@ impl Leasing {
                 let limit = self.hasher.hash_one(charge.limit.as_str());
                 shard.slots.insert(limit);
             }
+        }
+    }
+
+    /// The store is attached to: what was granted in another history, or to a former life of this daemon, is void.
+    pub(super) fn attached(&self, session: Option<Session>) {
+        let Some(session) = session else { return };
+        let mut known = self.session.lock();
+        let void = known.is_some_and(|known| !known.continues_in(&session));
+        *known = Some(session);
+        if void {
+            self.all(|leases, _| leases.void());
         }
     }
 
@@ -350,8 +365,8 @@ impl RedisLimits {
             mode: Mode::Try,
             ..request.clone()
         });
-        let mut acquired = match self.attempt(&rest).await {
-            Ok(Attempt::Decided(acquired)) => acquired,
+        let (mut acquired, at) = match self.attempt(&rest).await {
+            Ok(Attempt::Decided { acquired, at }) => (acquired, at),
             Ok(_) => return Ok(None),
             Err(error) => {
                 if error.code != ErrorCode::OutcomeUnknown {
@@ -367,7 +382,7 @@ impl RedisLimits {
             }
             Outcome::Granted(Some(_)) => {
                 self.leasing.note_slots(&rest, &acquired.charges);
-                self.undo(&rest, &acquired);
+                self.undo(&rest, &acquired, at);
                 holding.put_back();
                 Ok(None)
             }

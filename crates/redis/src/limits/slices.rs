@@ -56,7 +56,7 @@ impl RedisLimits {
             reports,
         );
         let reply = self
-            .ask::<Granted>(&LEASE, &ask.bucket.namespace, &args, Some(session))
+            .ask_within::<Granted>(session, &LEASE, &ask.bucket.namespace, &args)
             .await;
         let (payload, store_now) = match reply {
             Ok(Reply::Done { payload, now, .. }) => (payload, now),
@@ -122,7 +122,7 @@ impl RedisLimits {
             })
             .collect();
         let reply = self
-            .ask::<bool>(&LEASE_RETURN, namespace, &(slices,), Some(session))
+            .ask_within::<bool>(session, &LEASE_RETURN, namespace, &(slices,))
             .await;
         if !matches!(reply, Ok(Reply::Done { .. })) {
             self.return_later(batch).await;
