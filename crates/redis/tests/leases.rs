@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 use trellis_conformance::leases::{Admission, Promise};
 use trellis_core::limits::leases::LeaseConfig;
 use trellis_core::limits::{
-    AcquireRequest, Charge, FairShare, LevelPolicy, LimitSpec, Limits, MachineConfig, Mode,
-    Outcome, Priority, RateSpec, ReportThrottled, ResetLimit, SetLimit, Sharing, SpecSource,
+    AcquireRequest, BucketState, Charge, FairShare, LevelPolicy, LimitSpec, Limits, MachineConfig,
+    Mode, Outcome, Priority, RateSpec, ReportThrottled, ResetLimit, SetLimit, Sharing, SpecSource,
     WindowSpec,
 };
 use trellis_core::{Key, Micros, Name, Namespace};
@@ -137,6 +137,7 @@ async fn hammer(
     zero: tokio::time::Instant,
 ) -> Load {
     let mut load = Load::default();
+    let mut ticks = tokio::time::interval(Duration::from_millis(1));
     let mut due = 0;
     let start = tokio::time::Instant::now();
     while start.elapsed() < span {
@@ -152,7 +153,7 @@ async fn hammer(
                 load.admissions.push(Admission { at, units: 1 });
             }
         }
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        ticks.tick().await;
     }
     load
 }
@@ -300,91 +301,81 @@ async fn a_daemon_that_was_stopped_spends_nothing_that_was_closed() {
     assert_eq!(scripts_called(&server), before);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn changes_and_big_charges_recall_what_is_held() {
-    let server = Server::start().unwrap();
-    let daemons = three(&server).await;
-    daemons[0]
+/// The bucket as a daemon sees it.
+async fn seen(daemon: &Daemon) -> BucketState {
+    let peeked = daemon
         .limits
-        .set_limit(declaration(rate(2_000, 2_000)))
-        .await
-        .unwrap();
+        .peek(space(), name(), Key::new("", "key").unwrap());
+    soon("a look", peeked).await.unwrap().0
+}
+
+/// Three daemons, of which the first holds slices.
+async fn heated(server: &Server) -> Vec<Daemon> {
+    let daemons = three(server).await;
+    let set = daemons[0].limits.set_limit(declaration(rate(2_000, 2_000)));
+    soon("a declaration", set).await.unwrap();
     heat(&daemons[0]).await;
+    daemons
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_of_spec_waits_for_the_slices_and_not_for_their_end() {
+    let server = Server::start().unwrap();
+    let daemons = heated(&server).await;
     let start = tokio::time::Instant::now();
-    let key = Key::new("", "key").unwrap();
-    let set = daemons[1]
-        .limits
-        .set_limit(declaration(rate(3_000, 3_000)))
-        .await;
-    let state = daemons[1]
-        .limits
-        .peek(space(), name(), key.clone())
-        .await
-        .unwrap()
-        .0;
-    assert_eq!(
-        (set.unwrap().1, state.slices, state.stranded),
-        (false, 0, 0)
-    );
+    let set = daemons[1].limits.set_limit(declaration(rate(3_000, 3_000)));
+    let (state, created, _) = soon("a change", set).await.unwrap();
+    assert_eq!((state.spec, created), (rate(3_000, 3_000), false));
     assert!(
         start.elapsed() < Duration::from_millis(900),
         "answered by the deadline only"
     );
-    let wait_for_slices = async {
-        loop {
-            heat(&daemons[0]).await;
-            let state = daemons[1]
-                .limits
-                .peek(space(), name(), key.clone())
-                .await
-                .unwrap()
-                .0;
-            if state.stranded > 0 {
-                return;
-            }
-        }
+    let state = seen(&daemons[1]).await;
+    assert_eq!((state.slices, state.stranded), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_charge_of_all_there_is_gets_what_slices_hold() {
+    let server = Server::start().unwrap();
+    let daemons = heated(&server).await;
+    let big = request(2_000, Mode::Wait(Micros::from_secs(20)));
+    let acquired = soon("all of it", daemons[1].limits.clone().acquire(big)).await;
+    assert!(matches!(acquired.unwrap().outcome, Outcome::Granted(_)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reset_makes_a_bucket_full_and_no_fuller() {
+    let server = Server::start().unwrap();
+    let daemons = heated(&server).await;
+    let reset = ResetLimit {
+        namespace: space(),
+        name: name(),
+        key: None,
+        request_id: None,
     };
-    soon("slices again", wait_for_slices).await;
-    let big = daemons[1]
-        .limits
-        .clone()
-        .acquire(request(3_000, Mode::Wait(Micros::from_secs(20))));
-    assert!(matches!(
-        soon("all of it", big).await.unwrap().outcome,
-        Outcome::Granted(_)
-    ));
-    for change in [0, 1] {
-        tokio::time::sleep(Duration::from_millis(1_100)).await;
-        heat(&daemons[0]).await;
-        let limits = &daemons[2].limits;
-        if change == 0 {
-            let reset = ResetLimit {
-                namespace: space(),
-                name: name(),
-                key: None,
-                request_id: None,
-            };
-            soon("a reset", limits.reset_limit(reset)).await.unwrap();
-            let state = limits.peek(space(), name(), key.clone()).await.unwrap().0;
-            assert!(state.remaining <= state.capacity, "{state:?}");
-        } else {
-            let report = ReportThrottled {
-                namespace: space(),
-                limit: name(),
-                key: key.clone(),
-                retry_after: Micros::from_secs(30),
-                remaining: None,
-                spec: None,
-                request_id: None,
-            };
-            soon("a pause", limits.report_throttled(report))
-                .await
-                .unwrap();
-            let outcome = attempt(&daemons[0], 1).await;
-            assert!(
-                matches!(outcome, Outcome::Denied(wait) if wait > Micros::from_secs(20)),
-                "{outcome:?}"
-            );
-        }
-    }
+    soon("a reset", daemons[2].limits.reset_limit(reset))
+        .await
+        .unwrap();
+    let state = seen(&daemons[2]).await;
+    assert_eq!((state.remaining, state.stranded), (state.capacity, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pause_holds_for_whoever_had_slices() {
+    let server = Server::start().unwrap();
+    let daemons = heated(&server).await;
+    let report = ReportThrottled {
+        namespace: space(),
+        limit: name(),
+        key: Key::new("", "key").unwrap(),
+        retry_after: Micros::from_secs(30),
+        remaining: None,
+        spec: None,
+        request_id: None,
+    };
+    let paused = daemons[2].limits.report_throttled(report);
+    soon("a pause", paused).await.unwrap();
+    let outcome = attempt(&daemons[0], 1).await;
+    let long = matches!(outcome, Outcome::Denied(wait) if wait > Micros::from_secs(20));
+    assert!(long, "{outcome:?}");
 }

@@ -69,7 +69,7 @@ mod tests {
             let cold = 256 * (call + 1);
             assert!(suspects.is_hot(cold, 100, now, horizon).is_none());
             for _ in 0..3 {
-                found |= suspects.is_hot(0xA00, 1, now, horizon).is_some();
+                found |= suspects.is_hot(1 << 40, 1, now, horizon).is_some();
             }
         }
         assert!(found);
