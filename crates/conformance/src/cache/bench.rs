@@ -105,7 +105,7 @@ impl Bench {
     pub(super) async fn set(&self, of: &str, draft: impl Into<Draft>) -> u64 {
         match self.set_if(of, draft, Precondition::Always).await.unwrap() {
             Written::Stored(version) => version.0,
-            other => panic!("not stored but {other:?}"),
+            other @ Written::Mismatch(_) => panic!("not stored but {other:?}"),
         }
     }
 

@@ -10,8 +10,8 @@ fn settings() -> Settings {
 pub async fn a_value_above_the_bound_is_refused_with_the_field(bench: &Bench) {
     let max = settings().machine.max_value_bytes;
     let large = vec![0; max + 1];
-    let set = bench.set_if("k", entry(large.clone()), Precondition::Always);
-    assert_eq!(field(set.await), "value");
+    let refused = bench.set_if("k", entry(large.clone()), Precondition::Always);
+    assert_eq!(field(refused.await), "value");
     let lease = bench.lease("k").await;
     let half = vec![1; 1_000_000];
     let mut sent = 0;
