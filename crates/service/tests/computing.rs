@@ -15,7 +15,7 @@ use trellis_client::cache::{Cache, ComputeError, FetchEvent, Keep, Source, Stale
 use trellis_conformance::cache::Settings;
 use trellis_conformance::{grpc, spawn};
 
-const TTL: Duration = Duration::from_secs(600);
+const TTL: Duration = Duration::from_mins(10);
 
 fn cache() -> Cache {
     let (services, _) = support::daemon(Settings::default());
