@@ -107,7 +107,7 @@ macro_rules! __cache_cases {
 ///
 /// ```text
 /// cache_conformance!(memory);
-/// cache_conformance!(redis, #[tokio::test] #[ignore = "needs Redis"]);
+/// cache_conformance!(redis, #[tokio::test]);
 /// ```
 #[macro_export]
 macro_rules! cache_conformance {

@@ -3,7 +3,7 @@
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use std::fmt;
-use trellis_core::cache::CacheStatus;
+use trellis_core::cache::{CacheStatus, Ledger};
 
 /// Figures of all namespaces together.
 pub(super) fn encode(encoder: &mut DescriptorEncoder, status: &CacheStatus) -> fmt::Result {
@@ -51,6 +51,15 @@ pub(super) fn encode(encoder: &mut DescriptorEncoder, status: &CacheStatus) -> f
         "kind",
         &writes,
     )?;
+    saved(encoder, ledger)?;
+    let help = "Entries thrown out for want of room.";
+    encoder
+        .encode_descriptor("trellis_cache_evictions", help, None, MetricType::Counter)?
+        .encode_counter::<NoLabelSet, _, f64>(&status.evictions, None)
+}
+
+/// What hits and coalesced calls saved.
+fn saved(encoder: &mut DescriptorEncoder, ledger: &Ledger) -> fmt::Result {
     let (hits, joined) = (ledger.saved_by_hits, ledger.saved_by_coalescing);
     for (noun, help, by_hits, by_coalescing) in [
         (
@@ -74,10 +83,7 @@ pub(super) fn encode(encoder: &mut DescriptorEncoder, status: &CacheStatus) -> f
         ];
         family(encoder, noun, help, "by", &by)?;
     }
-    let help = "Entries thrown out for want of room.";
-    encoder
-        .encode_descriptor("trellis_cache_evictions", help, None, MetricType::Counter)?
-        .encode_counter::<NoLabelSet, _, f64>(&status.evictions, None)
+    Ok(())
 }
 
 fn family(
