@@ -321,6 +321,8 @@ fn code_in(reason: ErrorReason) -> ErrorCode {
         ErrorReason::TooManyRequestIds => ErrorCode::TooManyRequestIds,
         ErrorReason::TooManyCalls => ErrorCode::TooManyCalls,
         ErrorReason::TooManyStreams => ErrorCode::TooManyStreams,
+        ErrorReason::TooManyLeases => ErrorCode::TooManyLeases,
+        ErrorReason::TooManyBytes => ErrorCode::TooManyBytes,
         ErrorReason::StoreUnavailable => ErrorCode::StoreUnavailable,
         ErrorReason::OutcomeUnknown => ErrorCode::OutcomeUnknown,
         // The port has no such codes.
