@@ -13,6 +13,7 @@ fn grant(amount: u64, sent: Micros, received: Micros) -> Grant {
         bucket: 0,
         amount,
         at: Span { sent, received },
+        degraded: false,
         ttl: None,
         settled: None,
     }

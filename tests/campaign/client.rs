@@ -170,6 +170,7 @@ impl<'a> Client<'a> {
         if answer.outcome() != Outcome::Granted {
             return;
         }
+        let degraded = is_degraded(&answer);
         let settled = if answer.reservation_id.is_empty() {
             Vec::new()
         } else {
@@ -181,6 +182,7 @@ impl<'a> Client<'a> {
                 bucket,
                 amount,
                 at,
+                degraded,
                 ttl: plan.ttl,
                 settled: settled.get(place).copied(),
             });
@@ -328,10 +330,10 @@ impl<'a> Client<'a> {
         let said = match answer {
             None => "cancelled".to_owned(),
             Some(Ok(answer)) => {
-                let scope = answer.scope.as_ref().map(v1::Scope::kind);
-                let degraded = match scope {
-                    Some(ScopeKind::Degraded) => ", degraded",
-                    _ => "",
+                let degraded = if is_degraded(answer) {
+                    ", degraded"
+                } else {
+                    ""
                 };
                 let outcome = answer.outcome().as_str_name();
                 let outcome = outcome.trim_start_matches("OUTCOME_").to_lowercase();
@@ -352,4 +354,8 @@ impl<'a> Client<'a> {
         }
         *self.seen.outcomes.entry(said).or_default() += 1;
     }
+}
+
+fn is_degraded(answer: &AcquireResponse) -> bool {
+    answer.scope.as_ref().map(v1::Scope::kind) == Some(ScopeKind::Degraded)
 }

@@ -7,12 +7,28 @@ use trellis_tests::daemon::Daemon;
 use trellis_tests::proxy::Proxy;
 use trellis_tests::redis::Redis;
 
+/// Without the store nothing is admitted, so that what is admitted is never over. A busy machine is not
+/// taken for a store that is away.
+pub const STRICT: &[(&str, &str)] = &[
+    ("TRELLIS_REDIS__STORE_TIMEOUT", "2s"),
+    ("TRELLIS_LIMITS__FALLBACK", "fail"),
+    ("TRELLIS_LIMITS__FALLBACK_HOLD", "100ms"),
+    ("TRELLIS_LIMITS__FALLBACK_LEVEL", "empty"),
+];
+
+/// However busy the machine is, the store is not away: for what is measured without faults.
+pub const PATIENT: &[(&str, &str)] = &[
+    ("TRELLIS_REDIS__STORE_TIMEOUT", "10s"),
+    ("TRELLIS_REDIS__DEATH_AFTER", "30s"),
+];
+
 /// Daemons of a cluster that shares a store.
 const DAEMONS: usize = 3;
 
 pub struct Cluster {
     redis: Option<Mutex<Redis>>,
     seats: Vec<Seat>,
+    settings: &'static [(&'static str, &'static str)],
     /// The run is over: nothing is started again.
     pub over: AtomicBool,
 }
@@ -26,19 +42,19 @@ struct Seat {
 }
 
 impl Cluster {
-    /// Daemons that share a Redis; `None` when there is none.
-    pub fn shared() -> Option<Self> {
-        Some(Self::start(DAEMONS, Some(Redis::start()?)))
+    /// Daemons that share a Redis, with these settings; `None` when there is none.
+    pub fn shared(settings: &'static [(&'static str, &'static str)]) -> Option<Self> {
+        Some(Self::start(DAEMONS, Some(Redis::start()?), settings))
     }
 
     /// Daemons that share nothing.
     pub fn apart() -> Self {
-        Self::start(DAEMONS, None)
+        Self::start(DAEMONS, None, &[])
     }
 
     /// One daemon that needs no store.
     pub fn alone() -> Self {
-        Self::start(1, None)
+        Self::start(1, None, &[])
     }
 
     /// How many there are.
@@ -46,7 +62,11 @@ impl Cluster {
         self.seats.len()
     }
 
-    fn start(daemons: usize, redis: Option<Redis>) -> Self {
+    fn start(
+        daemons: usize,
+        redis: Option<Redis>,
+        settings: &'static [(&'static str, &'static str)],
+    ) -> Self {
         let seat = |_| Seat {
             proxy: redis.as_ref().map(|redis| Proxy::before(redis.port)),
             daemon: Mutex::new(None),
@@ -55,6 +75,7 @@ impl Cluster {
         let cluster = Self {
             seats: (0..daemons).map(seat).collect(),
             redis: redis.map(Mutex::new),
+            settings,
             over: AtomicBool::new(false),
         };
         for seat in 0..daemons {
@@ -75,14 +96,13 @@ impl Cluster {
         }
         let place = &self.seats[seat];
         let port = place.proxy.as_ref().map(|proxy| proxy.port.to_string());
-        let variables = port.as_ref().map(|port| {
-            [
-                ("USE_DISTRIBUTED", "true"),
-                ("REDIS_HOST", "127.0.0.1"),
-                ("REDIS_PORT", port.as_str()),
-            ]
-        });
-        let daemon = Daemon::start_with(variables.as_ref().map_or(&[], |list| list), &[]);
+        let mut variables = self.settings.to_vec();
+        if let Some(port) = &port {
+            variables.push(("USE_DISTRIBUTED", "true"));
+            variables.push(("REDIS_HOST", "127.0.0.1"));
+            variables.push(("REDIS_PORT", port));
+        }
+        let daemon = Daemon::start_with(&variables, &[]);
         *place.address.lock() = Some(daemon.grpc.clone());
         *place.daemon.lock() = Some(daemon);
     }
