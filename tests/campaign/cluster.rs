@@ -12,8 +12,7 @@ use trellis_tests::redis::Redis;
 pub const STRICT: &[(&str, &str)] = &[
     ("TRELLIS_REDIS__STORE_TIMEOUT", "2s"),
     ("TRELLIS_LIMITS__FALLBACK", "fail"),
-    ("TRELLIS_LIMITS__FALLBACK_HOLD", "100ms"),
-    ("TRELLIS_LIMITS__FALLBACK_LEVEL", "empty"),
+    ("TRELLIS_LIMITS__FALLBACK_HOLD", "0s"),
 ];
 
 /// However busy the machine is, the store is not away: for what is measured without faults.
