@@ -7,6 +7,7 @@ use crate::cluster::Cluster;
 use crate::history::{Grant, Micros, Settled, Span};
 use crate::link::{Answer, Link};
 use crate::random::Random;
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -26,6 +27,8 @@ pub struct Field {
     pub answered: AtomicU64,
     /// Acquires to be answered until the clients stop.
     pub target: AtomicU64,
+    /// What was done to the daemons and their store, and when.
+    pub caused: Mutex<Vec<(Micros, String)>>,
 }
 
 /// What a client saw.

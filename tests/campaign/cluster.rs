@@ -1,7 +1,7 @@
 //! Three daemons on one Redis, each behind a proxy of its own, and what can be done to them; or, to see
 //! what the checker makes of them, three daemons that share nothing, and one alone.
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use trellis_tests::daemon::Daemon;
 use trellis_tests::proxy::Proxy;
@@ -80,6 +80,9 @@ impl Cluster {
                 ("USE_DISTRIBUTED", "true"),
                 ("REDIS_HOST", "127.0.0.1"),
                 ("REDIS_PORT", port.as_str()),
+                // Nothing is admitted apart from the store: what is promised then is exact.
+                ("TRELLIS_LIMITS__FALLBACK", "fail"),
+                ("TRELLIS_LIMITS__FALLBACK_HOLD", "0s"),
             ]
         });
         let daemon = Daemon::start_with(variables.as_ref().map_or(&[], |list| list), &[]);
@@ -106,8 +109,24 @@ impl Cluster {
         self.seats[seat].proxy.as_ref()
     }
 
-    /// The store.
-    pub fn redis(&self) -> Option<MutexGuard<'_, Redis>> {
-        self.redis.as_ref().map(Mutex::lock)
+    /// SIGKILL to the store.
+    pub fn kill_store(&self) {
+        if let Some(redis) = &self.redis {
+            redis.lock().kill();
+        }
+    }
+
+    /// Starts the killed store again.
+    pub fn start_store(&self) {
+        if let Some(redis) = &self.redis {
+            redis.lock().restart();
+        }
+    }
+
+    /// Runs a command of the store, behind the daemons' backs.
+    pub fn tell_store(&self, command: &[&str]) {
+        if let Some(redis) = &self.redis {
+            redis.lock().run(command);
+        }
     }
 }

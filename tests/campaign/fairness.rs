@@ -180,17 +180,17 @@ pub async fn stopped_head(cluster: &Cluster, name: &str) -> Duration {
         .expect("the first is admitted");
     let free = clock.now() + period;
     let mut line = FuturesUnordered::new();
-    for seat in [0, 1] {
+    for (seat, calls) in [(0, 1), (1, 2)] {
         let mut client = clients[seat].clone();
         let request = waiting(name);
         line.push(async move {
             let answer = client.acquire(request).await;
-            (seat, clock.now(), answer.map(|answer| answer.into_inner()))
+            (seat, clock.now(), answer.map(tonic::Response::into_inner))
         });
         // In line, before the next one is.
         tokio::select! {
             answered = line.next() => panic!("nobody can be admitted yet: {answered:?}"),
-            () = in_line(&clients[2], name, seat as i64 + 1) => {}
+            () = in_line(&clients[2], name, calls) => {}
         }
     }
     cluster.signal_daemon(0, "STOP");

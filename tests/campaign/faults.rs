@@ -57,6 +57,7 @@ async fn cause(field: &Arc<Field>, fault: Fault, random: &mut Random) {
     let cluster = &field.cluster;
     let seat = usize::try_from(random.of(0..cluster.daemons() as u64)).unwrap_or(0);
     let time = |random: &mut Random, range| Duration::from_millis(random.of(range));
+    let at = field.clock.now();
     match fault {
         Fault::Kill => {
             cluster.kill_daemon(seat);
@@ -90,16 +91,18 @@ async fn cause(field: &Arc<Field>, fault: Fault, random: &mut Random) {
             link.heal();
         }
         Fault::StoreRestart => {
-            let Some(mut redis) = cluster.redis() else {
-                return;
-            };
-            redis.kill();
-            drop(redis);
+            cluster.kill_store();
             pause(time(random, 50..700)).await;
             let field = Arc::clone(field);
-            let restart = move || field.cluster.redis().map(|mut redis| redis.restart());
-            let started = tokio::task::spawn_blocking(restart).await;
+            let started = tokio::task::spawn_blocking(move || field.cluster.start_store()).await;
             assert!(started.is_ok(), "the store does not start again");
         }
     }
+    let took = Duration::from_micros(field.clock.now() - at);
+    let whom = match fault {
+        Fault::StoreRestart => String::new(),
+        _ => format!(" of daemon {seat}"),
+    };
+    let caused = format!("{fault:?}{whom} for {} ms", took.as_millis());
+    field.caused.lock().push((at, caused));
 }

@@ -7,9 +7,14 @@
     clippy::print_stdout,
     reason = "tests: a failure is a failed test, and seeds are printed"
 )]
+#![allow(
+    dead_code,
+    reason = "the long form is a program of its own, made of the same files"
+)]
 
 mod buckets;
 mod checker;
+mod checker_tests;
 mod client;
 mod clock;
 mod cluster;

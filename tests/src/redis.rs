@@ -1,5 +1,5 @@
-//! A real `redis-server` process: a directory of its own, a free port, and everything on disk before it
-//! is acknowledged, so that a killed server that is started again has lost nothing.
+//! A real `redis-server` process: a directory of its own, a free port, and where it is to be killed
+//! everything written before it is acknowledged, so that it has lost nothing when it is started again.
 //!
 //! A missing `redis-server` makes a test print `ignored: no redis-server` and return, since the standard
 //! harness cannot report that at run time; `TRELLIS_REQUIRE=redis` turns it into a failure.
@@ -8,17 +8,34 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
+/// Everything is written before it is acknowledged, so that it outlives the server's process. It need not
+/// outlive the machine, so nothing waits for the disk.
+const DURABLE: &[&str] = &["--appendonly", "yes", "--appendfsync", "no"];
+
+/// Nothing is kept on disk.
+const IN_MEMORY: &[&str] = &["--appendonly", "no"];
+
 /// A running server.
 pub struct Redis {
     /// Where it listens, on 127.0.0.1.
     pub port: u16,
     dir: TempDir,
+    keeps: &'static [&'static str],
     child: Child,
 }
 
 impl Redis {
     /// Starts a server; `None` when there is no `redis-server` and none is required.
     pub fn start() -> Option<Self> {
+        Self::start_with(DURABLE)
+    }
+
+    /// As [`start`](Self::start), for a server that need not outlive its end.
+    pub fn in_memory() -> Option<Self> {
+        Self::start_with(IN_MEMORY)
+    }
+
+    fn start_with(keeps: &'static [&'static str]) -> Option<Self> {
         if !available() {
             return None;
         }
@@ -26,9 +43,19 @@ impl Redis {
         // It cannot choose a port by itself, so a free one is asked for, and another if it was taken since.
         let (port, child) = (0..20).find_map(|_| {
             let port = free_port();
-            Some((port, launch(&dir, port)?))
+            Some((port, launch(&dir, port, keeps)?))
         })?;
-        Some(Self { port, dir, child })
+        Some(Self {
+            port,
+            dir,
+            keeps,
+            child,
+        })
+    }
+
+    /// Number of the process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Runs a command through `redis-cli`; returns what it prints.
@@ -38,7 +65,7 @@ impl Redis {
 
     /// Sends a signal by name, for example `STOP`.
     pub fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
+        let pid = self.pid().to_string();
         let status = Command::new("kill")
             .args([&format!("-{name}"), &pid])
             .status();
@@ -53,7 +80,7 @@ impl Redis {
 
     /// Starts the killed server again, on its port and its directory.
     pub fn restart(&mut self) {
-        let child = (0..50).find_map(|_| launch(&self.dir, self.port));
+        let child = (0..50).find_map(|_| launch(&self.dir, self.port, self.keeps));
         self.child = child.expect("Redis does not start again");
     }
 }
@@ -96,11 +123,11 @@ fn free_port() -> u16 {
 }
 
 /// Starts the process and waits until it listens; `None` when it ended instead.
-fn launch(dir: &TempDir, port: u16) -> Option<Child> {
+fn launch(dir: &TempDir, port: u16, keeps: &[&str]) -> Option<Child> {
     let mut child = Command::new("redis-server")
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
         .args(["--daemonize", "no", "--save", ""])
-        .args(["--appendonly", "yes", "--appendfsync", "always"])
+        .args(keeps)
         .arg("--dir")
         .arg(dir.path())
         .stdout(Stdio::null())

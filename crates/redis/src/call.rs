@@ -1,7 +1,8 @@
 //! Calls: one guarded script each, bounded in number and time, never cut short.
 //!
 //! A call that has begun is carried out by [`CallsTask`], not by its caller's future: dropping that future
-//! loses the answer and nothing else. The place in flight stays taken until the call has ended.
+//! loses the answer and nothing else, and not even that when the call has an [`Heir`]. The place in flight
+//! stays taken until the call has ended.
 
 use crate::error::NO_ANSWER;
 use crate::link::Link;
@@ -11,6 +12,7 @@ use bytes::Bytes;
 use fred::types::Value;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
@@ -23,6 +25,27 @@ pub struct Call {
     keys: Vec<Value>,
     args: Vec<Value>,
     within: Option<Session>,
+    heir: Option<Heir>,
+}
+
+/// Who is given the answer when the caller's future was dropped before it returned. Told once, unless the
+/// store's tasks are aborted: the answer when it comes, or at once [`CallError::Away`] where the call was
+/// not sent. Must not block.
+#[derive(Clone)]
+pub(crate) struct Heir(Arc<dyn Fn(Answer) + Send + Sync>);
+
+type Answer = Result<Reply, CallError>;
+
+impl Heir {
+    pub(crate) fn new(heir: impl Fn(Answer) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(heir))
+    }
+}
+
+impl fmt::Debug for Heir {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Heir")
+    }
 }
 
 impl Call {
@@ -34,6 +57,7 @@ impl Call {
             keys: Vec::new(),
             args: Vec::new(),
             within: None,
+            heir: None,
         }
     }
 
@@ -71,15 +95,48 @@ impl Call {
         self.within = Some(session);
         self
     }
+
+    /// Leaves the answer to an heir should the caller go before it comes.
+    #[must_use]
+    pub(crate) fn inherited_by(mut self, heir: Heir) -> Self {
+        self.heir = Some(heir);
+        self
+    }
 }
 
 /// A call on its way.
 pub(crate) struct Job {
     call: Call,
+    heir: Option<Heir>,
     link: Arc<Link>,
     within: Duration,
     permit: OwnedSemaphorePermit,
-    answer: oneshot::Sender<Result<Reply, CallError>>,
+    answer: oneshot::Sender<Answer>,
+}
+
+/// A caller that waits for its answer: dropped before it has it, the heir gets it.
+struct Caller {
+    heir: Option<Heir>,
+    /// `None` before the call is handed over.
+    answered: Option<oneshot::Receiver<Answer>>,
+}
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        let Some(Heir(heir)) = self.heir.take() else {
+            return;
+        };
+        match &mut self.answered {
+            None => heir(Err(CallError::Away("its caller left before it was sent"))),
+            // Closed first: from here on the answer comes back to whoever sends it, who tells the heir.
+            Some(answered) => {
+                answered.close();
+                if let Ok(answer) = answered.try_recv() {
+                    heir(answer);
+                }
+            }
+        }
+    }
 }
 
 /// Carries out calls.
@@ -110,7 +167,18 @@ impl CallsTask {
 }
 
 /// Waits for a place in flight, hands the call over and waits for its answer.
-pub(crate) async fn call(shared: &Shared, call: Call) -> Result<Reply, CallError> {
+pub(crate) async fn call(shared: &Shared, mut call: Call) -> Answer {
+    let mut caller = Caller {
+        heir: call.heir.take(),
+        answered: None,
+    };
+    let answer = hand_over(shared, call, &mut caller).await;
+    // It was received.
+    caller.heir = None;
+    answer
+}
+
+async fn hand_over(shared: &Shared, call: Call, caller: &mut Caller) -> Answer {
     let asked_at = shared.clock.now().mono;
     if shared.link.borrow().is_none() {
         return Err(CallError::Away("not attached"));
@@ -129,6 +197,7 @@ pub(crate) async fn call(shared: &Shared, call: Call) -> Result<Reply, CallError
     let (answer, answered) = oneshot::channel();
     let job = Job {
         call,
+        heir: caller.heir.clone(),
         link,
         // At least half, since a place is waited for during half of it at most.
         within: shared
@@ -144,6 +213,7 @@ pub(crate) async fn call(shared: &Shared, call: Call) -> Result<Reply, CallError
         .jobs
         .try_send(job)
         .map_err(|_| CallError::Away("the store's tasks have ended"))?;
+    let answered = caller.answered.insert(answered);
     answered
         .await
         .unwrap_or(Err(CallError::Unknown("the store's tasks were aborted")))
@@ -166,6 +236,7 @@ async fn place(shared: &Shared) -> Result<OwnedSemaphorePermit, CallError> {
 async fn carry_out(shared: &Shared, job: Job) {
     let Job {
         call,
+        heir,
         link,
         within,
         permit,
@@ -200,7 +271,9 @@ async fn carry_out(shared: &Shared, job: Job) {
     }
     // The place is free before the caller goes on, who may want the next.
     drop(permit);
-    let _ = answer.send(result);
+    if let (Err(result), Some(Heir(heir))) = (answer.send(result), heir) {
+        heir(result);
+    }
 }
 
 /// Whether a refusal shows that the session is over, or that the server is another one than was attached.

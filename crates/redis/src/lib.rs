@@ -36,6 +36,7 @@ mod shared;
 mod store;
 mod watchdog;
 
+pub(crate) use call::Heir;
 pub use call::{Call, CallsTask};
 pub use cluster::RedisCluster;
 pub use config::{ConfigError, RedisConfig, RedisUrl};

@@ -14,7 +14,7 @@ use trellis_proto::v1::acquire_stream_response::Response;
 use trellis_proto::v1::limit_service_client::LimitServiceClient;
 use trellis_proto::v1::{AcquireStreamRequest, SetLimitRequest, StreamOpen};
 
-/// Connections to each server.
+/// Connections to a server; two to each where there are more of those.
 const CONNECTIONS: usize = 4;
 
 /// Calls in flight: of all unary calls, or of each stream.
@@ -38,11 +38,25 @@ pub enum Shape {
 #[derive(Debug, Default)]
 pub struct Done {
     pub calls: u64,
+    /// Those that were granted.
+    pub granted: u64,
     /// Of unary calls.
     pub latencies: Vec<Duration>,
 }
 
-/// Connections to one server.
+impl Done {
+    /// What all lanes did.
+    pub fn sum(lanes: Vec<Self>) -> Self {
+        lanes.into_iter().fold(Self::default(), |mut sum, done| {
+            sum.calls += done.calls;
+            sum.granted += done.granted;
+            sum.latencies.extend(done.latencies);
+            sum
+        })
+    }
+}
+
+/// Connections to one server, or to several.
 pub struct Connections {
     channels: Vec<Channel>,
     typed: Vec<Limits>,
@@ -50,9 +64,14 @@ pub struct Connections {
 
 impl Connections {
     pub async fn open(address: &str) -> Result<Self> {
-        let uri = format!("http://{address}");
+        Self::open_all(&[address]).await
+    }
+
+    /// Connections to several servers, by turns.
+    pub async fn open_all(addresses: &[&str]) -> Result<Self> {
         let (mut channels, mut typed) = (Vec::new(), Vec::new());
-        for _ in 0..CONNECTIONS {
+        for place in 0..CONNECTIONS.max(2 * addresses.len()) {
+            let uri = format!("http://{}", addresses[place % addresses.len()]);
             channels.push(Endpoint::from_shared(uri.clone())?.connect().await?);
             let limits = Client::connect(&uri).await?.limits();
             typed.push(limits.namespace(messages::NAMESPACE));
@@ -62,7 +81,7 @@ impl Connections {
 
     /// A client on one of the connections, taken by turns.
     pub fn client(&self, turn: usize) -> LimitServiceClient<Channel> {
-        LimitServiceClient::new(self.channels[turn % CONNECTIONS].clone())
+        LimitServiceClient::new(self.channels[turn % self.channels.len()].clone())
     }
 
     /// Declares limits, many at a time.
@@ -104,7 +123,7 @@ impl Connections {
             }
             Shape::Pipelines => {
                 let pipelines: Vec<_> = (0..STREAMS)
-                    .map(|lane| self.typed[lane % CONNECTIONS].pipeline())
+                    .map(|lane| self.typed[lane % self.typed.len()].pipeline())
                     .collect();
                 let lanes = pipelines
                     .iter()
@@ -112,11 +131,7 @@ impl Connections {
                 try_join_all(lanes).await?
             }
         };
-        Ok(done.into_iter().fold(Done::default(), |mut sum, done| {
-            sum.calls += done.calls;
-            sum.latencies.extend(done.latencies);
-            sum
-        }))
+        Ok(Done::sum(done))
     }
 }
 
@@ -130,9 +145,7 @@ async fn unary(
     let mut sent = now();
     for request in work.requests.iter().cycle().skip(first) {
         let answer = client.acquire(request.clone()).await?.into_inner();
-        if answer.outcome() != work.outcome {
-            return Err(format!("{:?}, not {:?}", answer.outcome(), work.outcome).into());
-        }
+        done.granted += work.granted(&answer)?;
         let answered = now();
         done.calls += 1;
         done.latencies.push(answered - sent);
@@ -177,7 +190,7 @@ async fn stream(
     let mut done = Done::default();
     while let Some(answer) = answers.message().await? {
         match answer.response {
-            Some(Response::Acquire(answer)) if answer.outcome() == work.outcome => {}
+            Some(Response::Acquire(answer)) => done.granted += work.granted(&answer)?,
             other => return Err(format!("a stream answers {other:?}").into()),
         }
         done.calls += 1;

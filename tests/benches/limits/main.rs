@@ -5,16 +5,23 @@
 //! is the load generator. Each comparison alternates its sides over [`ROUNDS`] rounds; a figure is the
 //! median over the rounds, a ratio the median of the ratios within the rounds, with its spread.
 //!
-//! With the name of a part (memory, unary, streams, charges) only that one is measured:
+//! The shared mode is measured against the same scripts called straight from this process, on a Redis of its
+//! own, which keeps nothing on disk.
+//!
+//! With the name of a part (memory, unary, streams, charges, redis, leased) only that one is measured:
 //! `cargo bench --package trellis-tests --bench limits -- streams`.
 //!
 //! CPU per call is the time that the server's threads ran, from the scheduler's own count: it is the
-//! figure least troubled by other load on the machine. Needs Linux. Takes a minute and a half.
+//! figure least troubled by other load on the machine. Needs Linux. Takes less than two minutes.
 //!
 //! Files: `process` the servers, `echo` the floor, `messages` what is sent, `load` how it is sent,
-//! `rounds` alternating, `memory` resident sizes, `table` what is printed.
+//! `rounds` alternating, `memory` resident sizes, `distributed` the shared mode and `direct` its floor,
+//! `leased` slices of a hot limit, `table` what is printed.
 
+mod direct;
+mod distributed;
 mod echo;
+mod leased;
 mod load;
 mod memory;
 mod messages;
@@ -25,7 +32,7 @@ mod table;
 use load::{CALLS, Connections, STREAMS, Shape};
 use messages::Work;
 use process::{Pinning, Server};
-use rounds::{Case, ROUNDS, Sample, alternate};
+use rounds::{Case, ROUNDS, Sample, Way, alternate};
 use std::time::Duration;
 use table::{Row, Table, Target, say};
 use trellis_proto::v1::Outcome;
@@ -59,7 +66,7 @@ fn main() -> Result<()> {
 }
 
 /// What is measured, in this order.
-const PARTS: [&str; 4] = ["memory", "unary", "streams", "charges"];
+const PARTS: [&str; 6] = ["memory", "unary", "streams", "charges", "redis", "leased"];
 
 async fn run(pinning: Pinning, parts: &[&str]) -> Result<()> {
     let mut table = Table::default();
@@ -83,6 +90,12 @@ async fn run(pinning: Pinning, parts: &[&str]) -> Result<()> {
     if parts.contains(&"charges") {
         charges(&trellis, &mut table).await?;
     }
+    if parts.contains(&"redis") {
+        distributed::measure(pinning, &echo, &mut table).await?;
+    }
+    if parts.contains(&"leased") {
+        leased::measure(pinning, &trellis, &mut table).await?;
+    }
     table.print();
     Ok(())
 }
@@ -104,9 +117,8 @@ impl<'a> Side<'a> {
 
     fn case(&'a self, shape: Shape, work: &'a Work) -> Case<'a> {
         Case {
-            server: self.server,
-            connections: &self.connections,
-            shape,
+            process: self.server.pid(),
+            way: Way::Served(&self.connections, shape),
             work,
         }
     }
@@ -114,7 +126,7 @@ impl<'a> Side<'a> {
 
 async fn unary(echo: &Side<'_>, trellis: &Side<'_>, table: &mut Table) -> Result<()> {
     let work = Work::admitted(1);
-    for (calls, length) in [(CALLS, 900), (1, 500)] {
+    for (calls, length) in [(CALLS, 600), (1, 300)] {
         let shape = Shape::Unary(calls);
         let cases = [echo.case(shape, &work), trellis.case(shape, &work)];
         let [echo, trellis] = alternate(cases, Duration::from_millis(length)).await?;
@@ -140,7 +152,7 @@ async fn streams(echo: &Side<'_>, trellis: &Side<'_>, table: &mut Table) -> Resu
         trellis.case(Shape::Streams, &work),
         trellis.case(Shape::Pipelines, &work),
     ];
-    let [echo, trellis, typed] = alternate(cases, Duration::from_millis(900)).await?;
+    let [echo, trellis, typed] = alternate(cases, Duration::from_millis(600)).await?;
     let row = |what: &str| Row::new(format!("{STREAMS} x {CALLS} streamed: {what}"), "echo");
     let throughput = row("calls/s").target(Target::AtLeast(0.60));
     table.add(throughput.compare(&echo, &trellis, Sample::kilocalls_per_second, "k"));
@@ -156,7 +168,7 @@ async fn streams(echo: &Side<'_>, trellis: &Side<'_>, table: &mut Table) -> Resu
 async fn charges(trellis: &Side<'_>, table: &mut Table) -> Result<()> {
     let (one, four) = (Work::admitted(1), Work::admitted(4));
     let denied = Work::of(messages::denied(), Outcome::Denied);
-    let (length, unary) = (Duration::from_millis(700), Shape::Unary(CALLS));
+    let (length, unary) = (Duration::from_millis(450), Shape::Unary(CALLS));
 
     let cases = [trellis.case(unary, &one), trellis.case(unary, &four)];
     let [base, more] = alternate(cases, length).await?;

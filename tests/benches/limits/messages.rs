@@ -17,16 +17,37 @@ pub const NAMESPACE: &str = "bench";
 /// More than any round takes.
 const BURST: i64 = 1_000_000_000_000;
 
-/// The requests of a load, sent in turn, and what becomes of each.
+/// The requests of a load, sent in turn, and what becomes of each; `None` where some are granted and
+/// some denied.
 pub struct Work {
     pub requests: Vec<AcquireRequest>,
-    pub outcome: Outcome,
+    outcome: Option<Outcome>,
 }
 
 impl Work {
     pub fn of(request: AcquireRequest, outcome: Outcome) -> Self {
-        let requests = vec![request];
-        Self { requests, outcome }
+        Self {
+            requests: vec![request],
+            outcome: Some(outcome),
+        }
+    }
+
+    /// One limit that grants what it can.
+    pub fn any(limit: &str) -> Self {
+        Self {
+            requests: vec![acquire([limit.to_owned()])],
+            outcome: None,
+        }
+    }
+
+    /// 1 for a grant, 0 for a denial; an error for what should not be.
+    pub fn granted(&self, answer: &AcquireResponse) -> Result<u64> {
+        let outcome = answer.outcome();
+        let either = matches!(outcome, Outcome::Granted | Outcome::Denied);
+        if self.outcome.map_or(either, |wanted| wanted == outcome) {
+            return Ok(u64::from(outcome == Outcome::Granted));
+        }
+        Err(format!("{outcome:?}, not {:?}", self.outcome).into())
     }
 
     /// The same so many limits in every request.
@@ -39,7 +60,7 @@ impl Work {
         let names = (0..LIMITS).map(|number| limit(number * 7_919 % LIMITS));
         Self {
             requests: names.map(|name| acquire([name])).collect(),
-            outcome: Outcome::Granted,
+            outcome: Some(Outcome::Granted),
         }
     }
 }
@@ -51,7 +72,8 @@ pub fn denied() -> AcquireRequest {
 
 const DENIED: &str = "limit-used0";
 
-fn limit(number: usize) -> String {
+/// The name of a limit.
+pub fn limit(number: usize) -> String {
     format!("limit-{number:05}")
 }
 
@@ -90,6 +112,14 @@ pub fn set_limit(name: String) -> v1::SetLimitRequest {
         name,
         spec: Some(rate(1_000_000, 1, BURST)),
         ..Default::default()
+    }
+}
+
+/// A limit of so many a second.
+pub fn hot(name: &str, amount: u32, burst: u32) -> v1::SetLimitRequest {
+    v1::SetLimitRequest {
+        spec: Some(rate(amount.into(), 1, burst.into())),
+        ..set_limit(name.into())
     }
 }
 

@@ -1,6 +1,6 @@
 //! The servers: processes of their own on a core of their own, ended by their number when dropped.
 
-use crate::{Result, echo};
+use crate::{Result, direct, echo};
 use std::fmt;
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
@@ -10,6 +10,8 @@ use std::time::Duration;
 
 /// How long a server may take to say its address. Reached only when it hangs.
 const PATIENCE: Duration = Duration::from_mins(1);
+
+const ANY_PORT: [&str; 4] = ["--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"];
 
 const LOAD_CORE: &str = "0";
 const SERVER_CORE: &str = "1";
@@ -38,13 +40,23 @@ impl Pinning {
         if pinned { Self::Pinned } else { Self::Free }
     }
 
+    /// Gives a running process the servers' core.
+    pub fn give_server_core(self, pid: u32) {
+        if matches!(self, Self::Pinned) {
+            let mut taskset = Command::new("taskset");
+            taskset.args(["-a", "-c", "-p", SERVER_CORE, &pid.to_string()]);
+            // Without it the figures are worse, which is no reason to have none.
+            let _ = taskset.stdout(Stdio::null()).stderr(Stdio::null()).status();
+        }
+    }
+
     /// A command for a server.
-    fn command(self, program: PathBuf) -> Command {
+    fn command(self, core: &str, program: PathBuf) -> Command {
         let mut command = match self {
             // It becomes the program, so the child's number is the program's.
             Self::Pinned => {
                 let mut command = Command::new("taskset");
-                command.args(["-c", SERVER_CORE]).arg(program);
+                command.args(["-c", core]).arg(program);
                 command
             }
             Self::Free => Command::new(program),
@@ -78,16 +90,39 @@ pub struct Server {
 impl Server {
     /// This program as the bare echo.
     pub fn echo(pinning: Pinning) -> Result<Self> {
-        let mut command = pinning.command(std::env::current_exe()?);
+        let mut command = pinning.command(SERVER_CORE, std::env::current_exe()?);
         command.arg(echo::ARGUMENT);
         Self::start(command)
     }
 
     /// The daemon: `$TRELLISD`, or the release build.
     pub fn trellis(pinning: Pinning) -> Result<Self> {
-        let mut command = pinning.command(trellisd()?);
-        command.args(["--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"]);
+        let mut command = pinning.command(SERVER_CORE, trellisd()?);
+        command.args(ANY_PORT);
         Self::start(command)
+    }
+
+    /// The daemon on the Redis of this port, which has the servers' core for itself.
+    pub fn distributed(pinning: Pinning, redis: u16) -> Result<Self> {
+        Self::on_redis(pinning.command(LOAD_CORE, trellisd()?), redis)
+    }
+
+    /// One of several daemons on the Redis of this port, with the servers' core.
+    pub fn sharing(pinning: Pinning, redis: u16) -> Result<Self> {
+        Self::on_redis(pinning.command(SERVER_CORE, trellisd()?), redis)
+    }
+
+    fn on_redis(mut command: Command, redis: u16) -> Result<Self> {
+        command.args(ANY_PORT).env("USE_DISTRIBUTED", "true");
+        command.env("REDIS_PORT", redis.to_string());
+        let timeout = format!("{}ms", direct::STORE_TIMEOUT.as_millis());
+        command.env("TRELLIS_REDIS__STORE_TIMEOUT", timeout);
+        Self::start(command)
+    }
+
+    /// Its number.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
     }
 
     fn start(mut command: Command) -> Result<Self> {
@@ -108,18 +143,6 @@ impl Server {
         Ok(server)
     }
 
-    /// How long its threads have run so far.
-    pub fn cpu(&self) -> Result<Duration> {
-        let mut nanos = 0;
-        for task in std::fs::read_dir(format!("/proc/{}/task", self.process.id()))? {
-            // A thread may have ended since; what it ran was little.
-            let stat = std::fs::read_to_string(task?.path().join("schedstat")).unwrap_or_default();
-            let ran = stat.split(' ').next().and_then(|ran| ran.parse().ok());
-            nanos += ran.unwrap_or(0);
-        }
-        Ok(Duration::from_nanos(nanos))
-    }
-
     /// Its resident size in bytes.
     pub fn resident_bytes(&self) -> Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
@@ -138,6 +161,18 @@ impl Drop for Server {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// How long the threads of a process have run so far.
+pub fn cpu(pid: u32) -> Result<Duration> {
+    let mut nanos = 0;
+    for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        // A thread may have ended since; what it ran was little.
+        let stat = std::fs::read_to_string(task?.path().join("schedstat")).unwrap_or_default();
+        let ran = stat.split(' ').next().and_then(|ran| ran.parse().ok());
+        nanos += ran.unwrap_or(0);
+    }
+    Ok(Duration::from_nanos(nanos))
 }
 
 /// Reads a log to its end, so that the writer is never held up, and hands on the address in it.

@@ -55,19 +55,23 @@ impl Row {
         figure: fn(&Sample) -> f64,
         unit: &str,
     ) -> [String; COLUMNS] {
-        let (baseline, trellis) = (figures(baseline, figure), figures(trellis, figure));
-        let ratios = baseline.iter().zip(&trellis).map(|(base, own)| own / base);
+        self.figures(&figures(baseline, figure), &figures(trellis, figure), unit)
+    }
+
+    /// As [`compare`](Self::compare), of figures that are there already.
+    pub fn figures(self, baseline: &[f64], trellis: &[f64], unit: &str) -> [String; COLUMNS] {
+        let ratios = baseline.iter().zip(trellis).map(|(base, own)| own / base);
         let ratios: Vec<f64> = ratios.collect();
         let least = ratios.iter().copied().fold(f64::INFINITY, f64::min);
         let most = ratios.iter().copied().fold(0.0, f64::max);
         let ratio = median(&ratios);
         let (target, verdict) = self.judge(ratio, least, "");
-        let base = format!("{:.1} {unit}", median(&baseline));
+        let base = format!("{:.1} {unit}", median(baseline));
         [
             self.measure,
             self.against,
             base,
-            format!("{:.1} {unit}", median(&trellis)),
+            format!("{:.1} {unit}", median(trellis)),
             format!("{ratio:.2}"),
             format!("{least:.2}-{most:.2}"),
             target,
@@ -78,7 +82,12 @@ impl Row {
     /// A figure that stands for itself.
     pub fn value(self, figure: f64, unit: &str) -> [String; COLUMNS] {
         let (target, verdict) = self.judge(figure, figure, unit);
-        let own = format!("{figure:.1} {unit}");
+        // Without a unit it is a share, or a number of times.
+        let own = if unit.is_empty() {
+            format!("{figure:.3}")
+        } else {
+            format!("{figure:.1} {unit}")
+        };
         let none = String::new;
         [
             self.measure,

@@ -7,8 +7,6 @@
 
 mod rate;
 mod slots;
-#[cfg(test)]
-mod tests;
 mod window;
 
 use crate::history::{Grant, Micros};

@@ -24,7 +24,7 @@ pub fn worst(amount: u64, period: Micros, burst: u64, grants: &[Grant]) -> Verdi
     let unit = i128::from(period) * 1_000_000;
     let speed = i128::from(amount) * i128::from(1_000_000 + DRIFT_PPM);
     let before = |time: Micros| speed * i128::from(time);
-    let mut sums = Sums::new(begins.iter().map(|&time| before(time)).collect());
+    let mut sums = Sums::new(&begins.iter().map(|&time| before(time)).collect::<Vec<_>>());
     let up_to = |time: Micros| begins.partition_point(|&begin| begin <= time);
     let mut verdict = Verdict::default();
     let mut greatest = 0;
@@ -78,10 +78,10 @@ struct Sums {
 const NONE: i128 = i128::MIN / 2;
 
 impl Sums {
-    fn new(numbers: Vec<i128>) -> Self {
+    fn new(numbers: &[i128]) -> Self {
         let leaves = numbers.len().next_power_of_two();
         let mut greatest = vec![NONE; 2 * leaves];
-        greatest[leaves..leaves + numbers.len()].copy_from_slice(&numbers);
+        greatest[leaves..leaves + numbers.len()].copy_from_slice(numbers);
         for node in (1..leaves).rev() {
             greatest[node] = greatest[2 * node].max(greatest[2 * node + 1]);
         }

@@ -280,9 +280,9 @@ pub(super) static SETTINGS: &[Setting] = &[
     setting(
         "limits.fallback_hold",
         "1m",
-        span(Span::millis(100), DAY),
+        span(Span::millis(0), DAY),
         "For how long a daemon spends its share in any case, counted from the last beat that the store has \
-         acknowledged.",
+         acknowledged. With `fail` and 0s nothing is ever admitted apart from the store.",
     ),
     setting(
         "limits.fallback_share",

@@ -1,10 +1,14 @@
--- Takes back a grant whose caller is gone, as if the call had never come.
+-- Takes back a grant whose caller is gone, as if the call had never come. One that a repeat of the call was told
+-- stands: it has a caller.
 --
 -- args     {reservation or false, {{limit, key, amount}, ...}, at, request}
 -- payload  false
 
 function op()
   local id, list, at = args[1], args[2], args[3]
+  if requests.was_told_again(args[4]) then
+    return false
+  end
   local taken = {}
   if id then
     taken = reservations.revoke(id)

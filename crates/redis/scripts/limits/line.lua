@@ -150,6 +150,13 @@ local function touch(entry)
   end
 end
 
+-- Tells those who wait where a call waits when to look, even if they were told.
+function line.tell_anew(w)
+  for _, want in ipairs(w.wants) do
+    touch(store.entry_of(want))
+  end
+end
+
 -- Takes a call out of every line. Returns the entries that it claimed.
 function line.leave(w)
   local freed = {}

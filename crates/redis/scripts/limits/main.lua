@@ -20,7 +20,7 @@ if done then
     end
   end
   for daemon, told in pairs(look_messages) do
-    publish(daemon, {'look', env.namespace, told})
+    publish(daemon, {'look', env.namespace, told, now})
   end
   return answer({'ok', now, payload, results, looks})
 end

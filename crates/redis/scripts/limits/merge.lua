@@ -24,7 +24,8 @@ function op()
   for i, spent in ipairs(args[2]) do
     local entry = entries[i]
     if entry and not bucket.holds_slots(entry.b) then
-      bucket.take(entry.b, spent[3], now)
+      -- More than a capacity has come back since: an hour apart must not return as an hour of silence.
+      bucket.take(entry.b, math.min(spent[3], bucket.capacity(entry.b.spec)), now)
       entry.dirty = true
     end
   end

@@ -1,9 +1,12 @@
 -- Remembered request ids: a repeat within the window gets the first answer, on any daemon.
 --
--- <root>:requests   hash: rpc|id -> {digest, at, payload, ticket, listeners}; `at` is 0 while it runs
+-- <root>:requests   hash: rpc|id -> {digest, at, payload, ticket, listeners}; `at` is 0 while it runs; `ticket`
+--                   is TOLD_AGAIN once a repeat was given the answer
 -- <root>:answered   zset: rpc|id by when it was answered
 --
 -- At the bound new ids are refused, none is forgotten early. Errors are not remembered.
+
+local TOLD_AGAIN = 'told again'
 
 local function requests_key()
   return root .. ':requests'
@@ -67,6 +70,10 @@ function requests.recall(request)
     fail('REQUEST_ID_REUSED')
   end
   if known[2] ~= 0 then
+    if known[4] ~= TOLD_AGAIN then
+      known[4] = TOLD_AGAIN
+      redis.call('HSET', requests_key(), name, cmsgpack.pack(known))
+    end
     error({replay = {known[2], known[3], stands_until(known[3])}})
   end
   for _, daemon in ipairs(known[5]) do
@@ -102,6 +109,12 @@ function requests.finish(request, payload)
       cmsgpack.pack({request[3], now, payload, '', {}}))
     redis.call('ZADD', answered_key(), whole(now), request_name(request))
   end
+end
+
+-- Whether a repeat was given the answer, so that a grant stands although its first caller is gone.
+function requests.was_told_again(request)
+  local record = request and redis.call('HGET', requests_key(), request_name(request))
+  return record and cmsgpack.unpack(record)[4] == TOLD_AGAIN
 end
 
 -- Forgets a request that did nothing.

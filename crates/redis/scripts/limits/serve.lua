@@ -1,14 +1,21 @@
 -- Looks at lines in which the caller waits, and fetches what has ended.
 --
--- args     {bucket ids}; "hold|<ticket>" is a call that begins to hold all of its buckets
--- payload  false: the results and looks are the answer
+-- args     {ids}: of buckets; "hold|<ticket>", a call that begins to hold all of its buckets; "call|<ticket>", a
+--          call of which the caller may have missed something: its end, or when to look
+-- payload  {tickets}: those of "call|" that are not in line; the results and looks are the rest of the answer
 
 function op()
-  local entries, holding = {}, {}
+  local entries, calls, doubted, not_in_line = {}, {}, {}, {}
   for _, id in ipairs(args[1]) do
-    local ticket = id:match('^hold|(.*)$')
+    local why, ticket = id:match('^(%a+)|(.*)$')
     if ticket then
-      holding[#holding + 1] = line.waiter(ticket) or nil
+      local w = line.waiter(ticket)
+      if w then
+        calls[#calls + 1] = w
+        doubted[w] = doubted[w] or why == 'call'
+      elseif why == 'call' then
+        not_in_line[#not_in_line + 1] = ticket
+      end
     else
       local length, names = id:match('^(%d+):(.*)$')
       local limit = store.limit(names:sub(1, tonumber(length)))
@@ -17,9 +24,12 @@ function op()
       end
     end
   end
-  for _, w in ipairs(holding) do
+  for _, w in ipairs(calls) do
     if not w.gone then
       line.review(w)
+    end
+    if doubted[w] and not w.gone then
+      line.tell_anew(w)
     end
   end
   line.serve(entries)
@@ -28,6 +38,6 @@ function op()
     results[#results + 1] = cmsgpack.unpack(result)
   end
   redis.call('DEL', ended)
-  return false
+  return not_in_line
 end
 

@@ -1,17 +1,18 @@
 //! Acquiring: a decision at once, or a seat until the store tells the end.
 
-use super::call::{Failure, RETRY_AFTER, failed_call};
+use super::call::{Claim, Failure, RETRY_AFTER, failed_call};
 use super::convert;
 use super::failure::{Asked, failed, unavailable};
 use super::scripts::{ACQUIRE, LEAVE};
-use super::seats::Waiting;
+use super::seats::{End, Waiting};
 use super::wire::{Data, Decision, QUEUED, Reply, State};
 use super::{RedisLimits, wire};
-use crate::Session;
+use crate::CallError;
 use serde::Serialize;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use tokio::sync::futures::Notified;
 use tokio::time::{Instant, sleep_until, timeout};
 use trellis_core::limits::{AcquireRequest, Acquired, Mode};
 use trellis_core::{Error, ErrorCode, FairKey, Micros, Result};
@@ -41,10 +42,14 @@ type Args<'a> = (
 struct Body<'a>(&'a [wire::Charge<'a>], bool, i64, u8, (&'a str, u32));
 
 /// How one attempt has ended.
-enum Attempt {
-    Decided(Acquired),
-    /// The call waits, under this seat, in this session.
-    Queued(Waiting, Session),
+#[derive(Debug)]
+pub(super) enum Attempt {
+    /// Now, at this time of the store.
+    Decided { acquired: Acquired, at: u64 },
+    /// Earlier: this is the first answer of its request id.
+    Replayed(Acquired),
+    /// The call waits, in this seat.
+    Queued(Waiting),
     /// An equal call waits elsewhere.
     Joins,
 }
@@ -58,50 +63,76 @@ impl RedisLimits {
             Mode::Wait(wait) => Some(started + Duration::from(wait).min(LONGEST_WAIT)),
         };
         loop {
-            match self.attempt(&request).await? {
-                Attempt::Decided(acquired) => {
+            // Listens before it asks: the end of a joined call may be told before the answer is read.
+            let news = self.joined.notified();
+            let mut attempt = self.attempt(&request).await?;
+            while let Attempt::Queued(seat) = attempt {
+                attempt = self.wait(seat, deadline.unwrap_or(started)).await?;
+            }
+            match attempt {
+                Attempt::Decided { acquired, .. } => {
                     if !request.dry_run {
                         self.decided.count(&acquired.outcome);
                     }
                     return Ok(acquired);
                 }
-                Attempt::Queued(seat, session) => {
-                    let deadline = deadline.unwrap_or(started);
-                    if let Some(acquired) = self.wait(seat, session, deadline).await? {
-                        self.decided.count(&acquired.outcome);
-                        return Ok(acquired);
-                    }
-                }
-                Attempt::Joins => self.join(deadline).await?,
+                Attempt::Replayed(acquired) => return Ok(acquired),
+                Attempt::Joins | Attempt::Queued(_) => self.join(news, deadline).await?,
             }
         }
     }
 
-    /// Makes the call once.
-    async fn attempt(&self, request: &Arc<AcquireRequest>) -> Result<Attempt> {
+    /// Makes the call once. Dropped before it is answered, what it may have done is taken back.
+    pub(super) async fn attempt(&self, request: &Arc<AcquireRequest>) -> Result<Attempt> {
         let Some(session) = self.store.session() else {
             return Err(unavailable("not attached", RETRY_AFTER));
         };
         let number = self.tickets.fetch_add(1, Ordering::Relaxed);
         let ticket = format!("{}-{number}", session.incarnation);
         let waits = request.mode != Mode::Try && !request.dry_run;
-        let seat = waits.then(|| self.seats.take(ticket.clone(), request.clone()));
-        let reply = match self.ask_acquire(request, &ticket, session).await {
+        let mut seat = waits.then(|| self.seats.take(ticket.clone(), number, request.clone()));
+        let claim = Claim {
+            session,
+            request: request.clone(),
+            ticket,
+        };
+        let reply = match self.ask_acquire(&claim).await {
             Ok(reply) => reply,
-            // What may have been carried out is taken back: the seat is dropped.
-            Err(failure) => return Err(failed_call(failure)),
+            Err(failure) => {
+                let unknown = matches!(failure, Failure::Call(CallError::Unknown(_)));
+                match seat {
+                    // It may have been put in line: the seat is left by being dropped.
+                    Some(mut seat) if unknown => seat.stands_in_line(session),
+                    Some(seat) => seat.leave(),
+                    None => {}
+                }
+                return Err(failed_call(failure));
+            }
         };
         if let Reply::Done { payload, .. } = &reply
             && payload.0 == QUEUED
-            && let Some(seat) = seat
+            && let Some(mut seat) = seat.take()
         {
-            return Ok(Attempt::Queued(seat, session));
+            seat.stands_in_line(session);
+            if let Some(now) = self.store.session()
+                && !session.continues_in(&now)
+            {
+                self.forgotten.notify_one();
+            }
+            return Ok(Attempt::Queued(seat));
         }
         if let Some(seat) = seat {
             seat.leave();
         }
+        self.attempted(reply, request)
+    }
+
+    fn attempted(&self, reply: Reply<Decision>, request: &AcquireRequest) -> Result<Attempt> {
         match reply {
-            Reply::Done { payload, .. } => convert::acquired(payload).map(Attempt::Decided),
+            Reply::Done { now, payload, .. } => Ok(Attempt::Decided {
+                acquired: convert::acquired(payload)?,
+                at: now,
+            }),
             Reply::Replay {
                 now,
                 at,
@@ -109,7 +140,7 @@ impl RedisLimits {
                 until,
             } => {
                 let (elapsed, until) = (now - at.min(now), u64::try_from(until).ok());
-                convert::replayed(payload, elapsed, until, now).map(Attempt::Decided)
+                convert::replayed(payload, elapsed, until, now).map(Attempt::Replayed)
             }
             Reply::Running => Ok(Attempt::Joins),
             Reply::Failed {
@@ -131,12 +162,8 @@ impl RedisLimits {
         }
     }
 
-    async fn ask_acquire(
-        &self,
-        request: &AcquireRequest,
-        ticket: &str,
-        session: Session,
-    ) -> std::result::Result<Reply<Decision>, Failure> {
+    async fn ask_acquire(&self, claim: &Claim) -> std::result::Result<Reply<Decision>, Failure> {
+        let request = &*claim.request;
         let charges = convert::charges(&request.charges);
         let waits = request.mode != Mode::Try;
         let ttl = ttl(request.reservation_ttl);
@@ -152,69 +179,68 @@ impl RedisLimits {
             &named,
             priority,
             request.dry_run,
-            ticket,
+            &claim.ticket,
             account,
             request.fair.weight(),
             reservation_id(),
         );
         let namespace = request.namespace.as_str();
-        self.ask(&ACQUIRE, namespace, &args, Some(session)).await
+        self.ask_for(claim, &ACQUIRE, namespace, &args).await
     }
 
-    /// Waits for the end that the store tells; `None` when the store has forgotten the call, which is to be
-    /// made again.
-    async fn wait(
-        &self,
-        mut seat: Waiting,
-        session: Session,
-        deadline: Instant,
-    ) -> Result<Option<Acquired>> {
-        let mut sessions = self.store.sessions();
-        loop {
-            tokio::select! {
-                biased;
-                acquired = seat.end() => return acquired.map(Some),
-                () = sleep_until(deadline) => return self.give_up(seat).await.map(Some),
-                changed = sessions.changed() => {
-                    let now = *sessions.borrow_and_update();
-                    let over = now.is_some_and(|now| !session.continues_in(&now));
-                    if over || changed.is_err() {
-                        seat.leave();
-                        return Ok(None);
-                    }
-                }
-            }
+    /// Waits for the end of a call in line. Whoever lets go of this leaves the line.
+    async fn wait(&self, mut seat: Waiting, deadline: Instant) -> Result<Attempt> {
+        tokio::select! {
+            biased;
+            end = seat.end() => self.ended(end, &seat).await,
+            () = sleep_until(deadline) => self.give_up(seat).await,
+        }
+    }
+
+    /// What an end means to the caller.
+    async fn ended(&self, end: End, seat: &Waiting) -> Result<Attempt> {
+        let request = seat.request();
+        match end {
+            End::Told(decision, at) => Ok(Attempt::Decided {
+                acquired: convert::acquired(decision)?,
+                at,
+            }),
+            End::MadeAgain(attempt) => attempt,
+            // The store remembers what it was.
+            End::Untold if request.request_id.is_some() => self.attempt(&request).await,
+            End::Untold => Err(Error::new(
+                ErrorCode::OutcomeUnknown,
+                "the end of the waiting call was lost on the way from the shared store; with a request_id it \
+                 could be asked for again",
+            )),
         }
     }
 
     /// The time of a waiting call is over: it leaves the line, unless it is granted at this very moment.
-    async fn give_up(&self, mut seat: Waiting) -> Result<Acquired> {
+    async fn give_up(&self, mut seat: Waiting) -> Result<Attempt> {
         const TIMED_OUT: u8 = 1;
         type Left = Vec<(String, bool, u8, Data, Vec<State>)>;
-        let namespace = seat.namespace().to_owned();
+        let request = seat.request();
+        let namespace = request.namespace.as_str();
         let args = ([(&seat.ticket, TIMED_OUT)],);
-        match self.ask::<Left>(&LEAVE, &namespace, &args, None).await {
-            Ok(Reply::Done { mut payload, .. }) => match payload.pop() {
-                Some((_, false, outcome, data, states)) => {
-                    seat.leave();
-                    convert::acquired(Decision(outcome, data, states))
-                }
-                _ => match timeout(self.store.timeout(), seat.end()).await {
-                    Ok(acquired) => acquired,
-                    Err(_) => Err(Error::new(
-                        ErrorCode::OutcomeUnknown,
-                        "the end of the waiting call was not told; a repeat with the same request_id is safe",
-                    )),
-                },
-            },
-            Ok(_) => Err(convert::unreadable("leaving a line cannot fail")),
-            Err(failure) => Err(failed_call(failure)),
+        let left = self.ask::<Left>(&LEAVE, namespace, &args).await;
+        let Reply::Done {
+            now, mut payload, ..
+        } = left.map_err(failed_call)?
+        else {
+            return Err(convert::unreadable("leaving a line cannot fail"));
+        };
+        if let Some((_, false, outcome, data, states)) = payload.pop() {
+            seat.leave();
+            let acquired = convert::acquired(Decision(outcome, data, states))?;
+            return Ok(Attempt::Decided { acquired, at: now });
         }
+        let end = timeout(self.store.timeout(), seat.end()).await;
+        self.ended(end.unwrap_or(End::Untold), &seat).await
     }
 
     /// Waits until an equal call that waits elsewhere may have ended.
-    async fn join(&self, deadline: Option<Instant>) -> Result<()> {
-        let news = self.joined.notified();
+    async fn join(&self, news: Notified<'_>, deadline: Option<Instant>) -> Result<()> {
         let latest = Instant::now() + JOIN_INTERVAL;
         let until = deadline.map_or(latest, |deadline| deadline.min(latest));
         let _ = tokio::time::timeout_at(until, news).await;

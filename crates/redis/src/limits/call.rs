@@ -7,7 +7,8 @@ use super::wire::{Env, Look, Reply};
 use crate::{Call, CallError, Script, Session};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use trellis_core::limits::CalendarSpec;
+use std::sync::Arc;
+use trellis_core::limits::{AcquireRequest, CalendarSpec};
 use trellis_core::{Error, Micros, Namespace, Result, Time};
 
 /// How a call has ended, errors apart.
@@ -46,6 +47,15 @@ impl<P> Done<P> {
     }
 }
 
+/// The acquire that a call is made for.
+#[derive(Clone, Debug)]
+pub(super) struct Claim {
+    /// It is refused in any other.
+    pub session: Session,
+    pub request: Arc<AcquireRequest>,
+    pub ticket: String,
+}
+
 /// Calendars whose periods one call may ask for.
 const MAX_PERIODS: usize = 64;
 
@@ -58,7 +68,7 @@ impl RedisLimits {
         args: &impl Serialize,
         asked: Asked<'_>,
     ) -> Result<Done<P>> {
-        let reply = self.ask(script, namespace.as_str(), args, None).await;
+        let reply = self.ask(script, namespace.as_str(), args).await;
         match reply.map_err(failed_call)? {
             Reply::Done { now, payload, .. } => Ok(Done::Answered { now, payload }),
             Reply::Replay {
@@ -94,50 +104,95 @@ impl RedisLimits {
         }
     }
 
-    /// As [`RedisLimits::call`], in a session if one is given; what the reply tells besides is taken note of.
+    /// As [`RedisLimits::call`]; what the reply tells besides is taken note of, even when the caller is gone.
     pub(super) async fn ask<P: for<'de> Deserialize<'de>>(
         &self,
         script: &'static Script,
         namespace: &str,
         args: &impl Serialize,
-        within: Option<Session>,
+    ) -> std::result::Result<Reply<P>, Failure> {
+        let heir = self.heir(namespace, None);
+        let prepare = |call: Call| call.inherited_by(heir.clone());
+        self.ask_prepared(script, namespace, args, prepare).await
+    }
+
+    /// As [`RedisLimits::ask`], refused outside of a session.
+    pub(super) async fn ask_within<P: for<'de> Deserialize<'de>>(
+        &self,
+        session: Session,
+        script: &'static Script,
+        namespace: &str,
+        args: &impl Serialize,
+    ) -> std::result::Result<Reply<P>, Failure> {
+        let heir = self.heir(namespace, None);
+        let prepare = |call: Call| call.within(session).inherited_by(heir.clone());
+        self.ask_prepared(script, namespace, args, prepare).await
+    }
+
+    /// As [`RedisLimits::ask_within`] for an acquire: what it does is taken back when the caller is gone.
+    pub(super) async fn ask_for<P: for<'de> Deserialize<'de>>(
+        &self,
+        claim: &Claim,
+        script: &'static Script,
+        namespace: &str,
+        args: &impl Serialize,
+    ) -> std::result::Result<Reply<P>, Failure> {
+        let heir = self.heir(namespace, Some(claim.clone()));
+        let prepare = |call: Call| call.within(claim.session).inherited_by(heir.clone());
+        self.ask_prepared(script, namespace, args, prepare).await
+    }
+
+    async fn ask_prepared<P: for<'de> Deserialize<'de>>(
+        &self,
+        script: &'static Script,
+        namespace: &str,
+        args: &impl Serialize,
+        prepare: impl Fn(Call) -> Call,
     ) -> std::result::Result<Reply<P>, Failure> {
         let keys = self.store.keys();
         let args = pack(args)?;
         let mut periods = Vec::new();
         loop {
             let env = pack(&self.env(namespace, &periods))?;
-            let mut call = Call::new(script)
+            let call = Call::new(script)
                 .key(keys.of("limits", &[namespace]))
                 .key(keys.of("limits-namespaces", &[]))
                 .bytes(env)
                 .bytes(args.clone());
-            if let Some(session) = within {
-                call = call.within(session);
+            let answer = self.store.call(prepare(call)).await;
+            if let Err(error) = &answer {
+                self.note_failure(namespace, error);
             }
-            let reply = self.store.call(call).await?;
-            let crate::Reply::Bytes(bytes) = reply else {
-                return Err(Failure::Unreadable("it is no msgpack".to_owned()));
-            };
-            let mut reply: Reply<P> = rmp_serde::from_slice(&bytes)
-                .map_err(|error| Failure::Unreadable(error.to_string()))?;
-            match &mut reply {
-                Reply::Period { now, unit, zone } if periods.len() < MAX_PERIODS => {
-                    periods.push(period(*unit, zone, *now)?);
-                    continue;
-                }
-                Reply::Done {
-                    now, ended, looks, ..
-                } => {
-                    self.note_store_time(*now);
-                    for one in ended.drain(..) {
-                        self.seats.end(one, *now);
-                    }
-                    self.note_looks(namespace, std::mem::take(looks), *now);
-                }
-                _ => {}
+            let mut reply: Reply<P> = unpack(&answer?)?;
+            if let Reply::Period { now, unit, zone } = &reply
+                && periods.len() < MAX_PERIODS
+            {
+                periods.push(period(*unit, zone, *now)?);
+                continue;
             }
+            self.take_note(namespace, &mut reply);
             return Ok(reply);
+        }
+    }
+
+    /// Hands on what a reply tells besides its payload.
+    pub(super) fn take_note<P>(&self, namespace: &str, reply: &mut Reply<P>) {
+        if let Reply::Done {
+            now, ended, looks, ..
+        } = reply
+        {
+            for one in ended.drain(..) {
+                self.seats.told(one, *now);
+            }
+            self.note_looks(namespace, std::mem::take(looks), *now);
+        }
+    }
+
+    /// A call without an answer may have ended waiting calls, and told when to look: that is to be found out.
+    pub(super) fn note_failure(&self, namespace: &str, error: &CallError) {
+        if matches!(error, CallError::Unknown(_)) && self.seats.holds(namespace) {
+            self.doubted.lock().insert(namespace.to_owned());
+            self.sooner.notify_one();
         }
     }
 
@@ -148,7 +203,8 @@ impl RedisLimits {
         }
         let mut looks = self.looks.lock();
         for Look(bucket, at) in told {
-            looks.set(namespace, bucket, self.local_time(at, store_now));
+            let at = self.local_time(at, store_now);
+            looks.set(namespace, bucket, at, store_now);
         }
         drop(looks);
         self.sooner.notify_one();
@@ -209,6 +265,16 @@ fn period(unit: u8, zone: &str, now: u64) -> std::result::Result<(u8, String, u6
     let calendar = calendar.map_err(|error| Failure::Unreadable(error.message))?;
     let (start, end) = calendar.period_at(Time(now));
     Ok((unit, zone.to_owned(), start.0, end.0.min(MAX_WHOLE)))
+}
+
+/// The reply in an answer of the store.
+pub(super) fn unpack<P: for<'de> Deserialize<'de>>(
+    answer: &crate::Reply,
+) -> std::result::Result<Reply<P>, Failure> {
+    let crate::Reply::Bytes(bytes) = answer else {
+        return Err(Failure::Unreadable("it is no msgpack".to_owned()));
+    };
+    rmp_serde::from_slice(bytes).map_err(|error| Failure::Unreadable(error.to_string()))
 }
 
 fn pack(value: &impl Serialize) -> std::result::Result<Bytes, Failure> {

@@ -4,14 +4,19 @@
 //! all daemons together are one backend. What a script tells besides its answer, the ends of waiting calls
 //! and when to look at a line again, is handed to the callers and to [`RedisLimitsTask`].
 //!
-//! Files: `wire` and `convert` shapes, `scripts`, `failure` errors, `call` one call of a script, `acquire`
-//! acquiring and waiting, `seats` the calls that wait here, `looks` when to look again, `port` the rest of the
-//! port, `task` what time and other daemons bring.
+//! Files: `wire` and `convert` shapes, `scripts`, `failure` errors, `call` one call of a script, `heir` what
+//! becomes of its answer without a caller, `acquire` acquiring and waiting, `seats` the calls that wait here,
+//! `looks` when to look again, `port` the rest of the port; `task` what time and other daemons bring, `leaving`
+//! taking back, `again` calls that the store has forgotten, `house` housekeeping.
 
 mod acquire;
+mod again;
 mod call;
 mod convert;
 mod failure;
+mod heir;
+mod house;
+mod leaving;
 mod looks;
 mod merge;
 mod port;
@@ -24,9 +29,9 @@ use crate::{Membership, Store};
 use looks::Looks;
 use parking_lot::Mutex;
 use seats::Seats;
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 pub use task::RedisLimitsTask;
 use tokio::sync::Notify;
 use trellis_core::limits::{LimitsStatus, MachineConfig, Outcome};
@@ -43,19 +48,23 @@ pub struct RedisLimitsConfig {
 
 /// Limits that all daemons on one Redis share.
 pub struct RedisLimits {
+    /// For calls that outlive their callers.
+    me: Weak<Self>,
     store: Store,
     membership: Membership,
     clock: Arc<dyn Clock>,
     config: RedisLimitsConfig,
     /// Before the name of a daemon: its mailbox.
     mailbox: String,
-    /// What is to be added to this daemon's clock to get the store's, at least: by the last reply.
-    store_ahead: AtomicU64,
     tickets: AtomicU64,
     seats: Arc<Seats>,
     looks: Mutex<Looks>,
-    /// Told when the next look may have come nearer.
+    /// Namespaces in which the ends of waiting calls may have been lost.
+    doubted: Mutex<HashSet<String>>,
+    /// Told when the next look may have come nearer, or something is in doubt.
     sooner: Notify,
+    /// Told when the store may have forgotten calls that wait here.
+    forgotten: Notify,
     /// Told when a joined call has ended, or may have.
     joined: Notify,
     decided: Decided,
@@ -93,17 +102,19 @@ impl RedisLimits {
         config: RedisLimitsConfig,
         clock: Arc<dyn Clock>,
     ) -> (Arc<Self>, RedisLimitsTask) {
-        let limits = Arc::new(Self {
+        let limits = Arc::new_cyclic(|me| Self {
+            me: me.clone(),
             mailbox: store.keys().mailbox(""),
             store,
             membership,
             clock,
             config,
-            store_ahead: AtomicU64::new(0),
             tickets: AtomicU64::new(0),
             seats: Arc::default(),
             looks: Mutex::default(),
+            doubted: Mutex::default(),
             sooner: Notify::new(),
+            forgotten: Notify::new(),
             joined: Notify::new(),
             decided: Decided::default(),
             counted: Mutex::default(),
@@ -112,21 +123,10 @@ impl RedisLimits {
         (limits, task)
     }
 
-    /// A time of the store on this daemon's clock, given a reading of the store's clock that has come in a
-    /// reply by now. Never early: the store is at least as far as the reading.
+    /// A time of the store on this daemon's clock, given a reading of the store's clock that has come by now.
+    /// Never early: the store is at least as far as the reading.
     fn local_time(&self, at: u64, store_now: u64) -> Time {
         self.clock.mono() + Micros(at.saturating_sub(store_now))
-    }
-
-    /// The store's time now, a little less than that at most: by the last reply.
-    fn store_now(&self) -> u64 {
-        self.clock.mono().0 + self.store_ahead.load(Ordering::Relaxed)
-    }
-
-    /// Takes note of a reading of the store's clock in a reply that has just come.
-    fn note_store_time(&self, store_now: u64) {
-        let ahead = store_now.saturating_sub(self.clock.mono().0);
-        self.store_ahead.store(ahead, Ordering::Relaxed);
     }
 
     fn total_status(&self) -> LimitsStatus {

@@ -1,32 +1,24 @@
-//! What time and other daemons bring: looks at lines, grants that nobody received, housekeeping.
+//! What time and other daemons bring: looks at lines, ends that were told elsewhere, sessions that are over.
 
+use super::RedisLimits;
 use super::call::Failure;
-use super::scripts::{GIVE_BACK, LEAVE, NAMESPACES, SERVE, SWEEP};
-use super::seats::Abandoned;
-use super::wire::{Data, Message, Reply, State};
-use super::{RedisLimits, convert};
-use crate::{Call, MailboxEvent};
+use super::scripts::SERVE;
+use super::wire::{Message, Reply};
+use crate::{MailboxEvent, Session};
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use trellis_core::limits::{AcquireRequest, LimitsStatus};
 use trellis_core::{Micros, Time};
 
-/// Buckets and records looked at in one sweep: a pause of the store of well under a millisecond.
-const SWEEP_BUDGET: u64 = 256;
+/// When something that failed is tried again.
+pub(super) const RETRY: Micros = Micros::from_millis(100);
 
-/// Sweeps of one namespace in one round, so that a large one does not keep the others waiting.
-const SWEEPS_A_ROUND: usize = 64;
-
-/// When a look that failed is tried again.
-const RETRY: Micros = Micros::from_millis(100);
-
-/// Ends that are told in one call.
-const BATCH: usize = 256;
+/// Lines that are looked at in one call: a pause of the store of a few milliseconds at most.
+const BATCH: usize = 64;
 
 /// Serves the lines, takes back what nobody received, keeps house.
 pub struct RedisLimitsTask {
@@ -34,8 +26,10 @@ pub struct RedisLimitsTask {
 }
 
 /// Something that was under way.
-enum Finished {
-    Served(String),
+pub(super) enum Finished {
+    /// The lines of a namespace were looked at, in a session; these calls were not in line.
+    Served(String, Option<(Session, Vec<String>)>),
+    MadeAgain,
     Other,
 }
 
@@ -44,21 +38,29 @@ impl RedisLimitsTask {
         Self { limits }
     }
 
-    /// Works until it is told to stop.
+    /// Works until it is told to stop, then takes back what is abandoned by then.
     pub async fn run(self, stop: CancellationToken) {
         let limits = &self.limits;
         let mut mailbox = limits.store.mailbox();
         let mut sessions = limits.store.sessions();
-        let mut session = *sessions.borrow_and_update();
         let mut under_way: FuturesUnordered<BoxFuture<'_, Finished>> = FuturesUnordered::new();
         let mut serving: HashSet<String> = HashSet::new();
+        let mut making_again = false;
         under_way.push(limits.keep_house().boxed());
+        under_way.push(limits.keep_taking_back().boxed());
         loop {
             let next = limits.looks.lock().next();
             tokio::select! {
-                () = stop.cancelled() => return,
-                Some(finished) = under_way.next() => if let Finished::Served(namespace) = finished {
-                    serving.remove(&namespace);
+                () = stop.cancelled() => break,
+                Some(finished) = under_way.next() => match finished {
+                    Finished::Served(namespace, not_in_line) => {
+                        serving.remove(&namespace);
+                        if let Some((session, tickets)) = not_in_line {
+                            under_way.push(limits.end_untold(session, tickets).boxed());
+                        }
+                    }
+                    Finished::MadeAgain => making_again = false,
+                    Finished::Other => {}
                 },
                 event = mailbox.next() => match event {
                     Some(event) => limits.receive(event),
@@ -66,19 +68,13 @@ impl RedisLimitsTask {
                 },
                 () = limits.sooner.notified() => {}
                 () = limits.sleep_until(next) => {}
-                () = limits.seats.news.notified() => {
-                    under_way.push(limits.take_back_all().map(|()| Finished::Other).boxed());
-                }
-                _ = sessions.changed() => {
-                    let now = *sessions.borrow_and_update();
-                    if let (Some(former), Some(now)) = (session, now)
-                        && !former.continues_in(&now)
-                    {
-                        limits.looks.lock().clear();
-                    }
-                    session = now.or(session);
+                _ = sessions.changed() => limits.forgotten.notify_one(),
+                () = limits.forgotten.notified(), if !making_again => {
+                    making_again = true;
+                    under_way.push(limits.make_forgotten_again().boxed());
                 }
             }
+            limits.look_into_doubts();
             let due = limits.looks.lock().due(limits.clock.mono());
             for (namespace, buckets) in due {
                 if serving.insert(namespace.clone()) {
@@ -89,6 +85,8 @@ impl RedisLimitsTask {
                 }
             }
         }
+        drop(under_way);
+        let _ = timeout(limits.store.timeout(), limits.take_back()).await;
     }
 }
 
@@ -104,19 +102,12 @@ impl RedisLimits {
         let MailboxEvent::Message(bytes) = event else {
             // Messages may have been lost: everything is looked at, once.
             self.joined.notify_waiters();
-            for namespace in self.seats.namespaces() {
-                let mut buckets = self.looks.lock().take(&namespace);
-                buckets.push(ENDS.to_owned());
-                self.look_again(&namespace, buckets, Micros::ZERO);
-            }
+            let namespaces = self.seats.namespaces();
+            self.doubted.lock().extend(namespaces);
             return;
         };
         match rmp_serde::from_slice(&bytes) {
-            Ok(Message::Look(namespace, told)) => {
-                // Without a reading of the store's clock the time is taken from the last one.
-                let now = self.store_now();
-                self.note_looks(&namespace, told, now);
-            }
+            Ok(Message::Look(namespace, told, now)) => self.note_looks(&namespace, told, now),
             Ok(Message::Ended(namespace)) => {
                 self.look_again(&namespace, vec![ENDS.to_owned()], Micros::ZERO);
             }
@@ -129,146 +120,70 @@ impl RedisLimits {
         let at = self.clock.mono() + after;
         let mut looks = self.looks.lock();
         for bucket in buckets {
-            looks.set(namespace, bucket, at);
+            looks.hasten(namespace, bucket, at);
         }
         drop(looks);
         self.sooner.notify_one();
     }
 
+    /// Where ends may have been lost, every call in line is looked at.
+    fn look_into_doubts(&self) {
+        for namespace in self.doubted.lock().drain() {
+            let mut looks: Vec<String> = self.seats.in_line(&namespace);
+            for ticket in &mut looks {
+                ticket.insert_str(0, CALL);
+            }
+            looks.push(ENDS.to_owned());
+            self.look_again(&namespace, looks, Micros::ZERO);
+        }
+    }
+
     /// Looks at lines of a namespace in which calls of this daemon wait.
-    async fn serve(&self, namespace: String, buckets: Vec<String>) -> Finished {
-        if self.seats.namespaces().contains(&namespace) {
-            let ids: Vec<&String> = buckets.iter().filter(|id| *id != ENDS).collect();
-            let reply = self.ask::<bool>(&SERVE, &namespace, &(ids,), None).await;
-            if let Err(Failure::Call(error)) = reply {
-                tracing::debug!(%error, namespace, "a line could not be looked at");
-                self.look_again(&namespace, buckets, RETRY);
+    async fn serve(&self, namespace: String, looks: Vec<String>) -> Finished {
+        let Some(session) = self
+            .store
+            .session()
+            .filter(|_| self.seats.holds(&namespace))
+        else {
+            if self.seats.holds(&namespace) {
+                self.look_again(&namespace, looks, RETRY);
             }
-        }
-        Finished::Served(namespace)
-    }
-
-    /// Takes out of the lines, and back, what nobody waits for any more.
-    async fn take_back_all(&self) {
-        let mut waiting: Vec<(String, String)> = Vec::new();
-        for abandoned in self.seats.abandoned() {
-            match abandoned {
-                Abandoned::Waiting { namespace, ticket } => waiting.push((namespace, ticket)),
-                Abandoned::Granted {
-                    request,
-                    reservation,
-                    at,
-                } => {
-                    self.give_back(request, reservation, at).await;
-                }
-            }
-        }
-        waiting.sort_unstable();
-        for group in waiting.chunk_by(|one, other| one.0 == other.0) {
-            for batch in group.chunks(BATCH) {
-                self.leave(batch).await;
-            }
-        }
-    }
-
-    async fn leave(&self, batch: &[(String, String)]) {
-        const CANCELLED: u8 = 0;
-        type Left = Vec<(String, bool, u8, Data, Vec<State>)>;
-        let namespace = &batch[0].0;
-        let tickets: Vec<(&str, u8)> = batch
-            .iter()
-            .map(|(_, ticket)| (ticket.as_str(), CANCELLED))
-            .collect();
-        match self.ask::<Left>(&LEAVE, namespace, &(tickets,), None).await {
-            Ok(Reply::Done { payload, .. }) => {
-                for (ticket, gone, ..) in payload {
-                    if !gone {
-                        self.seats.forget(&ticket);
-                    }
-                }
-            }
-            // Whoever has no session has no calls in line either; in the next one they are forgotten.
-            _ => {
-                for (_, ticket) in batch {
-                    self.seats.forget(ticket);
-                }
-            }
-        }
-    }
-
-    async fn give_back(&self, request: Arc<AcquireRequest>, reservation: Option<String>, at: u64) {
-        let taken: Vec<(&str, &str, i64)> = request
-            .charges
-            .iter()
-            .map(|charge| (charge.limit.as_str(), charge.key.as_str(), charge.amount()))
-            .collect();
-        let named = convert::request("acquire", request.request_id.as_ref(), &());
-        let args = (super::wire::Maybe(reservation.as_deref()), taken, at, named);
-        let reply = self
-            .ask::<bool>(&GIVE_BACK, request.namespace.as_str(), &args, None)
-            .await;
-        if let Err(error) = reply {
-            tracing::warn!(
-                ?error,
-                "a grant that nobody received could not be given back"
-            );
-        }
-    }
-
-    /// Forgets what is over, in every namespace, and counts what there is.
-    async fn keep_house(&self) -> Finished {
-        loop {
-            let members = self.membership.snapshot().len().max(1);
-            let every = Duration::from(self.config.machine.sweep_every);
-            // The daemons take turns: together they sweep about once in that time.
-            let turns = every * u32::try_from(members).unwrap_or(u32::MAX);
-            tokio::time::sleep(turns.mul_f64(rand::random_range(0.5..1.5))).await;
-            for namespace in self.namespaces().await {
-                self.sweep(&namespace).await;
-            }
-        }
-    }
-
-    async fn namespaces(&self) -> Vec<String> {
-        let call = Call::new(&NAMESPACES).key(self.store.keys().of("limits-namespaces", &[]));
-        let names: Vec<String> = match self.store.call(call).await {
-            Ok(reply) => {
-                let names = reply.items().iter();
-                names
-                    .filter_map(|name| name.text().map(str::to_owned))
-                    .collect()
-            }
-            Err(_) => return Vec::new(),
+            return Finished::Served(namespace, None);
         };
-        self.counted.lock().retain(|name, _| names.contains(name));
-        names
-    }
-
-    async fn sweep(&self, namespace: &str) {
-        type Counts = (usize, usize, usize, usize, usize, bool);
-        for _ in 0..SWEEPS_A_ROUND {
-            let reply = self
-                .ask::<Counts>(&SWEEP, namespace, &(SWEEP_BUDGET,), None)
-                .await;
-            let Ok(Reply::Done { payload, .. }) = reply else {
-                return;
-            };
-            let (limits, buckets, waiters, reservations, request_ids, more) = payload;
-            let status = LimitsStatus {
-                limits,
-                buckets,
-                waiters,
-                reservations,
-                request_ids,
-                ..LimitsStatus::default()
-            };
-            self.counted.lock().insert(namespace.to_owned(), status);
-            if !more {
-                return;
+        let mut not_in_line = Vec::new();
+        for batch in looks.chunks(BATCH) {
+            let ids: Vec<&String> = batch.iter().filter(|id| *id != ENDS).collect();
+            let args = (ids,);
+            let served = self.ask_within(session, &SERVE, &namespace, &args);
+            match served.await {
+                Ok(Reply::Done { payload, .. }) => {
+                    let tickets: Vec<String> = payload;
+                    not_in_line.extend(tickets);
+                }
+                Ok(_) => {}
+                Err(Failure::Call(error)) => {
+                    tracing::debug!(%error, namespace, "a line could not be looked at");
+                    self.look_again(&namespace, batch.to_vec(), RETRY);
+                }
+                Err(Failure::Unreadable(error)) => {
+                    tracing::error!(error, namespace, "an answer cannot be read");
+                }
             }
         }
+        let not_in_line = (!not_in_line.is_empty()).then_some((session, not_in_line));
+        Finished::Served(namespace, not_in_line)
+    }
+
+    /// Ends calls that are not in line any more. What told their ends before has been read by then, or is lost.
+    async fn end_untold(&self, session: Session, tickets: Vec<String>) -> Finished {
+        sleep(self.store.timeout()).await;
+        self.seats.untold(&tickets, session);
+        Finished::Other
     }
 }
 
 /// In place of a bucket: only fetch the ends that are told.
 const ENDS: &str = "ends";
+
+/// Before a ticket: look at that call, and tell what may have been missed of it.
+const CALL: &str = "call|";

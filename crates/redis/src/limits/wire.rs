@@ -349,7 +349,8 @@ impl<'de, P: Deserialize<'de>> Visitor<'de> for ReplyVisitor<P> {
 /// A message in a daemon's mailbox.
 #[derive(Debug)]
 pub(super) enum Message {
-    Look(String, Vec<Look>),
+    /// Namespace, looks, and the time of the store at which they were told.
+    Look(String, Vec<Look>, u64),
     Ended(String),
     Done,
     /// Of another primitive or a later version.
@@ -374,7 +375,7 @@ impl<'de> Visitor<'de> for MessageVisitor {
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Message, A::Error> {
         let kind: String = next(&mut items)?;
         let message = match kind.as_str() {
-            "look" => Message::Look(next(&mut items)?, next(&mut items)?),
+            "look" => Message::Look(next(&mut items)?, next(&mut items)?, next(&mut items)?),
             "ended" => Message::Ended(next(&mut items)?),
             "done" => Message::Done,
             _ => Message::Other,

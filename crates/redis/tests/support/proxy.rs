@@ -1,4 +1,5 @@
-//! A TCP proxy that can hold back everything on the connections it has, while new ones pass.
+//! A TCP proxy that can hold back everything on the connections it has, or the answers alone, while new ones
+//! pass.
 
 use super::{Server, soon, spawn};
 use parking_lot::Mutex;
@@ -16,6 +17,8 @@ pub struct Proxy {
 struct Shared {
     /// Connections with a lower number are held back.
     held_below: watch::Sender<usize>,
+    /// Answers on connections with a lower number are held back.
+    mute_below: watch::Sender<usize>,
     accepted: watch::Sender<usize>,
     /// Everything the server has answered.
     answers: Mutex<Vec<u8>>,
@@ -27,6 +30,7 @@ impl Proxy {
         let port = listener.local_addr().unwrap().port();
         let shared = Arc::new(Shared {
             held_below: watch::Sender::new(0),
+            mute_below: watch::Sender::new(0),
             accepted: watch::Sender::new(0),
             answers: Mutex::default(),
         });
@@ -41,9 +45,17 @@ impl Proxy {
             .send_replace(*self.shared.accepted.borrow());
     }
 
+    /// Holds back what is answered on today's connections; what is asked on them goes through.
+    pub fn hold_answers(&self) {
+        self.shared
+            .mute_below
+            .send_replace(*self.shared.accepted.borrow());
+    }
+
     /// Delivers what was held back.
     pub fn deliver(&self) {
         self.shared.held_below.send_replace(0);
+        self.shared.mute_below.send_replace(0);
     }
 
     /// Waits until the server has answered this to anybody, be the client still there or not.
@@ -103,9 +115,11 @@ async fn answers(
     mut to: OwnedWriteHalf,
     shared: Arc<Shared>,
 ) {
+    let mut mute = shared.mute_below.subscribe();
     let mut buffer = vec![0; 65_536];
     while let Some(read) = from.read(&mut buffer).await.ok().filter(|read| *read > 0) {
         held.wait_for(|below| number >= *below).await.unwrap();
+        mute.wait_for(|below| number >= *below).await.unwrap();
         shared.answers.lock().extend_from_slice(&buffer[..read]);
         // Without a client there is nobody to tell, and the server goes on answering.
         let _ = to.write_all(&buffer[..read]).await;

@@ -100,7 +100,7 @@ fn apply(sim: &mut Sim, held: &mut Vec<ReservationId>, op: &Op) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1_000))]
+    #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
     fn everyone_is_served_once_there_is_enough_for_all(

@@ -2,7 +2,7 @@
 //! calls of any length, it never accuses one; of limiters that do not, it does. And against a checker
 //! that looks at every pair of moments.
 
-use super::{Rule, Verdict};
+use crate::checker::{self, Rule, Verdict};
 use crate::history::{Grant, Micros, Settled, Span};
 use proptest::prelude::*;
 
@@ -22,7 +22,7 @@ fn check(rule: Rule, grants: &[Grant]) -> Verdict {
     let first = grants.iter().map(|grant| grant.at.sent).min();
     let last = grants.iter().map(|grant| grant.at.received).max();
     let time = last.unwrap_or(0) - first.unwrap_or(0);
-    super::check(rule, grants, time)
+    checker::check(rule, grants, time)
 }
 
 fn refunded(grant: Grant, refunded: u64, sent: Micros, received: Micros) -> Grant {
@@ -96,8 +96,8 @@ fn history(
             Decision::Acquire(number) => grants[number].1 = takes(time, asks[number].amount),
             Decision::Refund(number) if grants[number].1 => {
                 let seen = &grants[number].0;
-                let taken = seen.at.sent + asks[number].decided;
-                refund(time, seen.refunded(), taken);
+                let granted_at = seen.at.sent + asks[number].decided;
+                refund(time, seen.refunded(), granted_at);
             }
             Decision::Refund(_) => {}
         }

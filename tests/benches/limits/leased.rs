@@ -1,0 +1,116 @@
+//! A hot limit that three daemons on one Redis share, each spending a slice of it, against one daemon that
+//! has it in its memory. Left out where the daemons lease nothing, which shows in what Redis is asked.
+
+use crate::distributed::scripts;
+use crate::load::{CALLS, Connections, STREAMS, Shape};
+use crate::messages::{self, Work};
+use crate::process::{Pinning, Server};
+use crate::rounds::{Case, Sample, Samples, Way, alternate, now};
+use crate::table::{Row, Table, Target, say};
+use crate::{Result, Side};
+use std::time::Duration;
+use trellis_tests::redis::Redis;
+
+const ROUND: Duration = Duration::from_millis(400);
+
+/// Scripts an acquire above which nothing is leased.
+const LEASES: f64 = 0.5;
+
+/// Measures on daemons of its own, beside the one in memory.
+pub async fn measure(pinning: Pinning, memory: &Side<'_>, table: &mut Table) -> Result<()> {
+    let Some(redis) = Redis::in_memory() else {
+        return Ok(());
+    };
+    let mut daemons = Vec::new();
+    for _ in 0..3 {
+        daemons.push(Server::sharing(pinning, redis.port)?);
+    }
+    let addresses: Vec<&str> = daemons
+        .iter()
+        .map(|daemon| daemon.address.as_str())
+        .collect();
+    let shared = Connections::open_all(&addresses).await?;
+    let bench = Bench {
+        redis: &redis,
+        // What the three have in common is the core; the first stands for them.
+        process: daemons[0].pid(),
+        shared: &shared,
+        memory,
+    };
+    // Any limit will do to see how much one daemon does, and whether the others ask Redis for each.
+    let [alone, _] = bench
+        .run("unbounded", u32::MAX, u32::MAX, Shape::Streams)
+        .await?;
+    if bench.asked("unbounded").await? > LEASES {
+        say("leased: left out, the daemons ask Redis for every acquire");
+        return Ok(());
+    }
+    let mut speeds: Vec<f64> = alone.iter().map(Sample::kilocalls_per_second).collect();
+    speeds.sort_by(f64::total_cmp);
+    let speed = speeds[speeds.len() / 2] * 1e3;
+    for (name, demand) in [("half", 0.5), ("twice", 2.0)] {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "calls a second"
+        )]
+        let rate = (speed / demand) as u32;
+        bench.rows(name, demand, rate, table).await?;
+    }
+    Ok(())
+}
+
+struct Bench<'a> {
+    redis: &'a Redis,
+    process: u32,
+    shared: &'a Connections,
+    memory: &'a Side<'a>,
+}
+
+impl Bench<'_> {
+    /// One limit of so many a second, in memory and shared.
+    async fn run(&self, name: &str, rate: u32, burst: u32, shape: Shape) -> Result<[Samples; 2]> {
+        let limit = messages::hot(name, rate, burst);
+        self.memory.connections.declare([limit.clone()]).await?;
+        self.shared.declare([limit]).await?;
+        let work = Work::any(name);
+        let shared = Case {
+            process: self.process,
+            way: Way::Served(self.shared, shape),
+            work: &work,
+        };
+        alternate([self.memory.case(shape, &work), shared], ROUND).await
+    }
+
+    /// Scripts that Redis runs for one acquire of a limit that has been hot.
+    async fn asked(&self, name: &str) -> Result<f64> {
+        let before = scripts(self.redis);
+        let done = self
+            .shared
+            .run(Shape::Streams, &Work::any(name), now() + ROUND)
+            .await?;
+        #[expect(clippy::cast_precision_loss, reason = "counts of one run")]
+        Ok((scripts(self.redis) - before) as f64 / done.calls as f64)
+    }
+
+    async fn rows(&self, name: &str, demand: f64, rate: u32, table: &mut Table) -> Result<()> {
+        let burst = rate / 10;
+        let row = |what: &str| {
+            let what = format!("leased by three, demand {demand}x: {what}");
+            Row::new(what, "in memory")
+        };
+        let [memory, shared] = self.run(name, rate, burst, Shape::Streams).await?;
+        let throughput = row(&format!("{STREAMS} x {CALLS} streamed, calls/s"));
+        let throughput = throughput.target(Target::AtLeast(0.80));
+        table.add(throughput.compare(&memory, &shared, Sample::kilocalls_per_second, "k"));
+        let over: f64 = shared.iter().map(|sample| sample.over(rate, burst)).sum();
+        table.add(row("over").target(Target::AtMost(0.0)).value(over, ""));
+        let asked = self.asked(name).await?;
+        let scripts = row("scripts per acquire").target(Target::AtMost(0.01));
+        table.add(scripts.value(asked, ""));
+        let [memory, shared] = self.run(name, rate, burst, Shape::Unary(1)).await?;
+        let p50 = row("unary, 1 in flight, p50").target(Target::AtMost(1.25));
+        table.add(p50.compare(&memory, &shared, Sample::p50_micros, "µs"));
+        Ok(())
+    }
+}
