@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 use trellis_client::{Client, DaemonStatus, Limit, Scope, SpecSource};
 use trellis_conformance::limits::Settings;
-use trellis_tests::daemon::{Daemon, command};
+use trellis_tests::daemon::{Daemon, binary, command};
 use trellis_tests::redis::Redis;
 
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -115,6 +115,8 @@ async fn a_daemon_that_is_told_to_end_is_gone_at_once() {
 async fn a_daemon_starts_without_its_store_says_so_and_joins_when_it_comes() {
     let mut redis = Redis::start().unwrap();
     redis.kill();
+    // Built before the time is taken.
+    binary();
     let began = Instant::now();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("trellis.toml");

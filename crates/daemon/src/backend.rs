@@ -15,7 +15,7 @@ use trellis_local::MemoryLimits;
 use trellis_redis::{
     Identity, RedisCluster, RedisConfig, RedisLimits, RedisLimitsConfig, Start, Store,
 };
-use trellis_resilience::FallbackLimits;
+use trellis_resilience::{FallbackLimits, FallbackTask};
 
 /// The backend of a daemon.
 pub(crate) struct Backend {
@@ -33,6 +33,8 @@ struct Joining {
     tried: watch::Receiver<bool>,
     /// How long it waits.
     within: Duration,
+    /// Begins after that: a store that is not there *yet* is no store that was lost.
+    fallback: FallbackTask,
 }
 
 impl Backend {
@@ -53,24 +55,32 @@ impl Backend {
     /// Waits until calls may come: in embedded mode until the declared limits are declared. In distributed
     /// mode until the store is attached and they have been tried there, for at most the connect timeout; a
     /// daemon whose store stays away goes on without it, and is joined to it when it comes.
-    pub(crate) async fn ready(&mut self, config: &Config) -> Result<(), RunError> {
+    pub(crate) async fn ready(
+        &mut self,
+        config: &Config,
+        supervisor: &mut Supervisor,
+    ) -> Result<(), RunError> {
         let (Some(store), Some(mut joining)) = (&self.store, self.joining.take()) else {
             return declare_once(&*self.limits, &config.limits).await;
         };
         let until = Instant::now() + joining.within;
-        match store.started().await {
-            Ok(Start::Attached(_)) => {
+        let start = store
+            .started()
+            .await
+            .map_err(|error| RunError::Store(error.to_string()))?;
+        supervisor.start(TaskKind::Fallback, |stop| joining.fallback.run(stop));
+        match start {
+            Start::Attached(_) => {
                 let tried = joining.tried.wait_for(|tried| *tried);
                 if tokio::time::timeout_at(until, tried).await.is_err() {
                     tracing::warn!("serving before all limits of the configuration are declared");
                 }
             }
-            Ok(Start::Degraded(health)) => tracing::warn!(
+            Start::Degraded(health) => tracing::warn!(
                 condition = ?health.condition,
                 reason = %health.reason,
                 "the store is away: starting degraded, joining when it is back"
             ),
-            Err(error) => return Err(RunError::Store(error.to_string())),
         }
         Ok(())
     }
@@ -119,11 +129,16 @@ impl Backend {
         supervisor.start(TaskKind::LimitsTimer, |stop| task.run(stop));
         let cluster = Arc::new(RedisCluster::new(store.clone(), membership));
         let tried = declare_in_every_history(config, &store, &limits, supervisor);
+        let (limits, fallback) = with_fallback(config, limits, cluster.clone(), clock, supervisor);
         Ok(Self {
-            limits: with_fallback(config, limits, cluster.clone(), clock, supervisor),
+            limits,
             cluster: Some(cluster),
             store: Some(store),
-            joining: Some(Joining { tried, within }),
+            joining: Some(Joining {
+                tried,
+                within,
+                fallback,
+            }),
         })
     }
 }
@@ -156,7 +171,7 @@ fn with_fallback(
     cluster: Arc<RedisCluster>,
     clock: &Arc<dyn Clock>,
     supervisor: &mut Supervisor,
-) -> Arc<dyn Limits> {
+) -> (Arc<dyn Limits>, FallbackTask) {
     let local = Arc::new(MemoryLimits::new(config.memory_limits(), clock.clone()));
     let timer = local.clone();
     supervisor.start(TaskKind::FallbackTimer, |stop| async move {
@@ -168,6 +183,5 @@ fn with_fallback(
     );
     let (limits, task) =
         FallbackLimits::new(shared, local, store, config.fallback(), clock.clone());
-    supervisor.start(TaskKind::Fallback, |stop| task.run(stop));
-    limits
+    (limits, task)
 }

@@ -128,6 +128,7 @@ mod tests {
     use crate::Config;
     use std::cell::RefCell;
     use std::collections::HashSet;
+    use std::future::{Ready, ready};
 
     fn limits(count: usize) -> Vec<SetLimit> {
         let one = |number| {
@@ -137,12 +138,12 @@ mod tests {
         Config::from_toml(&text).unwrap().limits
     }
 
-    fn session(generation: u64, link: u64) -> Option<Session> {
-        Some(Session {
+    fn session(generation: u64, link: u64) -> Session {
+        Session {
             generation,
             incarnation: 1,
             link,
-        })
+        }
     }
 
     /// A store: what was asked of it, and what it refuses.
@@ -154,15 +155,15 @@ mod tests {
     }
 
     impl Fake {
-        async fn declare(&self, limit: SetLimit) -> Result<(), Error> {
+        fn declare(&self, limit: &SetLimit) -> Ready<Result<(), Error>> {
             self.asked.borrow_mut().push(limit.name.to_string());
             if *self.away.borrow() {
-                return Err(Error::new(ErrorCode::StoreUnavailable, "away"));
+                return ready(Err(Error::new(ErrorCode::StoreUnavailable, "away")));
             }
             if self.refuses.borrow().contains(limit.name.as_str()) {
-                return Err(Error::new(ErrorCode::TooManyLimits, "full"));
+                return ready(Err(Error::new(ErrorCode::TooManyLimits, "full")));
             }
-            Ok(())
+            ready(Ok(()))
         }
 
         /// What was asked since the last look.
@@ -182,16 +183,16 @@ mod tests {
     async fn every_generation_is_told_once_whatever_connects() {
         let (store, sender) = (Fake::default(), watch::Sender::new(None));
         let tried = watch::Sender::new(false);
-        let declare = |limit| store.declare(limit);
+        let declare = |limit: SetLimit| store.declare(&limit);
         let keeping = keep_declared(sender.subscribe(), limits(2), declare, tried.clone());
         let mut keeping = Box::pin(keeping);
         go_on(&mut keeping, SOON).await;
         assert_eq!((store.asked().as_str(), *tried.borrow()), ("", false));
         for (now, asked) in [
-            (session(1, 1), "l0 l1"),
+            (Some(session(1, 1)), "l0 l1"),
             (None, ""),
-            (session(1, 2), ""),
-            (session(2, 3), "l0 l1"),
+            (Some(session(1, 2)), ""),
+            (Some(session(2, 3)), "l0 l1"),
         ] {
             sender.send_replace(now);
             go_on(&mut keeping, SOON).await;
@@ -203,9 +204,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_limit_that_is_refused_is_tried_again_and_keeps_no_other_back() {
-        let (store, sender) = (Fake::default(), watch::Sender::new(session(1, 1)));
+        let (store, sender) = (Fake::default(), watch::Sender::new(Some(session(1, 1))));
         store.refuses.borrow_mut().insert("l0");
-        let declare = |limit| store.declare(limit);
+        let declare = |limit: SetLimit| store.declare(&limit);
         let tried = watch::Sender::new(false);
         let keeping = keep_declared(sender.subscribe(), limits(2), declare, tried);
         let mut keeping = Box::pin(keeping);
@@ -223,9 +224,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_store_that_gives_no_answer_is_asked_once_a_round() {
-        let (store, sender) = (Fake::default(), watch::Sender::new(session(1, 1)));
+        let (store, sender) = (Fake::default(), watch::Sender::new(Some(session(1, 1))));
         *store.away.borrow_mut() = true;
-        let declare = |limit| store.declare(limit);
+        let declare = |limit: SetLimit| store.declare(&limit);
         let tried = watch::Sender::new(false);
         let keeping = keep_declared(sender.subscribe(), limits(3), declare, tried);
         let mut keeping = Box::pin(keeping);
@@ -233,7 +234,7 @@ mod tests {
         assert_eq!(store.asked(), "l0");
         *store.away.borrow_mut() = false;
         // Another generation is told at once, whatever pause is under way.
-        sender.send_replace(session(2, 2));
+        sender.send_replace(Some(session(2, 2)));
         go_on(&mut keeping, SOON).await;
         assert_eq!(store.asked(), "l0 l1 l2");
     }

@@ -136,7 +136,7 @@ impl Daemon {
             http::serve(acceptor, pages, stop)
         });
 
-        backend.ready(&config).await?;
+        backend.ready(&config, &mut supervisor).await?;
         let (services, health) = routes(&parts, config.service()).map_err(RunError::Contract)?;
         let settings = config.settings.grpc;
         let cut = cut_all.child_token();
