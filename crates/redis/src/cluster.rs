@@ -40,13 +40,14 @@ impl Cluster for RedisCluster {
     fn members(&self) -> Vec<MemberState> {
         let generation = self.store.session().map(|session| session.generation);
         let members = self.membership.snapshot();
+        let now = self.store.now();
         let one = |member: &crate::Member| MemberState {
             daemon: member.daemon.clone(),
             incarnation: member.incarnation,
             version: member.version.clone(),
             protocol: member.protocol,
             address: member.address.clone(),
-            silence: member.silence,
+            silence: member.silence_at(now),
             attached: Some(member.generation) == generation,
             this_daemon: member.daemon == self.store.daemon(),
         };
