@@ -1,9 +1,7 @@
 //! Who sees whom, and how a daemon does whose store is away.
 
-use crate::{client, start, variables};
+use crate::{client, http, start, variables};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 use trellis_client::{Client, DaemonStatus, Limit, Scope, SpecSource};
 use trellis_conformance::limits::Settings;
@@ -13,7 +11,7 @@ use trellis_tests::redis::Redis;
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Asks until the status is as wanted.
-async fn until(
+pub async fn until(
     client: &Client,
     what: &str,
     wanted: impl Fn(&DaemonStatus) -> bool,
@@ -153,12 +151,7 @@ async fn a_daemon_starts_without_its_store_says_so_and_joins_when_it_comes() {
 
 /// Whether `/readyz` says so.
 async fn is_ready(daemon: &Daemon) -> bool {
-    let mut stream = TcpStream::connect(&daemon.http).await.unwrap();
-    let request = "GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    answer.starts_with("HTTP/1.1 200")
+    http(daemon, "/readyz").await.starts_with("HTTP/1.1 200")
 }
 
 /// The limits in the store; `None` while it is away.

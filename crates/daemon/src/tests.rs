@@ -216,6 +216,10 @@ async fn while_its_store_keeps_it_waiting_a_daemon_is_alive_not_ready_and_can_be
         assert!(answer.contains("starting"), "{answer}");
         let metrics = get(http, "/metrics").await;
         assert!(metrics.contains("trellis_store_up 0\n"), "{metrics}");
+        assert!(
+            metrics.contains("trellis_fallback_share 0.0\n"),
+            "{metrics}"
+        );
         shutdown.cancel();
     });
     let ended = tokio::time::timeout(PATIENCE / 2, ended).await;

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use futures::TryStreamExt as _;
 use tokio::join;
 use trellis_client::{
-    Acquired, CalendarUnit, ErrorKind, LevelPolicy, Mode, Scope, Spec, SpecSource,
+    Acquired, CalendarUnit, ErrorKind, FallbackStatus, LevelPolicy, Mode, Scope, Spec, SpecSource,
 };
 use trellis_proto::v1 as proto;
 
@@ -209,6 +209,16 @@ async fn the_status_is_typed() {
                 silence: answers::duration(Duration::from_secs(1)),
                 ..Default::default()
             }],
+            fallback: Some(proto::FallbackStatus {
+                open: true,
+                since: Some(moment),
+                reason: "redis is away".into(),
+                shares: 3,
+                outages: 2,
+                decisions: 7,
+                unmerged_buckets: 1,
+                unmerged_units: 5,
+            }),
         })
     });
     let status = status.unwrap();
@@ -219,6 +229,16 @@ async fn the_status_is_typed() {
     assert_eq!(status.mode, Mode::Distributed);
     assert_eq!(status.started, since);
     assert_eq!(status.limits.granted, 8);
+    let fallback = FallbackStatus {
+        since: Some(since),
+        reason: "redis is away".into(),
+        shares: 3,
+        outages: 2,
+        decisions: 7,
+        unmerged_buckets: 1,
+        unmerged_units: 5,
+    };
+    assert_eq!(status.fallback, Some(fallback));
     assert_eq!(
         status.limits_scope,
         Scope::Degraded {
