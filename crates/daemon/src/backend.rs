@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use trellis_core::limits::leases::LeaseConfig;
 use trellis_core::limits::{Limits, Reconcile};
 use trellis_core::{Clock, Cluster, StoreView};
 use trellis_local::MemoryLimits;
@@ -123,6 +124,7 @@ impl Backend {
         let bounds = RedisLimitsConfig {
             machine: memory.machine,
             max_namespaces: memory.max_namespaces,
+            leases: LeaseConfig::default(),
         };
         let (limits, task) =
             RedisLimits::open(store.clone(), membership.clone(), bounds, clock.clone());

@@ -11,9 +11,10 @@ mod support;
 
 use std::time::Duration;
 use support::{Daemon, Proxy, Server, quick, soon, spawn};
+use trellis_core::limits::leases::LeaseConfig;
 use trellis_core::limits::{
     BucketState, ConcurrencySpec, LevelPolicy, LimitSpec, Limits, MachineConfig, RateSpec,
-    Reconcile, SetLimit, SpecSource, Spent, WindowSpec,
+    Reconcile, SetLimit, Sharing, SpecSource, Spent, WindowSpec,
 };
 use trellis_core::{ErrorCode, Key, Micros, Name, Namespace};
 use trellis_redis::{RedisConfig, RedisLimits, RedisLimitsConfig};
@@ -37,6 +38,7 @@ impl Limited {
         let config = RedisLimitsConfig {
             machine,
             max_namespaces: 16,
+            leases: LeaseConfig::default(),
         };
         let (store, members) = (daemon.store.clone(), daemon.membership.clone());
         let (limits, task) = RedisLimits::open(store, members, config, daemon.clock.clone());
@@ -197,6 +199,7 @@ async fn the_spec_in_force_counts_and_a_forgotten_limit_is_made_of_the_one_that_
         overrides: Vec::new(),
         level_policy: LevelPolicy::KeepAmount,
         source: SpecSource::SetLimit,
+        sharing: Sharing::Auto,
         request_id: None,
     };
     a.limits.set_limit(set).await.unwrap();
