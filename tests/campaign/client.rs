@@ -9,6 +9,7 @@ use crate::link::{Answer, Link};
 use crate::random::Random;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tonic::Code;
@@ -29,6 +30,8 @@ pub struct Field {
     pub target: AtomicU64,
     /// What was done to the daemons and their store, and when.
     pub caused: Mutex<Vec<(Micros, String)>>,
+    /// When the store lost everything.
+    pub losses: Mutex<Vec<Range<Micros>>>,
 }
 
 /// What a client saw.

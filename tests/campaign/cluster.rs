@@ -139,6 +139,31 @@ impl Cluster {
         }
     }
 
+    /// Sends a signal by name to the store.
+    pub fn signal_store(&self, name: &str) {
+        if let Some(redis) = &self.redis {
+            redis.lock().signal(name);
+        }
+    }
+
+    /// What is wrong with the daemons themselves: those that have ended, and what their logs tell of panics.
+    pub fn harm(&self) -> Vec<String> {
+        let mut harm = Vec::new();
+        for (number, seat) in self.seats.iter().enumerate() {
+            let mut place = seat.daemon.lock();
+            let Some(daemon) = place.as_mut() else {
+                harm.push(format!("daemon {number} does not run"));
+                continue;
+            };
+            if !daemon.is_running() {
+                harm.push(format!("daemon {number} has ended by itself"));
+            }
+            let panics = daemon.log_with("panicked");
+            harm.extend(panics.map(|line| format!("daemon {number}: {line}")));
+        }
+        harm
+    }
+
     /// Runs a command of the store, behind the daemons' backs.
     pub fn tell_store(&self, command: &[&str]) {
         if let Some(redis) = &self.redis {

@@ -30,8 +30,8 @@ pub(crate) struct Backend {
 
 /// What a start waits for in distributed mode.
 struct Joining {
-    /// Whether every declared limit was tried in the store.
-    tried: watch::Receiver<bool>,
+    /// The generation of the store in which every declared limit was tried last.
+    tried: watch::Receiver<Option<u64>>,
     /// How long it waits.
     within: Duration,
     /// Begins after that: a store that is not there *yet* is no store that was lost.
@@ -72,7 +72,7 @@ impl Backend {
         supervisor.start(TaskKind::Fallback, |stop| joining.fallback.run(stop));
         match start {
             Start::Attached(_) => {
-                let tried = joining.tried.wait_for(|tried| *tried);
+                let tried = joining.tried.wait_for(Option::is_some);
                 if tokio::time::timeout_at(until, tried).await.is_err() {
                     tracing::warn!("serving before all limits of the configuration are declared");
                 }
@@ -145,14 +145,16 @@ impl Backend {
     }
 }
 
-/// Starts the task that declares the configuration's limits in the store; tells when all have been tried.
+/// Starts the task that declares the configuration's limits in the store; tells where all have been tried.
+/// Calls that miss a limit wait for that.
 fn declare_in_every_history(
     config: &Config,
     store: &Store,
     limits: &Arc<RedisLimits>,
     supervisor: &mut Supervisor,
-) -> watch::Receiver<bool> {
-    let (sender, tried) = watch::channel(false);
+) -> watch::Receiver<Option<u64>> {
+    let (sender, tried) = watch::channel(None);
+    limits.await_declarations(tried.clone());
     let (sessions, declared) = (store.sessions(), config.limits.clone());
     let limits = Arc::clone(limits);
     let declare = move |limit| {

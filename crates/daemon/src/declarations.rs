@@ -31,12 +31,12 @@ pub(crate) async fn declare_once(
 }
 
 /// Declares every limit by `declare` in every generation of the store, until there are no more sessions.
-/// Sets `tried` after the first round.
+/// Sets `tried` to the generation after its first round.
 pub(crate) async fn keep_declared<F>(
     mut sessions: watch::Receiver<Option<Session>>,
     declared: Vec<SetLimit>,
     declare: impl Fn(SetLimit) -> F,
-    tried: watch::Sender<bool>,
+    tried: watch::Sender<Option<u64>>,
 ) where
     F: Future<Output = Result<(), Error>>,
 {
@@ -49,7 +49,7 @@ pub(crate) async fn keep_declared<F>(
             missing.clone_from(&declared);
         }
         let failure = round(&mut missing, &declare).await;
-        tried.send_replace(true);
+        tried.send_replace(Some(generation));
         let Some(error) = failure else {
             tracing::debug!(generation, limits = declared.len(), "declared the limits");
             done = Some(generation);
@@ -182,21 +182,22 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn every_generation_is_told_once_whatever_connects() {
         let (store, sender) = (Fake::default(), watch::Sender::new(None));
-        let tried = watch::Sender::new(false);
+        let tried = watch::Sender::new(None);
         let declare = |limit: SetLimit| store.declare(&limit);
         let keeping = keep_declared(sender.subscribe(), limits(2), declare, tried.clone());
         let mut keeping = Box::pin(keeping);
         go_on(&mut keeping, SOON).await;
-        assert_eq!((store.asked().as_str(), *tried.borrow()), ("", false));
-        for (now, asked) in [
-            (Some(session(1, 1)), "l0 l1"),
-            (None, ""),
-            (Some(session(1, 2)), ""),
-            (Some(session(2, 3)), "l0 l1"),
+        assert_eq!((store.asked().as_str(), *tried.borrow()), ("", None));
+        for (now, asked, generation) in [
+            (Some(session(1, 1)), "l0 l1", 1),
+            (None, "", 1),
+            (Some(session(1, 2)), "", 1),
+            (Some(session(2, 3)), "l0 l1", 2),
         ] {
             sender.send_replace(now);
             go_on(&mut keeping, SOON).await;
-            assert_eq!((store.asked().as_str(), *tried.borrow()), (asked, true));
+            let wanted = (asked, Some(generation));
+            assert_eq!((store.asked().as_str(), *tried.borrow()), wanted);
         }
         drop(sender);
         keeping.await;
@@ -207,7 +208,7 @@ mod tests {
         let (store, sender) = (Fake::default(), watch::Sender::new(Some(session(1, 1))));
         store.refuses.borrow_mut().insert("l0");
         let declare = |limit: SetLimit| store.declare(&limit);
-        let tried = watch::Sender::new(false);
+        let tried = watch::Sender::new(None);
         let keeping = keep_declared(sender.subscribe(), limits(2), declare, tried);
         let mut keeping = Box::pin(keeping);
         go_on(&mut keeping, SOON).await;
@@ -227,7 +228,7 @@ mod tests {
         let (store, sender) = (Fake::default(), watch::Sender::new(Some(session(1, 1))));
         *store.away.borrow_mut() = true;
         let declare = |limit: SetLimit| store.declare(&limit);
-        let tried = watch::Sender::new(false);
+        let tried = watch::Sender::new(None);
         let keeping = keep_declared(sender.subscribe(), limits(3), declare, tried);
         let mut keeping = Box::pin(keeping);
         go_on(&mut keeping, SOON).await;
