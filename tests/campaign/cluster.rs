@@ -1,8 +1,10 @@
 //! Three daemons on one Redis, each behind a proxy of its own, and what can be done to them; or, to see
 //! what the checker makes of them, three daemons that share nothing, and one alone.
 
+use crate::buckets;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use tempfile::NamedTempFile;
 use trellis_tests::daemon::Daemon;
 use trellis_tests::proxy::Proxy;
 use trellis_tests::redis::Redis;
@@ -28,6 +30,8 @@ pub struct Cluster {
     redis: Option<Mutex<Redis>>,
     seats: Vec<Seat>,
     settings: &'static [(&'static str, &'static str)],
+    /// Declares the limits.
+    configuration: NamedTempFile,
     /// The run is over: nothing is started again.
     pub over: AtomicBool,
 }
@@ -71,7 +75,10 @@ impl Cluster {
             daemon: Mutex::new(None),
             address: Mutex::new(None),
         };
+        let configuration = NamedTempFile::with_suffix(".toml").expect("a file can be made");
+        std::fs::write(&configuration, buckets::configuration()).expect("and written");
         let cluster = Self {
+            configuration,
             seats: (0..daemons).map(seat).collect(),
             redis: redis.map(Mutex::new),
             settings,
@@ -101,7 +108,8 @@ impl Cluster {
             variables.push(("REDIS_HOST", "127.0.0.1"));
             variables.push(("REDIS_PORT", port));
         }
-        let daemon = Daemon::start_with(&variables, &[]);
+        let configuration = self.configuration.path().to_string_lossy();
+        let daemon = Daemon::start_with(&variables, &["--config", &configuration]);
         *place.address.lock() = Some(daemon.grpc.clone());
         *place.daemon.lock() = Some(daemon);
     }
