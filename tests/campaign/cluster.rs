@@ -154,7 +154,8 @@ impl Cluster {
         }
     }
 
-    /// What is wrong with the daemons themselves: those that have ended, and what their logs tell of panics.
+    /// What is wrong with the daemons themselves: those that have ended, and what their logs tell of panics and of errors that
+    /// a person must look at.
     pub fn harm(&self) -> Vec<String> {
         let mut harm = Vec::new();
         for (number, seat) in self.seats.iter().enumerate() {
@@ -166,8 +167,10 @@ impl Cluster {
             if !daemon.is_running() {
                 harm.push(format!("daemon {number} has ended by itself"));
             }
-            let panics = daemon.log_with("panicked");
-            harm.extend(panics.map(|line| format!("daemon {number}: {line}")));
+            for text in ["panicked", " ERROR "] {
+                let lines = daemon.log_with(text);
+                harm.extend(lines.map(|line| format!("daemon {number}: {line}")));
+            }
         }
         harm
     }

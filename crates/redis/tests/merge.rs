@@ -306,3 +306,38 @@ async fn a_merged_batch_keeps_its_namespace_until_it_is_forgotten() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(no_redis, ignore = "no redis-server")]
+async fn a_store_that_writes_no_more_refuses_a_batch_as_away_and_not_as_a_defect() {
+    let refusals: [(&[&str], &[&str]); 2] = [
+        (
+            &["CONFIG", "SET", "min-replicas-to-write", "1"],
+            &["CONFIG", "SET", "min-replicas-to-write", "0"],
+        ),
+        (
+            &["REPLICAOF", "127.0.0.1", "1"],
+            &["REPLICAOF", "NO", "ONE"],
+        ),
+    ];
+    for (begin, end) in refusals {
+        let Some(server) = Server::start() else {
+            return;
+        };
+        let a = Limited::on(&server, "a").await;
+        let spent = [spent("window", 30, window(100))];
+        a.merge(&a.batch(1).await, &spent).await;
+        let second = a.batch(2).await;
+        server.run(begin);
+        let refused = a.limits.merge(&second, &spent).await.unwrap_err();
+        assert_eq!(refused.code, ErrorCode::StoreUnavailable, "{refused:?}");
+        server.run(end);
+        soon("the merge", async {
+            while a.limits.merge(&second, &spent).await.is_err() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        assert_eq!(a.left("window").await, 40);
+    }
+}
