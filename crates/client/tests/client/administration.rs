@@ -178,6 +178,19 @@ async fn a_stream_of_buckets_ends_with_the_first_error() {
     assert!(buckets.try_next().await.unwrap().is_none());
 }
 
+fn fallback(since: prost_types::Timestamp) -> proto::FallbackStatus {
+    proto::FallbackStatus {
+        open: true,
+        since: Some(since),
+        reason: "redis is away".into(),
+        shares: 3,
+        outages: 2,
+        decisions: 7,
+        unmerged_buckets: 1,
+        unmerged_units: 5,
+    }
+}
+
 #[tokio::test]
 async fn the_status_is_typed() {
     let (mut fake, client) = Fake::with_client().await;
@@ -213,16 +226,7 @@ async fn the_status_is_typed() {
                 silence: answers::duration(Duration::from_secs(1)),
                 ..Default::default()
             }],
-            fallback: Some(proto::FallbackStatus {
-                open: true,
-                since: Some(moment),
-                reason: "redis is away".into(),
-                shares: 3,
-                outages: 2,
-                decisions: 7,
-                unmerged_buckets: 1,
-                unmerged_units: 5,
-            }),
+            fallback: Some(fallback(moment)),
         })
     });
     let status = status.unwrap();

@@ -32,7 +32,7 @@ async fn what_has_come_back_with_time_is_not_owed() {
     assert_eq!(admitted(&limits, 10).await, 10);
     store.up.send_replace(false);
     assert_eq!(admitted(&limits, 100).await, 30);
-    tokio::time::sleep(Duration::from_secs(61)).await;
+    pass(Duration::from_secs(61)).await;
     // The window has room for this daemon's third of it again.
     assert_eq!(admitted(&limits, 20).await, 20);
     store.up.send_replace(true);

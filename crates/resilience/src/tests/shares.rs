@@ -36,7 +36,7 @@ async fn a_daemon_that_begins_with_nothing_admits_nothing_before_units_come_back
     assert_eq!(admitted(&limits, 10).await, 10);
     store.up.send_replace(false);
     assert_eq!(admitted(&limits, 50).await, 0);
-    tokio::time::sleep(Duration::from_secs(61)).await;
+    pass(Duration::from_secs(61)).await;
     assert_eq!(admitted(&limits, 50).await, 33);
 }
 
@@ -74,7 +74,7 @@ async fn after_the_hold_the_policy_decides() {
         let (store, limits, _) = daemon(Settings::default(), policy);
         store.up.send_replace(false);
         assert_eq!(admitted(&limits, 5).await, 5);
-        tokio::time::sleep(Duration::from_secs(61)).await;
+        pass(Duration::from_secs(61)).await;
         let late = limits.clone().acquire(take(1, Mode::Try)).await;
         assert_eq!(late.is_err(), fail_after_hold);
         let _ = store.clock.mono();
@@ -91,7 +91,7 @@ async fn a_call_that_waits_in_the_store_goes_on_here_with_the_time_that_it_has_l
         let limits = limits.clone();
         async move { limits.acquire(take(1, wait)).await }
     });
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    pass(Duration::from_secs(5)).await;
     store.up.send_replace(false);
     let acquired = waiting.await.unwrap().unwrap();
     assert!(
@@ -108,9 +108,9 @@ async fn a_store_that_comes_and_goes_does_not_make_the_scope_come_and_go() {
     assert_eq!(admitted(&limits, 1).await, 1);
     for _ in 0..200 {
         store.up.send_replace(false);
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        pass(Duration::from_millis(50)).await;
         store.up.send_replace(true);
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        pass(Duration::from_millis(50)).await;
     }
     let outages = limits.fallback().unwrap().outages;
     assert!(outages <= 5, "{outages} in twenty seconds");

@@ -207,7 +207,7 @@ pub(super) async fn admitted(limits: &Arc<FallbackLimits>, most: usize) -> usize
 
 pub(super) async fn until_closed(limits: &Arc<FallbackLimits>) {
     while limits.fallback().unwrap().outage.is_some() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        pass(Duration::from_millis(10)).await;
     }
 }
 
@@ -219,4 +219,9 @@ pub(super) fn merged_units(store: &Store) -> Vec<i64> {
     let merged = store.merged.lock();
     let spent = merged.iter().flat_map(|(_, spent)| spent);
     spent.map(|spent| spent.amount).collect()
+}
+
+/// Lets virtual time pass.
+pub(super) async fn pass(time: Duration) {
+    tokio::time::sleep_until(tokio::time::Instant::now() + time).await;
 }
