@@ -150,7 +150,9 @@ pub use reservation::Reservation;
 pub use scope::Scope;
 pub use settlement::{Actual, Settled, SettledCharge};
 pub use spec::{CalendarUnit, RateSpec, Span, Spec};
-pub use status::{DaemonStatus, LimitsStatus, Member, Mode, RpcStatus, StoreStatus};
+pub use status::{
+    DaemonStatus, FallbackStatus, LimitsStatus, Member, Mode, RpcStatus, StoreStatus,
+};
 
 /// The generated client that every call goes through.
 type Stub = trellis_proto::v1::limit_service_client::LimitServiceClient<tonic::transport::Channel>;

@@ -29,6 +29,27 @@ pub struct DaemonStatus {
     pub store: Option<StoreStatus>,
     /// The daemons that share it, by id.
     pub members: Vec<Member>,
+    /// How limits do, or would do, while the store is away; `None` in embedded mode.
+    pub fallback: Option<FallbackStatus>,
+}
+
+/// How limits go on while the shared store is away: with the daemon's share of each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FallbackStatus {
+    /// Since when calls go to the daemon's own limits; `None` while they are shared.
+    pub since: Option<SystemTime>,
+    /// Why; empty while they are shared.
+    pub reason: String,
+    /// How many equal shares a limit has, of which the daemon spends one; 0: it spends nothing.
+    pub shares: i64,
+    /// How often calls have begun to go to its own limits.
+    pub outages: i64,
+    /// Acquires decided there.
+    pub decisions: i64,
+    /// Buckets of which the store does not know yet what was spent.
+    pub unmerged_buckets: i64,
+    /// Units spent of them.
+    pub unmerged_units: i64,
 }
 
 /// How a daemon sees the shared store.
@@ -150,6 +171,25 @@ impl TryFrom<proto::GetStatusResponse> for DaemonStatus {
             rpcs: convert::all(status.rpcs)?,
             store: status.store.map(TryInto::try_into).transpose()?,
             members: convert::all(status.members)?,
+            fallback: status.fallback.map(TryInto::try_into).transpose()?,
+        })
+    }
+}
+
+impl TryFrom<proto::FallbackStatus> for FallbackStatus {
+    type Error = Error;
+
+    fn try_from(status: proto::FallbackStatus) -> Result<Self> {
+        let since = status.open.then_some(status.since);
+        let time = |since| convert::time(since, "fallback.since");
+        Ok(Self {
+            since: since.map(time).transpose()?,
+            reason: status.reason,
+            shares: status.shares,
+            outages: status.outages,
+            decisions: status.decisions,
+            unmerged_buckets: status.unmerged_buckets,
+            unmerged_units: status.unmerged_units,
         })
     }
 }

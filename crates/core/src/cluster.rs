@@ -69,6 +69,6 @@ pub trait StoreView: Send + Sync {
     /// When the last beat that the store has acknowledged was sent, on the clock that never goes back.
     fn acknowledged(&self) -> Option<Time>;
 
-    /// Waits until the store's state may have changed.
-    async fn changed(&self);
+    /// Returns once the store can be used, or cannot; at once where that is so.
+    async fn until(&self, up: bool);
 }

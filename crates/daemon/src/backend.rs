@@ -1,19 +1,23 @@
 //! Which backends serve the limits and the cache, and the tasks that they need.
 
 use crate::config::Config;
+use crate::declarations::{declare_once, keep_declared};
 use crate::error::RunError;
 use crate::supervisor::{Supervisor, TaskKind};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
 use trellis_core::cache::Cache;
 use trellis_core::limits::leases::LeaseConfig;
-use trellis_core::limits::{Limits, Reconcile, SetLimit};
+use trellis_core::limits::{Limits, Reconcile};
 use trellis_core::{Clock, Cluster, StoreView};
 use trellis_local::{MemoryCache, MemoryLimits};
 use trellis_redis::{
     Identity, RedisCluster, RedisConfig, RedisLimits, RedisLimitsConfig, Start, Store,
 };
-use trellis_resilience::FallbackLimits;
+use trellis_resilience::{FallbackLimits, FallbackTask};
 
 /// The backend of a daemon.
 pub(crate) struct Backend {
@@ -22,41 +26,82 @@ pub(crate) struct Backend {
     pub cluster: Option<Arc<dyn Cluster>>,
     /// Left at the end.
     pub store: Option<Store>,
+    joining: Option<Joining>,
+}
+
+/// What a start waits for in distributed mode.
+struct Joining {
+    /// The generation of the store in which every declared limit was tried last.
+    tried: watch::Receiver<Option<u64>>,
+    /// How long it waits.
+    within: Duration,
+    /// Begins after that: a store that is not there *yet* is no store that was lost.
+    fallback: FallbackTask,
 }
 
 impl Backend {
-    /// Starts the backend that the configuration names. Its declared limits are declared when this returns,
-    /// or, while the store is away, as soon as it is there.
-    pub(crate) async fn start(
+    /// Starts the tasks of the backend that the configuration names, for a daemon that listens on this
+    /// address. Waits for nothing.
+    pub(crate) fn start(
         config: &Config,
+        listens_on: SocketAddr,
         clock: &Arc<dyn Clock>,
         supervisor: &mut Supervisor,
     ) -> Result<Self, RunError> {
-        match config.store() {
-            None => Self::embedded(config, clock, supervisor).await,
-            Some(store) => Self::distributed(config, store, clock, supervisor).await,
+        match config.store(listens_on) {
+            None => Ok(Self::embedded(config, clock, supervisor)),
+            Some(store) => Self::distributed(config, store, clock, supervisor),
         }
     }
 
-    async fn embedded(
+    /// Waits until calls may come: in embedded mode until the declared limits are declared. In distributed
+    /// mode until the store is attached and they have been tried there, for at most the connect timeout; a
+    /// daemon whose store stays away goes on without it, and is joined to it when it comes.
+    pub(crate) async fn ready(
+        &mut self,
         config: &Config,
-        clock: &Arc<dyn Clock>,
         supervisor: &mut Supervisor,
-    ) -> Result<Self, RunError> {
+    ) -> Result<(), RunError> {
+        let (Some(store), Some(mut joining)) = (&self.store, self.joining.take()) else {
+            return declare_once(&*self.limits, &config.limits).await;
+        };
+        let until = Instant::now() + joining.within;
+        let start = store
+            .started()
+            .await
+            .map_err(|error| RunError::Store(error.to_string()))?;
+        supervisor.start(TaskKind::Fallback, |stop| joining.fallback.run(stop));
+        match start {
+            Start::Attached(_) => {
+                let tried = joining.tried.wait_for(Option::is_some);
+                if tokio::time::timeout_at(until, tried).await.is_err() {
+                    tracing::warn!("serving before all limits of the configuration are declared");
+                }
+            }
+            Start::Degraded(health) => tracing::warn!(
+                condition = ?health.condition,
+                reason = %health.reason,
+                "the store is away: starting degraded, joining when it is back"
+            ),
+        }
+        Ok(())
+    }
+
+    fn embedded(config: &Config, clock: &Arc<dyn Clock>, supervisor: &mut Supervisor) -> Self {
         let memory = Arc::new(MemoryLimits::new(config.memory_limits(), clock.clone()));
         let timer = memory.clone();
         supervisor.start(TaskKind::LimitsTimer, |stop| async move {
             stop.run_until_cancelled(timer.run()).await;
         });
-        declare(&*memory, &config.limits).await?;
-        Ok(Self {
+        Self {
             limits: memory,
             cluster: None,
             store: None,
-        })
+            joining: None,
+        }
     }
 
-    async fn distributed(
+    fn distributed(
         config: &Config,
         (redis, identity): (RedisConfig, Identity),
         clock: &Arc<dyn Clock>,
@@ -67,6 +112,7 @@ impl Backend {
             advertise = identity.address,
             "sharing limits with every daemon on this Redis"
         );
+        let within = redis.connect_timeout;
         let opened = Store::open(redis, identity, clock.clone());
         let (store, tasks, membership) =
             opened.map_err(|error| RunError::Store(error.to_string()))?;
@@ -85,27 +131,42 @@ impl Backend {
             RedisLimits::open(store.clone(), membership.clone(), bounds, clock.clone());
         supervisor.start(TaskKind::LimitsTimer, |stop| task.run(stop));
         let cluster = Arc::new(RedisCluster::new(store.clone(), membership));
-        match store.started().await {
-            Ok(Start::Attached(_)) => declare(&*limits, &config.limits).await?,
-            Ok(Start::Degraded(health)) => tracing::warn!(
-                condition = ?health.condition,
-                reason = %health.reason,
-                "the store is away: starting degraded, joining when it is back"
-            ),
-            Err(error) => return Err(RunError::Store(error.to_string())),
-        }
-        let (again, declared) = (limits.clone(), config.limits.clone());
-        let sessions = store.clone();
-        supervisor.start(TaskKind::Declarations, |stop| async move {
-            stop.run_until_cancelled(keep_declared(sessions, again, declared))
-                .await;
-        });
+        let tried = declare_in_every_history(config, &store, &limits, supervisor);
+        let (limits, fallback) = with_fallback(config, limits, cluster.clone(), clock, supervisor);
         Ok(Self {
-            limits: with_fallback(config, limits, cluster.clone(), clock, supervisor),
+            limits,
             cluster: Some(cluster),
             store: Some(store),
+            joining: Some(Joining {
+                tried,
+                within,
+                fallback,
+            }),
         })
     }
+}
+
+/// Starts the task that declares the configuration's limits in the store; tells where all have been tried.
+/// Calls that miss a limit wait for that.
+fn declare_in_every_history(
+    config: &Config,
+    store: &Store,
+    limits: &Arc<RedisLimits>,
+    supervisor: &mut Supervisor,
+) -> watch::Receiver<Option<u64>> {
+    let (sender, tried) = watch::channel(None);
+    limits.await_declarations(tried.clone());
+    let (sessions, declared) = (store.sessions(), config.limits.clone());
+    let limits = Arc::clone(limits);
+    let declare = move |limit| {
+        let limits = Arc::clone(&limits);
+        async move { limits.set_limit(limit).await.map(drop) }
+    };
+    supervisor.start(TaskKind::Declarations, |stop| async move {
+        stop.run_until_cancelled(keep_declared(sessions, declared, declare, sender))
+            .await;
+    });
+    tried
 }
 
 /// Puts limits of this daemon alone behind the shared ones, for the time in which the store is away.
@@ -115,7 +176,7 @@ fn with_fallback(
     cluster: Arc<RedisCluster>,
     clock: &Arc<dyn Clock>,
     supervisor: &mut Supervisor,
-) -> Arc<dyn Limits> {
+) -> (Arc<dyn Limits>, FallbackTask) {
     let local = Arc::new(MemoryLimits::new(config.memory_limits(), clock.clone()));
     let timer = local.clone();
     supervisor.start(TaskKind::FallbackTimer, |stop| async move {
@@ -127,8 +188,7 @@ fn with_fallback(
     );
     let (limits, task) =
         FallbackLimits::new(shared, local, store, config.fallback(), clock.clone());
-    supervisor.start(TaskKind::Fallback, |stop| task.run(stop));
-    limits
+    (limits, task)
 }
 
 /// Starts the cache: this daemon's own in both modes.
@@ -144,43 +204,4 @@ pub(crate) fn cache(
         stop.run_until_cancelled(timer.run()).await;
     });
     Ok(cache)
-}
-
-/// Declares the configuration's limits before the first call can ask for them.
-async fn declare(limits: &dyn Limits, declared: &[SetLimit]) -> Result<(), RunError> {
-    for (index, limit) in declared.iter().enumerate() {
-        if let Err(error) = limits.set_limit(limit.clone()).await {
-            return Err(RunError::Declared { index, error });
-        }
-    }
-    Ok(())
-}
-
-/// How long to wait before a declaration that failed is tried again.
-const DECLARE_AGAIN: Duration = Duration::from_secs(1);
-
-/// Declares the configuration's limits anew in every history of the store that does not know them.
-async fn keep_declared(store: Store, limits: Arc<RedisLimits>, declared: Vec<SetLimit>) {
-    let mut sessions = store.sessions();
-    let mut done = sessions
-        .borrow_and_update()
-        .map(|session| session.generation);
-    loop {
-        let generation = sessions
-            .borrow_and_update()
-            .map(|session| session.generation);
-        if generation.is_some() && generation != done {
-            match declare(&*limits, &declared).await {
-                Ok(()) => done = generation,
-                Err(error) => {
-                    tracing::warn!(%error, "the configuration's limits are not declared yet");
-                    tokio::time::sleep(DECLARE_AGAIN).await;
-                    continue;
-                }
-            }
-        }
-        if sessions.changed().await.is_err() {
-            return;
-        }
-    }
 }

@@ -28,6 +28,7 @@ mod backend;
 mod clock;
 mod config;
 mod connection;
+mod declarations;
 mod error;
 mod grpc;
 mod http;

@@ -39,7 +39,7 @@ mod watchdog;
 pub(crate) use call::Heir;
 pub use call::{Call, CallsTask};
 pub use cluster::RedisCluster;
-pub use config::{ConfigError, RedisConfig};
+pub use config::{ConfigError, RedisConfig, RedisUrl};
 pub use error::{CallError, Refusal, RefusalKind};
 pub use health::{Condition, Health};
 pub use keys::Keys;

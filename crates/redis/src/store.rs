@@ -133,6 +133,11 @@ impl Store {
         self.shared.config.death_after.into()
     }
 
+    /// The time, on the clock that never goes back.
+    pub(crate) fn now(&self) -> trellis_core::Time {
+        self.shared.clock.now().mono
+    }
+
     /// This daemon's id.
     #[must_use]
     pub fn daemon(&self) -> &str {

@@ -21,6 +21,6 @@ mod task;
 mod tests;
 
 pub use breaker::{Breaker, BreakerConfig};
-pub use fallback::{FallbackLimits, FallbackPolicy, FallbackStatus, Level};
-pub use share::{Share, share_of};
+pub use fallback::{FallbackLimits, FallbackPolicy, Level};
+pub use share::share_of;
 pub use task::FallbackTask;

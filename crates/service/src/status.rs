@@ -6,7 +6,7 @@ use crate::{Parts, RpcStats};
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 use trellis_core::cache::Cache;
-use trellis_core::limits::Limits;
+use trellis_core::limits::{FallbackStatus, Limits};
 use trellis_core::{Clock, Cluster, MemberState, Micros, StoreState};
 use trellis_proto::v1::{self, status_service_server::StatusService};
 
@@ -91,6 +91,7 @@ impl StatusService for StatusServer {
                 evictions: count(cache.evictions),
                 stats: Some(spelled::stats(&cache.stats)),
             }),
+            fallback: self.limits.fallback().map(fallback),
         }))
     }
 }
@@ -106,6 +107,20 @@ fn store(state: StoreState) -> v1::StoreStatus {
         generation: count(state.generation),
         incarnation: count(state.incarnation),
         calls_in_flight: count(state.calls_in_flight),
+    }
+}
+
+fn fallback(status: FallbackStatus) -> v1::FallbackStatus {
+    let reason = status.outage.as_ref().map(|(_, reason)| reason.to_string());
+    v1::FallbackStatus {
+        open: status.outage.is_some(),
+        since: status.outage.map(|(since, _)| timestamp(since)),
+        reason: reason.unwrap_or_default(),
+        shares: count(status.share.map_or(0, |share| share.count)),
+        outages: count(status.outages),
+        decisions: count(status.decisions),
+        unmerged_buckets: count(status.unmerged_buckets),
+        unmerged_units: status.unmerged_units,
     }
 }
 

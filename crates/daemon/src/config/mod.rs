@@ -227,14 +227,15 @@ impl Config {
         }
     }
 
-    /// Where the shared store is, and who this daemon is to the others; `None` in embedded mode.
-    pub(crate) fn store(&self) -> Option<(RedisConfig, Identity)> {
+    /// Where the shared store is, and who this daemon, which listens on this address, is to the others;
+    /// `None` in embedded mode.
+    pub(crate) fn store(&self, listens_on: SocketAddr) -> Option<(RedisConfig, Identity)> {
         if !self.settings.use_distributed {
             return None;
         }
         // Valid, or there would be no configuration.
         let redis = store::redis(&self.settings, &self.effective).ok()?;
-        Some((redis, store::identity(&self.settings)))
+        Some((redis, store::identity(&self.settings, listens_on)))
     }
 
     /// What to do while the shared store is away.

@@ -4,7 +4,8 @@
 //! `deploy/trellis.toml` come from it; [`super::Settings`] has a field for each setting in use.
 
 use super::allowed::Allowed::{
-    self, Address, Choice, Count, Filter, Flag, Host, Secret, SecretUrl, Servers, Text, Word,
+    self, Address, Choice, Count, Filter, Flag, Host, Secret, SecretUrl, Server, Servers, Text,
+    Word,
 };
 use super::cache::CACHE;
 use super::span::Span;
@@ -95,7 +96,8 @@ static SETTINGS: &[Setting] = &[
         "use_distributed",
         "false",
         Flag,
-        "Share limits through Redis with every daemon on it. The cache stays this daemon's own.",
+        "Share limits through Redis with every daemon on it. The cache stays this daemon's own. Needs to be told \
+         where Redis is: `redis.host`, `redis.port` or `redis.url`.",
     ),
     setting(
         "daemon_id",
@@ -107,8 +109,9 @@ static SETTINGS: &[Setting] = &[
     setting(
         "advertise",
         "",
-        Text,
-        "Address under which the other daemons reach this one. None: the listen address.",
+        Server,
+        "Address under which the other daemons reach this one. None: the address that is listened on. One \
+         that names no host, such as 0.0.0.0, is refused in distributed mode.",
     ),
     setting(
         "data_dir",
@@ -315,7 +318,8 @@ static SETTINGS: &[Setting] = &[
         "redis.url",
         "",
         SecretUrl(&["redis", "rediss"]),
-        "Stands for host, port, database, user and password when it is set.",
+        "Stands for host and port, and for the database, user and password that it names. What is set beside \
+         it must not contradict it.",
     ),
     setting(
         "redis.key_prefix",

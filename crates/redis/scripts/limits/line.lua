@@ -6,6 +6,7 @@
 -- <root>:waiting          hash: daemon -> its waiting calls
 -- <root>:tickets:<daemon> set: its tickets
 -- <root>:ended:<daemon>   hash: ticket -> an end that the daemon has not fetched yet
+-- <root>:enders           hash: daemon with such ends -> when the last was added; it keeps the namespace
 -- <root>:stalled          hash: daemon -> since when it has let a grant of its own lie
 -- <root>:lines:<life>     hash: key -> {wanted, claims, units of both classes, both classes' turns, told}
 --
@@ -199,6 +200,7 @@ function line.finish(w, outcome, data, states)
     results[#results + 1] = result
   else
     redis.call('HSET', root .. ':ended:' .. w.daemon, w.ticket, cmsgpack.pack(result))
+    redis.call('HSET', root .. ':enders', w.daemon, whole(now))
     tell(w.daemon, {'ended', env.namespace})
   end
 end

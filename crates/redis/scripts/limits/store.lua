@@ -381,7 +381,7 @@ end
 
 -- Forgets the namespace when nothing of it is left.
 function store.drop_namespace()
-  for _, kind in ipairs({':limits', ':waiters', ':reservations', ':requests'}) do
+  for _, kind in ipairs({':limits', ':waiters', ':reservations', ':requests', ':merged', ':enders'}) do
     if redis.call('HLEN', root .. kind) > 0 then
       return
     end

@@ -8,15 +8,18 @@
 //! becomes of its answer without a caller, `acquire` acquiring and waiting, `leasing` deciding hot limits here and
 //! `slices` what that takes of the store, `seats` the calls that wait here, `looks` when to look again, `port` the
 //! rest of the port; `task` what time and other daemons bring, `leaving` taking back, `again` calls that the store
-//! has forgotten, `house` housekeeping.
+//! has forgotten, `declared` calls that miss a limit of the
+//! configuration, `joining` repeats of calls that wait, `merge` what was spent apart, `house` housekeeping.
 
 mod acquire;
 mod again;
 mod call;
 mod convert;
+mod declared;
 mod failure;
 mod heir;
 mod house;
+mod joining;
 mod leasing;
 mod leaving;
 mod looks;
@@ -35,9 +38,9 @@ use parking_lot::Mutex;
 use seats::Seats;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 pub use task::RedisLimitsTask;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use trellis_core::limits::leases::LeaseConfig;
 use trellis_core::limits::{LimitsStatus, MachineConfig, Outcome};
 use trellis_core::{Clock, Micros, Time};
@@ -77,6 +80,8 @@ pub struct RedisLimits {
     /// Told when slices that a call of this daemon waits for have come back.
     returned: Notify,
     leasing: Arc<Leasing>,
+    /// The generation in which the daemon's own limits were declared last, once somebody declares them.
+    declared: OnceLock<watch::Receiver<Option<u64>>>,
     decided: Decided,
     /// What sweeps have counted, by namespace.
     counted: Mutex<HashMap<String, LimitsStatus>>,
@@ -117,6 +122,7 @@ impl RedisLimits {
             mailbox: store.keys().mailbox(""),
             leasing: Arc::new(Leasing::new(config.leases, clock.clone())),
             returned: Notify::new(),
+            declared: OnceLock::new(),
             store,
             membership,
             clock,

@@ -40,8 +40,18 @@ pub struct Member {
     pub address: String,
     /// Its last beat.
     pub beat: u64,
-    /// How long its heart has stood still, on our monotonic clock.
+    /// How long its heart had stood still when it was looked at, on our monotonic clock.
     pub silence: Micros,
+    /// When it was looked at, on that clock: the look was answered then.
+    pub looked_at: Time,
+}
+
+impl Member {
+    /// How long its heart has stood still by now, as far as we know: nothing was seen of it since the look.
+    #[must_use]
+    pub fn silence_at(&self, now: Time) -> Micros {
+        Micros(self.silence.0.saturating_add((now - self.looked_at).0))
+    }
 }
 
 /// Until when this daemon is certain not to be declared dead.
@@ -186,6 +196,7 @@ impl MembershipTask {
         let suspects = self.observer.observe(look, &pulses);
         for member in &mut seen {
             member.silence = self.observer.silence(&member.daemon);
+            member.looked_at = look.answered_at;
         }
         seen.extend(self.lost(look, &seen));
         seen.sort_by(|a, b| a.daemon.cmp(&b.daemon));
@@ -210,6 +221,7 @@ impl MembershipTask {
         });
         lost.map(|member| Member {
             silence: age,
+            looked_at: look.answered_at,
             ..member.clone()
         })
         .collect()
@@ -287,5 +299,6 @@ fn parse_member(reply: &Reply) -> Option<Member> {
         address: address.text()?.to_owned(),
         beat: beat.number()?,
         silence: Micros::ZERO,
+        looked_at: Time::default(),
     })
 }
