@@ -34,7 +34,12 @@ pub(crate) async fn attach(shared: &Shared, connection: &Connection) -> Result<A
     let floor = shared.floor.load(Ordering::Relaxed);
     let incarnation = shared.incarnation.load(Ordering::Relaxed);
     let identity = &shared.identity;
-    let keys = vec![shared.keys.guard().into(), shared.keys.members().into()];
+    let keys = vec![
+        shared.keys.guard().into(),
+        shared.keys.members().into(),
+        shared.keys.dead().into(),
+    ];
+    let apart = if *shared.apart.borrow() { "1" } else { "0" };
     let args: Vec<Value> = vec![
         facts.history.run_id.as_str().into(),
         facts.history.repl_id.as_str().into(),
@@ -46,6 +51,7 @@ pub(crate) async fn attach(shared: &Shared, connection: &Connection) -> Result<A
         identity.version.as_str().into(),
         identity.protocol.to_string().into(),
         identity.address.as_str().into(),
+        apart.into(),
     ];
     let sent_at = shared.clock.now().mono;
     let reply = ATTACH

@@ -45,7 +45,7 @@ pub use health::{Condition, Health};
 pub use keys::Keys;
 pub use limits::{RedisLimits, RedisLimitsConfig, RedisLimitsTask};
 pub use mailbox::{Mailbox, MailboxEvent};
-pub use membership::{Assurance, Member, Membership, MembershipTask};
+pub use membership::{Assurance, Member, Membership, MembershipTask, Place, Withheld};
 pub use reply::Reply;
 pub use script::Script;
 pub use secret::Secret;

@@ -75,6 +75,7 @@ impl Store {
             incarnation: AtomicU64::new(0),
             floor: AtomicU64::new(0),
             left: AtomicBool::new(false),
+            apart: watch::Sender::new(false),
             config,
             identity,
             clock,
@@ -184,6 +185,16 @@ impl Store {
     /// Takes note of a token seen elsewhere: should the store lose its memory, it mints above this one.
     pub fn saw_token(&self, token: u64) {
         self.shared.saw_token(token);
+    }
+
+    /// Lets the others know whether this daemon spends its share of limits by itself: they decide without that
+    /// share meanwhile. Told at once when the store is there, else when it is attached to again.
+    pub fn set_apart(&self, apart: bool) {
+        self.shared.apart.send_if_modified(|current| {
+            let changed = *current != apart;
+            *current = apart;
+            changed
+        });
     }
 
     /// Leaves the store cleanly: peers need not wait for this daemon's death. No connection is attached

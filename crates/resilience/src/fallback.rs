@@ -149,6 +149,7 @@ impl FallbackLimits {
         self.outages.fetch_add(1, Ordering::Relaxed);
         self.open.store(true, Ordering::Release);
         self.opening.send_replace(true);
+        self.view.set_apart(true);
         let reason = self.view.state().reason;
         tracing::warn!(%reason, "the shared store is away: limits go on with this daemon's share");
     }
@@ -158,6 +159,7 @@ impl FallbackLimits {
         self.breaker.lock().close(self.clock.mono());
         self.open.store(false, Ordering::Release);
         self.opening.send_replace(false);
+        self.view.set_apart(false);
         tracing::info!("limits are shared again");
     }
 

@@ -29,6 +29,8 @@ struct Store {
     place: Mutex<Option<(u64, u64)>>,
     acknowledged: Mutex<Option<Time>>,
     merged: Mutex<Vec<(String, Vec<Spent>)>>,
+    /// Whether the others were told that this daemon spends its share.
+    apart: Mutex<bool>,
     /// Merges that fail although they are carried out.
     lose_answers: Mutex<usize>,
 }
@@ -64,6 +66,10 @@ impl StoreView for Store {
 
     fn acknowledged(&self) -> Option<Time> {
         *self.acknowledged.lock()
+    }
+
+    fn set_apart(&self, apart: bool) {
+        *self.apart.lock() = apart;
     }
 
     async fn changed(&self) {
@@ -171,6 +177,7 @@ fn daemon(settings: Settings, policy: FallbackPolicy) -> (Arc<Store>, Arc<Fallba
         place: Mutex::new(Some((1, 3))),
         acknowledged: Mutex::new(Some(clock.mono())),
         merged: Mutex::default(),
+        apart: Mutex::default(),
         lose_answers: Mutex::new(0),
     });
     let local = memory(settings, &clock);
@@ -236,7 +243,7 @@ async fn without_the_store_a_daemon_admits_its_share_and_says_so_and_the_store_l
         matches!(refused.scope, Scope::Degraded { .. }),
         "{refused:?}"
     );
-    assert!(limits.fallback_status().open);
+    assert!(limits.fallback_status().open && *store.apart.lock());
     *store.lose_answers.lock() = 3;
     store.up.send_replace(true);
     until_closed(&limits).await;
@@ -245,6 +252,7 @@ async fn without_the_store_a_daemon_admits_its_share_and_says_so_and_the_store_l
     assert_eq!((merged[0].1.len(), merged[0].1[0].amount), (1, 30));
     let shared = limits.clone().acquire(take(1, Mode::Try)).await.unwrap();
     assert_eq!(shared.scope, Scope::Local, "that of the store in this test");
+    assert!(!*store.apart.lock());
 }
 
 #[tokio::test(start_paused = true)]

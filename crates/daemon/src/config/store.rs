@@ -35,6 +35,7 @@ pub(super) fn redis(settings: &Settings, secrets: &Effective) -> Result<RedisCon
     config.max_in_flight = redis.max_in_flight;
     config.heartbeat_interval = redis.heartbeat_interval.into();
     config.death_after = redis.death_after.into();
+    config.withhold_for = settings.limits.fallback_hold.into();
     Ok(config)
 }
 

@@ -20,7 +20,7 @@ local now = store_time()
 local env = {
   max_limits = e[1], max_buckets = e[2], max_waiters = e[3], max_reservations = e[4],
   max_request_ids = e[5], hold_after = e[6], request_window = e[7], settle_window = e[8],
-  default_ttl = e[9], mailbox = e[10], periods = e[12], max_namespaces = e[13], namespace = e[14],
+  default_ttl = e[9], mailbox = e[10], withheld = e[11], periods = e[12], max_namespaces = e[13], namespace = e[14],
 }
 
 local WHOLE = 9007199254740991
@@ -63,7 +63,7 @@ local divide, muldiv, ceil_divide, scale, capped, same, op
 local rate, window, calendar, slots, bucket = {}, {}, {}, {}, {}
 local store, requests, fair, queue, line, schedule = {}, {}, {}, {}, {}, {}
 local reservations, charges, looking = {}, {}, {}
-local leases, shares = {}, {}
+local leases, shares, withheld = {}, {}, {}
 local KINDS = {rate, window, calendar, slots}
 
 -- A bucket of a calendar must know its period; see `calendar`. False once something has been changed.

@@ -76,7 +76,7 @@ function charges.preview(list, places, priority)
       longest = math.max(longest or 0, wait)
     end
     states[i] =
-      state_of(bucket.available(b), wait, spec, place.source, replaces and place.source == INLINE)
+      state_of(bucket.free(b), wait, spec, place.source, replaces and place.source == INLINE)
   end
   return longest, states
 end
@@ -196,7 +196,7 @@ function charges.all_open(wants, priority)
   charges.wake(wants)
   for _, want in ipairs(wants) do
     local entry = want.entry
-    if now < entry.paused or bucket.available(entry.b) < want.amount
+    if now < entry.paused or bucket.free(entry.b) < want.amount
       or (entry.waited == 1 and queue.stops(entry, priority)) then
       return false
     end
@@ -213,7 +213,7 @@ function charges.take_all(wants, hold, til)
     local entry = store.entry_of(want)
     bucket.take(entry.b, want.amount, now, hold, til)
     entry.dirty = true
-    states[i] = state_of(bucket.available(entry.b), nil, entry.b.spec, entry.limit.source, want.replaced)
+    states[i] = state_of(bucket.free(entry.b), nil, entry.b.spec, entry.limit.source, want.replaced)
     taken[i] = {
       limit = entry.limit.name, life = entry.limit.life, key = entry.key, amount = want.amount,
       slots = bucket.holds_slots(entry.b), at = now, hold = hold,
@@ -257,7 +257,7 @@ function charges.wait_at(b, entry, amount, priority)
     return nil
   end
   local claimed = entry.waited == 1 and line.claimed_before(entry, priority) or 0
-  local ready = math.max(bucket.ready_at(b, amount + claimed, now), entry.paused)
+  local ready = math.max(bucket.ready_at(b, amount + claimed, now, claimed), entry.paused)
   if claimed > 0 then
     ready = math.max(ready, head_ready(entry), now + 1)
   end
@@ -271,7 +271,7 @@ function charges.refusal(wants, priority)
     local wait = charges.wait_at(entry.b, entry, want.amount, priority)
     longest = math.max(longest, wait or 0)
     states[i] =
-      state_of(bucket.available(entry.b), wait, entry.b.spec, entry.limit.source, want.replaced)
+      state_of(bucket.free(entry.b), wait, entry.b.spec, entry.limit.source, want.replaced)
   end
   return longest, states
 end

@@ -9,7 +9,7 @@ function looking.bucket_state(limit, key)
   end
   local l = line.of(entry)
   return {
-    limit.name, key, b.spec, limit.source, bucket.available(b), bucket.capacity(b.spec),
+    limit.name, key, b.spec, limit.source, bucket.free(b), bucket.capacity(b.spec),
     math.max(bucket.ready_at(b, bucket.capacity(b.spec), now) - now, 0),
     entry.paused > now and entry.paused - now or NONE, l and l.claims or 0,
     limit.sharing, entry.lease and entry.lease.open_til > 0 and leases.count(entry) or 0, leases.open(entry),

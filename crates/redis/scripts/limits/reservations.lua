@@ -165,7 +165,7 @@ local function remaining_of(taken)
   if not entry.b then
     return bucket.capacity(spec)
   end
-  return bucket.available(same(entry.b.spec, spec) and entry.b
+  return bucket.free(same(entry.b.spec, spec) and entry.b
     or store.under(entry, spec, KEEP_AMOUNT, now))
 end
 

@@ -33,6 +33,7 @@ macro_rules! operation {
                 library!("window"),
                 library!("calendar"),
                 library!("slots"),
+                library!("withheld"),
                 library!("bucket"),
                 library!("store"),
                 library!("requests"),

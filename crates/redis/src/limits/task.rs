@@ -44,6 +44,7 @@ impl RedisLimitsTask {
         let limits = &self.limits;
         let mut mailbox = limits.store.mailbox();
         let mut sessions = limits.store.sessions();
+        let mut withheld = limits.membership.watch_withheld();
         let mut under_way: FuturesUnordered<BoxFuture<'_, Finished>> = FuturesUnordered::new();
         let mut serving: HashSet<String> = HashSet::new();
         let mut making_again = false;
@@ -86,6 +87,11 @@ impl RedisLimitsTask {
                     limits.leasing.attached(now);
                     limits.forgotten.notify_one();
                 }
+                // What waits may be served earlier or later than it was told.
+                Ok(()) = withheld.changed() => {
+                    withheld.borrow_and_update();
+                    limits.doubt_all();
+                }
                 () = limits.forgotten.notified(), if !making_again => {
                     making_again = true;
                     under_way.push(limits.make_forgotten_again().boxed());
@@ -122,8 +128,7 @@ impl RedisLimits {
             self.joined.notify_waiters();
             self.returned.notify_waiters();
             self.leasing.all(Leases::refill_all);
-            let namespaces = self.seats.namespaces();
-            self.doubted.lock().extend(namespaces);
+            self.doubt_all();
             return;
         };
         match rmp_serde::from_slice(&bytes) {
@@ -141,6 +146,12 @@ impl RedisLimits {
             Ok(Message::Returned) => self.returned.notify_waiters(),
             Ok(Message::Other) | Err(_) => {}
         }
+    }
+
+    /// Every waiting call is looked at.
+    fn doubt_all(&self) {
+        let namespaces = self.seats.namespaces();
+        self.doubted.lock().extend(namespaces);
     }
 
     /// Gives back every slice before this daemon stops.

@@ -161,8 +161,8 @@ pub(super) struct Env<'a> {
     pub settle_window: u64,
     pub default_ttl: u64,
     pub mailbox: &'a str,
-    /// Unused; keeps the place of what follows.
-    pub reserved: bool,
+    /// Shares of silent members; see `withheld.lua`.
+    pub withheld: Maybe<Vec<Vec<u64>>>,
     /// Unit, zone, start, end.
     pub periods: &'a [(u8, String, u64, u64)],
     pub max_namespaces: u64,

@@ -18,7 +18,7 @@ macro_rules! modules {
 }
 
 const MODULES: &[(&str, &str)] = &modules!(
-    "rate" "window" "calendar" "slots" "bucket" "store" "requests" "fair" "queue" "line" "schedule" "reservations" "charges" "leases" "shares" "looking"
+    "rate" "window" "calendar" "slots" "withheld" "bucket" "store" "requests" "fair" "queue" "line" "schedule" "reservations" "charges" "leases" "shares" "looking"
 );
 
 const OPERATIONS: &[(&str, &str)] = &modules!(
@@ -63,6 +63,8 @@ pub struct Scripts {
     daemons: Vec<(Store, u64)>,
     operations: HashMap<&'static str, &'static Script>,
     namespace: String,
+    /// Spans in which shares are withheld, as the scripts take them; `false` for none.
+    pub withheld: Value,
 }
 
 impl Scripts {
@@ -74,6 +76,7 @@ impl Scripts {
                 .map(|(name, text)| (*name, script(text, mutation)))
                 .collect(),
             namespace: namespace.to_owned(),
+            withheld: json!(false),
         }
     }
 
@@ -135,7 +138,7 @@ impl Scripts {
             day,
             60_000_000,
             keys.mailbox(""),
-            "",
+            self.withheld,
             periods,
             1_000_000,
             self.namespace,
