@@ -9,7 +9,8 @@
 -- ARGV[8]  version    ARGV[9]  protocol    ARGV[10]  advertise address
 -- ARGV[11] '1' when the daemon spends its share of limits by itself, else '0'
 --
--- Result   {generation, incarnation, 1 when this call began the generation else 0, store time in us}
+-- Result   {generation, incarnation, 1 when this call began the generation else 0, store time in us, 1 when
+--          data may have been lost before the generation else 0}
 -- Refuses  STALE_LINK   a later connection of this process has attached already
 --          SUPERSEDED   a younger process holds this daemon id
 --
@@ -38,6 +39,11 @@ if not generation or held[2] ~= run_id or held[3] ~= repl_id or tonumber(held[4]
   generation, began = whole(mint(guard, floor)), 1
   redis.call('HSET', guard, 'generation', generation, 'run_id', run_id, 'repl_id', repl_id)
 end
+-- The very first one follows nothing: neither the store nor anybody who attaches has seen another.
+if (began == 1 and held[1]) or (floor > 0 and floor < tonumber(generation)) then
+  redis.call('HSET', guard, 'lost', generation)
+end
+local lost = redis.call('HGET', guard, 'lost') == generation and 1 or 0
 
 local incarnation
 if ours and tonumber(record.incarnation) >= known then
@@ -67,4 +73,4 @@ redis.call('HSET', members, daemon, cjson.encode({
   apart = ARGV[11],
   at = whole(now),
 }))
-return {tonumber(generation), tonumber(incarnation), began, now}
+return {tonumber(generation), tonumber(incarnation), began, now, lost}

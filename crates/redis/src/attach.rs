@@ -58,7 +58,7 @@ pub(crate) async fn attach(shared: &Shared, connection: &Connection) -> Result<A
         .run(connection, shared.clock.as_ref(), (keys, args), within)
         .await
         .map_err(failed)?;
-    let [generation, incarnation, began, _now] = reply.items() else {
+    let [generation, incarnation, began, _now, lost] = reply.items() else {
         return Err(Finding::new(
             Condition::Faulty,
             "attach.lua answered something else",
@@ -77,6 +77,9 @@ pub(crate) async fn attach(shared: &Shared, connection: &Connection) -> Result<A
     };
     shared.incarnation.store(incarnation, Ordering::Relaxed);
     shared.saw_token(generation.max(incarnation));
+    if lost.number() == Some(1) {
+        shared.lost_before.store(generation, Ordering::Relaxed);
+    }
     if began.number() == Some(1) {
         tracing::warn!(generation, "a new generation of the store begins");
     }

@@ -43,7 +43,7 @@ pub use config::{ConfigError, RedisConfig};
 pub use error::{CallError, Refusal, RefusalKind};
 pub use health::{Condition, Health};
 pub use keys::Keys;
-pub use limits::{RedisLimits, RedisLimitsConfig, RedisLimitsTask};
+pub use limits::{AfterLoss, RedisLimits, RedisLimitsConfig, RedisLimitsTask};
 pub use mailbox::{Mailbox, MailboxEvent};
 pub use membership::{Assurance, Member, Membership, MembershipTask, Place, Withheld};
 pub use reply::Reply;

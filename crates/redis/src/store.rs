@@ -76,6 +76,7 @@ impl Store {
             floor: AtomicU64::new(0),
             left: AtomicBool::new(false),
             apart: watch::Sender::new(false),
+            lost_before: AtomicU64::new(0),
             config,
             identity,
             clock,
@@ -162,6 +163,16 @@ impl Store {
     #[must_use]
     pub fn session(&self) -> Option<Session> {
         *self.shared.session.borrow()
+    }
+
+    /// The present generation, which is the store's time in microseconds when it began, if data may have been lost
+    /// before it: any but the very first.
+    #[must_use]
+    pub fn lost_before(&self) -> Option<u64> {
+        let lost = self.shared.lost_before.load(Ordering::Relaxed);
+        self.session()
+            .map(|session| session.generation)
+            .filter(|generation| *generation == lost)
     }
 
     /// The session, whenever it changes.

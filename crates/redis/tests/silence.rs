@@ -13,7 +13,7 @@ use trellis_core::limits::{
     Priority, WindowSpec,
 };
 use trellis_core::{Key, Micros, Name, Namespace, Result};
-use trellis_redis::{Place, RedisConfig, RedisLimits, RedisLimitsConfig};
+use trellis_redis::{AfterLoss, Place, RedisConfig, RedisLimits, RedisLimitsConfig};
 
 const LONG: Duration = Duration::from_mins(10);
 
@@ -209,6 +209,7 @@ fn limits(daemon: &Daemon) -> Arc<RedisLimits> {
         machine: MachineConfig::default(),
         max_namespaces: 16,
         leases: LeaseConfig::default(),
+        after_loss: AfterLoss::default(),
     };
     let (store, members) = (daemon.store.clone(), daemon.membership.clone());
     let (limits, task) = RedisLimits::open(store, members, config, daemon.clock.clone());

@@ -22,7 +22,7 @@ use trellis_core::limits::{
     Usage,
 };
 use trellis_core::{ErrorCode, Key, Micros, Name, Namespace, RequestId, Result};
-use trellis_redis::{Condition, RedisConfig, RedisLimits, RedisLimitsConfig};
+use trellis_redis::{AfterLoss, Condition, RedisConfig, RedisLimits, RedisLimitsConfig};
 
 /// Longer than a test may take.
 const LONG: Mode = Mode::Wait(Micros::from_secs(60));
@@ -53,6 +53,7 @@ impl Limited {
             machine: MachineConfig::default(),
             max_namespaces: 16,
             leases: LeaseConfig::default(),
+            after_loss: AfterLoss::default(),
         };
         let clock = daemon.clock.clone();
         let (store, members) = (daemon.store.clone(), daemon.membership.clone());

@@ -21,6 +21,9 @@ local env = {
   max_limits = e[1], max_buckets = e[2], max_waiters = e[3], max_reservations = e[4],
   max_request_ids = e[5], hold_after = e[6], request_window = e[7], settle_window = e[8],
   default_ttl = e[9], mailbox = e[10], withheld = e[11], periods = e[12], max_namespaces = e[13], namespace = e[14],
+  -- When the generation began, if data may have been lost then; what buckets nobody knows count as; for how
+  -- long the daemons are waited for.
+  lost = e[15], after_loss = e[16], settle = e[17],
 }
 
 local WHOLE = 9007199254740991

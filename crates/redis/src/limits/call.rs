@@ -156,6 +156,18 @@ impl RedisLimits {
         args: &impl Serialize,
         prepare: impl Fn(Call) -> Call,
     ) -> std::result::Result<Reply<P>, Failure> {
+        self.told_again().await?;
+        self.ask_once_told(script, namespace, args, prepare).await
+    }
+
+    /// Asks a store that needs not be told of what it may have lost.
+    pub(super) async fn ask_once_told<P: for<'de> Deserialize<'de>>(
+        &self,
+        script: &'static Script,
+        namespace: &str,
+        args: &impl Serialize,
+        prepare: impl Fn(Call) -> Call,
+    ) -> std::result::Result<Reply<P>, Failure> {
         let keys = self.store.keys();
         let args = pack(args)?;
         let mut periods = Vec::new();
@@ -245,6 +257,9 @@ impl RedisLimits {
             periods,
             max_namespaces: bound(self.config.max_namespaces),
             namespace,
+            lost: Maybe(self.store.lost_before()),
+            after_loss: self.config.after_loss as u8,
+            settle: self.store.death_after().0,
         }
     }
 }

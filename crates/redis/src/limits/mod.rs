@@ -7,11 +7,12 @@
 //! Files: `wire` and `convert` shapes, `scripts`, `failure` errors, `call` one call of a script, `heir` what
 //! becomes of its answer without a caller, `acquire` acquiring and waiting, `leasing` deciding hot limits here and
 //! `slices` what that takes of the store, `seats` the calls that wait here, `looks` when to look again, `port` the
-//! rest of the port; `task` what time and other daemons bring, `leaving` taking back, `again` calls that the store
+//! rest of the port; `book` and `reassert` what is told to a store that may have lost data; `task` what time and other daemons bring, `leaving` taking back, `again` calls that the store
 //! has forgotten, `house` housekeeping.
 
 mod acquire;
 mod again;
+mod book;
 mod call;
 mod convert;
 mod failure;
@@ -22,6 +23,7 @@ mod leaving;
 mod looks;
 mod merge;
 mod port;
+mod reassert;
 mod scripts;
 mod seats;
 mod slices;
@@ -51,6 +53,20 @@ pub struct RedisLimitsConfig {
     pub max_namespaces: usize,
     /// Slices of hot limits.
     pub leases: LeaseConfig,
+    /// What a bucket counts as that nobody knows after the store may have lost data.
+    pub after_loss: AfterLoss,
+}
+
+/// What a bucket counts as that neither the store nor any daemon knows after a loss.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AfterLoss {
+    /// Full at once.
+    #[default]
+    Full = 0,
+    /// Nothing is admitted for `death_after`, in which the daemons tell what they know; then it is full.
+    Known = 1,
+    /// Empty when the generation began.
+    Empty = 2,
 }
 
 /// Limits that all daemons on one Redis share.
@@ -77,6 +93,10 @@ pub struct RedisLimits {
     /// Told when slices that a call of this daemon waits for have come back.
     returned: Notify,
     leasing: Arc<Leasing>,
+    book: book::Book,
+    /// The generation that was told what the book knows of earlier ones; one caller at a time tells it.
+    told: AtomicU64,
+    telling: tokio::sync::Mutex<()>,
     decided: Decided,
     /// What sweeps have counted, by namespace.
     counted: Mutex<HashMap<String, LimitsStatus>>,
@@ -129,6 +149,9 @@ impl RedisLimits {
             forgotten: Notify::new(),
             joined: Notify::new(),
             decided: Decided::default(),
+            book: book::Book::default(),
+            told: AtomicU64::new(0),
+            telling: tokio::sync::Mutex::new(()),
             counted: Mutex::default(),
         });
         let task = RedisLimitsTask::new(limits.clone());

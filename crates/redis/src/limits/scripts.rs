@@ -71,6 +71,7 @@ operation!(SWEEP, "sweep");
 operation!(LEASE, "lease");
 operation!(LEASE_RETURN, "lease_return");
 operation!(MERGE, "merge");
+operation!(REASSERT, "reassert");
 
 /// The namespaces that have state.
 pub(super) static NAMESPACES: LazyLock<Script> =

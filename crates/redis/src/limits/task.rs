@@ -85,6 +85,7 @@ impl RedisLimitsTask {
                 _ = sessions.changed() => {
                     let now = *sessions.borrow_and_update();
                     limits.leasing.attached(now);
+                    under_way.push(limits.tell_at_once().boxed());
                     limits.forgotten.notify_one();
                 }
                 // What waits may be served earlier or later than it was told.
@@ -146,6 +147,14 @@ impl RedisLimits {
             Ok(Message::Returned) => self.returned.notify_waiters(),
             Ok(Message::Other) | Err(_) => {}
         }
+    }
+
+    /// Tells a new generation what is known, though nobody calls.
+    async fn tell_at_once(&self) -> Finished {
+        while self.told_again().await.is_err() {
+            sleep(RETRY.into()).await;
+        }
+        Finished::Other
     }
 
     /// Every waiting call is looked at.

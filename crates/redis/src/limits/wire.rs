@@ -167,6 +167,12 @@ pub(super) struct Env<'a> {
     pub periods: &'a [(u8, String, u64, u64)],
     pub max_namespaces: u64,
     pub namespace: &'a str,
+    /// When the generation began, if data may have been lost then.
+    pub lost: Maybe<u64>,
+    /// What buckets count as that nobody knows since.
+    pub after_loss: u8,
+    /// For how long daemons are waited for that may know them.
+    pub settle: u64,
 }
 
 /// Limit, key, amount, spec, whether that spec is required.

@@ -23,7 +23,7 @@ const MODULES: &[(&str, &str)] = &modules!(
 
 const OPERATIONS: &[(&str, &str)] = &modules!(
     "acquire" "serve" "leave" "give_back" "settle" "extend" "peek" "set_limit" "delete_limit"
-    "reset_limit" "report_throttled" "list_limits" "list_buckets" "sweep" "lease" "lease_return"
+    "reset_limit" "report_throttled" "list_limits" "list_buckets" "sweep" "lease" "lease_return" "reassert"
 );
 
 /// What daemons tell each other comes with the reply, so that the test knows when it has all.
@@ -65,6 +65,9 @@ pub struct Scripts {
     namespace: String,
     /// Spans in which shares are withheld, as the scripts take them; `false` for none.
     pub withheld: Value,
+    /// When data may have been lost, and what unknown buckets count as since.
+    pub lost: Value,
+    pub after_loss: u8,
 }
 
 impl Scripts {
@@ -77,6 +80,8 @@ impl Scripts {
                 .collect(),
             namespace: namespace.to_owned(),
             withheld: json!(false),
+            lost: json!(false),
+            after_loss: 0,
         }
     }
 
@@ -142,6 +147,9 @@ impl Scripts {
             periods,
             1_000_000,
             self.namespace,
+            self.lost,
+            self.after_loss,
+            5_000_000,
         ]);
         let call = Call::new(self.operations[operation])
             .key(keys.of("limits", &[&self.namespace]))
