@@ -336,6 +336,19 @@ async fn a_change_of_spec_waits_for_the_slices_and_not_for_their_end() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn status_and_peek_tell_what_is_held() {
+    let server = Server::start().unwrap();
+    let daemons = heated(&server).await;
+    let holder = daemons[0].limits.status();
+    assert!(holder.leased > 0 && holder.leased <= holder.granted + holder.denied);
+    assert!(holder.slices > 0 && holder.slice_units > 0, "{holder:?}");
+    let other = daemons[1].limits.status();
+    assert_eq!((other.leased, other.slices, other.slice_units), (0, 0, 0));
+    let state = seen(&daemons[1]).await;
+    assert!(state.slices > 0 && state.stranded >= holder.slice_units);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_charge_of_all_there_is_gets_what_slices_hold() {
     let server = Server::start().unwrap();
     let daemons = heated(&server).await;

@@ -487,4 +487,10 @@ pub struct LimitsStatus {
     pub never: u64,
     /// Acquires that waited in vain.
     pub timed_out: u64,
+    /// Of the admitted and denied ones, those decided out of slices, without asking the store.
+    pub leased: u64,
+    /// Slices that this daemon holds.
+    pub slices: usize,
+    /// Units left in them.
+    pub slice_units: i64,
 }

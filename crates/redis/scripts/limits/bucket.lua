@@ -1,10 +1,6 @@
 -- One bucket of any kind. Every reading needs it brought to the present first, by `bucket.advance`.
 -- Mirrors `core/src/limits/bucket.rs`.
 
-local function kind(b)
-  return KINDS[b.spec[1]]
-end
-
 function bucket.capacity(spec)
   return KINDS[spec[1]].capacity(spec)
 end
@@ -26,15 +22,15 @@ end
 
 -- Brings the bucket to `time`; tells whether something changed that time alone would not tell again.
 function bucket.advance(b, time)
-  return kind(b).advance(b, time) or false
+  return KINDS[b.spec[1]].advance(b, time) or false
 end
 
 function bucket.available(b)
-  return kind(b).available(b)
+  return KINDS[b.spec[1]].available(b)
 end
 
 function bucket.is_full(b)
-  return kind(b).available(b) >= bucket.capacity(b.spec)
+  return KINDS[b.spec[1]].available(b) >= bucket.capacity(b.spec)
 end
 
 -- What of it can be taken now: all that is available but the shares of silent members.
@@ -46,14 +42,14 @@ end
 -- withheld shares waits until they are withheld no more.
 function bucket.ready_at(b, need, time, claimed)
   if not env.withheld then
-    return kind(b).ready_at(b, need, time, 0)
+    return KINDS[b.spec[1]].ready_at(b, need, time, 0)
   end
   local capacity, last = bucket.capacity(b.spec), time
   for _, span in ipairs(env.withheld) do
     if span[2] > time then
       local kept = withheld.units(capacity, span)
       if need - (claimed or 0) + kept <= capacity then
-        local ready = math.max(kind(b).ready_at(b, need, time, kept), span[1])
+        local ready = math.max(KINDS[b.spec[1]].ready_at(b, need, time, kept), span[1])
         if ready < span[2] then
           return ready
         end
@@ -61,28 +57,28 @@ function bucket.ready_at(b, need, time, claimed)
       last = span[2]
     end
   end
-  return math.max(kind(b).ready_at(b, need, time, 0), last)
+  return math.max(KINDS[b.spec[1]].ready_at(b, need, time, 0), last)
 end
 
 function bucket.take(b, amount, time, hold, til)
-  kind(b).take(b, amount, time, hold, til)
+  KINDS[b.spec[1]].take(b, amount, time, hold, til)
 end
 
 -- Takes units that may be used until `til`. Slots are not lent.
 function bucket.lend(b, amount, time, til)
-  kind(b).lend(b, amount, time, til)
+  KINDS[b.spec[1]].lend(b, amount, time, til)
 end
 
 function bucket.give_back(b, amount, hold, taken_at)
-  return kind(b).give_back(b, amount, hold, taken_at)
+  return KINDS[b.spec[1]].give_back(b, amount, hold, taken_at)
 end
 
 function bucket.counts_with_newest(b, taken_at)
-  return kind(b).counts_with_newest(b, taken_at)
+  return KINDS[b.spec[1]].counts_with_newest(b, taken_at)
 end
 
 function bucket.lower_to(b, level, time)
-  kind(b).lower_to(b, level, time)
+  KINDS[b.spec[1]].lower_to(b, level, time)
 end
 
 -- The bucket under another spec, its level treated as `policy` says. Held slots stay held.
@@ -104,7 +100,7 @@ function bucket.respec(b, spec, policy, time)
         changed = bucket.holding(spec, available, time)
       end
     elseif b.spec[1] == spec[1] then
-      changed = kind(b).respec(b, spec, time)
+      changed = KINDS[b.spec[1]].respec(b, spec, time)
     else
       changed = bucket.holding(spec, math.min(available, capacity), time)
     end

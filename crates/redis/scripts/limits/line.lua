@@ -20,7 +20,7 @@ local PATIENCE = 50000
 local LOOKS = 256
 
 local function lines_key(entry)
-  return root .. ':lines:' .. whole(entry.limit.life)
+  return root .. ':lines:' .. entry.limit.tag
 end
 
 -- The line of an entry: false when nobody waits there.

@@ -22,22 +22,40 @@ local function limits_key()
   return root .. ':limits'
 end
 
+local function keep_limit(name, record)
+  local limit = false
+  if record then
+    local r = cmsgpack.unpack(record)
+    limit = {
+      name = name, source = r[1], life = r[2], version = r[3], spec = r[4], overrides = r[5],
+      dropped = r[6], changes = r[7], sharing = r[8], tag = whole(r[2]),
+    }
+  end
+  store.limits[name] = limit
+  return limit
+end
+
 function store.limit(name)
   local limit = store.limits[name]
   if limit == nil then
-    local record = redis.call('HGET', limits_key(), name)
-    if record then
-      local r = cmsgpack.unpack(record)
-      limit = {
-        name = name, source = r[1], life = r[2], version = r[3], spec = r[4], overrides = r[5],
-        dropped = r[6], changes = r[7], sharing = r[8],
-      }
-    else
-      limit = false
-    end
-    store.limits[name] = limit
+    limit = keep_limit(name, redis.call('HGET', limits_key(), name))
   end
   return limit
+end
+
+-- Reads the limits of several charges in one command, as far as they are not known.
+function store.read_limits(list)
+  local names = {}
+  for _, charge in ipairs(list) do
+    if store.limits[charge[1]] == nil then
+      names[#names + 1] = charge[1]
+    end
+  end
+  if #names > 1 then
+    for i, record in ipairs(redis.call('HMGET', limits_key(), unpack(names))) do
+      keep_limit(names[i], record)
+    end
+  end
 end
 
 -- The limit that a charge was taken from; false when it was deleted since.
@@ -79,14 +97,14 @@ function store.make_limit(name, spec, source)
   last_life = math.max(last, last_life, now) + 1
   local limit = {
     name = name, source = source, life = last_life, version = 1, spec = spec,
-    overrides = 0, dropped = 0, changes = {}, sharing = AUTO, fresh = true,
+    overrides = 0, dropped = 0, changes = {}, sharing = AUTO, fresh = true, tag = whole(last_life),
   }
   store.limits[name] = limit
   return limit
 end
 
 local function overrides_key(limit, version)
-  return root .. ':overrides:' .. whole(limit.life) .. ':' .. whole(version)
+  return root .. ':overrides:' .. limit.tag .. ':' .. whole(version)
 end
 
 -- The spec of a limit for one key, at present or as of a change.
@@ -102,11 +120,11 @@ function store.spec_for(limit, key, change)
 end
 
 local function buckets_key(limit)
-  return root .. ':buckets:' .. whole(limit.life)
+  return root .. ':buckets:' .. limit.tag
 end
 
 local function keys_key(limit)
-  return root .. ':keys:' .. whole(limit.life)
+  return root .. ':keys:' .. limit.tag
 end
 
 function store.bucket_count(limit)
@@ -264,7 +282,7 @@ end
 
 -- The bucket of a limit for a key, at the present; `entry.b` is false when there is none.
 function store.entry(limit, key)
-  local place = whole(limit.life) .. '|' .. key
+  local place = limit.tag .. '|' .. key
   local entry = store.entries[place]
   if entry then
     return entry
@@ -364,7 +382,7 @@ end
 
 -- Forgets a limit and its buckets; nobody waits for them any more.
 function store.remove_limit(limit)
-  local life = whole(limit.life)
+  local life = limit.tag
   if may_hold_slots(limit) then
     for _, key in ipairs(redis.call('HKEYS', buckets_key(limit))) do
       slots.forget({place = life .. '|' .. key})
@@ -397,7 +415,7 @@ end
 -- Forgets an inline limit that has no bucket and owes none.
 local function drop_unused(limit)
   if limit.source == INLINE and store.limits[limit.name] == limit and store.bucket_count(limit) == 0
-    and redis.call('HEXISTS', root .. ':pins', whole(limit.life)) == 0 then
+    and redis.call('HEXISTS', root .. ':pins', limit.tag) == 0 then
     store.remove_limit(limit)
   end
 end
@@ -426,7 +444,7 @@ function store.pin(taken, by)
   for _, charge in ipairs(taken) do
     local limit = store.limit_of(charge)
     if limit then
-      local life = whole(limit.life)
+      local life = limit.tag
       local pins = redis.call('HINCRBY', root .. ':pins', life, by)
       if pins <= 0 then
         redis.call('HDEL', root .. ':pins', life)

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 use trellis_core::limits::leases::{
@@ -39,6 +40,8 @@ pub(super) struct Leasing {
     session: Mutex<Option<Session>>,
     /// Told when something is to be sent.
     pub(super) work: Notify,
+    /// Calls decided here altogether.
+    decided: AtomicU64,
 }
 
 struct Shard {
@@ -101,6 +104,7 @@ impl Leasing {
             shards: (1..=SHARDS).map(shard).collect(),
             session: Mutex::new(None),
             work: Notify::new(),
+            decided: AtomicU64::new(0),
         }
     }
 
@@ -115,6 +119,13 @@ impl Leasing {
             limit,
             key,
         }
+    }
+
+    /// Calls decided here altogether, slices held, and units left in them.
+    pub(super) fn figures(&self) -> (u64, usize, i64) {
+        let held = self.shards.iter().map(|shard| shard.lock().leases.held());
+        let (slices, units) = held.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+        (self.decided.load(Ordering::Relaxed), slices, units)
     }
 
     /// Decides a call as far as slices allow. `first`: it was not seen here before.
@@ -159,6 +170,9 @@ impl Leasing {
         drop(shard);
         if news {
             self.work.notify_one();
+        }
+        if matches!(decided, Decided::Done(_)) {
+            self.decided.fetch_add(1, Ordering::Relaxed);
         }
         decided
     }

@@ -179,6 +179,7 @@ impl RedisLimits {
         total.denied = self.decided.denied.load(Ordering::Relaxed);
         total.never = self.decided.never.load(Ordering::Relaxed);
         total.timed_out = self.decided.timed_out.load(Ordering::Relaxed);
+        (total.leased, total.slices, total.slice_units) = self.leasing.figures();
         total
     }
 }

@@ -419,6 +419,10 @@ impl Lease {
         self.slices.iter().map(|slice| slice.left).sum()
     }
 
+    pub(super) fn slices(&self) -> usize {
+        self.slices.len()
+    }
+
     fn end(&mut self, slice: Slice, config: &LeaseConfig, returns: &mut Vec<Return>) {
         let report = slice.report(true, config);
         if slice.left > 0 {

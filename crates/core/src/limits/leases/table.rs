@@ -195,6 +195,14 @@ impl Leases {
             .map_or(0, Lease::left)
     }
 
+    /// Slices held here, and the units left in them, those of slices that have just ended included.
+    #[must_use]
+    pub fn held(&self) -> (usize, i64) {
+        self.by_hash.values().fold((0, 0), |(count, units), lease| {
+            (count + lease.slices(), units + lease.left())
+        })
+    }
+
     /// Buckets with leases here.
     #[must_use]
     pub fn len(&self) -> usize {
