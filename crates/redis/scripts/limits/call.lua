@@ -66,7 +66,7 @@ local divide, muldiv, ceil_divide, scale, capped, same, op
 local rate, window, calendar, slots, bucket = {}, {}, {}, {}, {}
 local store, requests, fair, queue, line, schedule = {}, {}, {}, {}, {}, {}
 local reservations, charges, looking = {}, {}, {}
-local leases, shares, withheld = {}, {}, {}
+local leases, shares, withheld, losses = {}, {}, {}, {}
 local KINDS = {rate, window, calendar, slots}
 
 -- A bucket of a calendar must know its period; see `calendar`. False once something has been changed.

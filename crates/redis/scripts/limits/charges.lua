@@ -73,7 +73,8 @@ function charges.preview(list, places, priority)
       b = differs and store.under(entry, spec, KEEP_AMOUNT, now) or entry.b
       wait = charges.wait_at(b, entry, charge[3], priority)
     else
-      b = bucket.full(spec, now)
+      b = entry and env.lost and losses.unknown(entry, spec) or bucket.full(spec, now)
+      wait = entry and (env.lost or env.withheld) and charges.wait_at(b, entry, charge[3], priority)
     end
     if wait then
       longest = math.max(longest or 0, wait)

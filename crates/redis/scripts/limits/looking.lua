@@ -3,7 +3,7 @@
 function looking.bucket_state(limit, key)
   local spec = store.spec_for(limit, key)
   local entry = store.entry(limit, key)
-  local b = entry.b or bucket.full(spec, now)
+  local b = entry.b or (env.lost and losses.unknown(entry, spec)) or bucket.full(spec, now)
   if not same(b.spec, spec) then
     b = store.under(entry, spec, KEEP_AMOUNT, now)
   end

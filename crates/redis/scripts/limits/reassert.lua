@@ -7,7 +7,7 @@
 --
 -- A bucket comes to what the store held when the generation began or any daemon saw last, whichever is less,
 -- each refilled since, less what was spent in this generation. So repeats and what several daemons tell of one
--- bucket count once: `<root>:witnessed`, see `store.witness`, has that lower one. What does not fit the bounds
+-- bucket count once: `<root>:witnessed`, see `losses`, has that lower one. What does not fit the bounds
 -- is passed over: nothing may hold up the calls behind this one.
 
 local WINDOW, CALENDAR = 2, 3
@@ -60,10 +60,12 @@ local function lower(name, key, spec, level, at)
     view = bucket.respec(view, entry.b.spec, KEEP_AMOUNT, now)
     bucket.advance(view, now)
   end
-  local held = store.witnessed(entry) or entry.b
+  local held = env.lost and losses.witnessed(entry) or entry.b
   local lacks = bucket.available(held) - bucket.available(view)
-  store.keep_witness(entry, same_place(entry, lacks > 0 and view or held))
-  if store.is_awaited(entry) then
+  if env.lost then
+    losses.keep(entry, same_place(entry, lacks > 0 and view or held))
+  end
+  if env.lost and losses.is_awaited(entry) then
     entry.paused, entry.dirty, entry.freed = 0, true, true
     line.serve({entry})
   end

@@ -8,8 +8,6 @@
 -- <root>:overrides:<life>:<version>  hash: key -> spec
 -- <root>:pins          hash: life -> charges of reservations that may still owe; an inline limit stays for them
 -- <root>:counts        hash: buckets, life, arrivals, sweep state
--- <root>:witnessed     hash: place -> the record of a bucket as a generation found it, '' for none, or as a daemon
---                      has told since, if less; `generation`: of which. Kept for a while after a loss
 --
 -- `life` distinguishes a limit from a deleted one of the same name. A change of spec costs the same however
 -- many keys there are: it is noted in `changes` ({version, at, policy, spec, overrides}), and a bucket is
@@ -184,100 +182,13 @@ function store.catch_up(entry)
   entry.version, entry.dirty = limit.version, true
 end
 
--- After a loss.
-
--- For how long what a generation began with is kept apart from what was spent since.
-local WITNESSED_FOR = 60000000
--- What a bucket counts as that nobody has told of: full, full once the daemons have had time to tell, or empty.
-local AWAITED, EMPTY = 1, 2
-
-local function witnessed_key()
-  return root .. ':witnessed'
-end
-
-local function in_grace()
-  return env.lost and now < env.lost + WITNESSED_FOR
-end
-
--- Keeps what a generation has begun with of the buckets that change, before anything is spent of them in it, and
--- what was told of them.
-local function witness()
-  local generation = whole(env.lost)
-  if redis.call('HGET', witnessed_key(), 'generation') ~= generation then
-    redis.call('DEL', witnessed_key())
-    redis.call('HSET', witnessed_key(), 'generation', generation)
-  end
-  for _, entry in ipairs(store.order) do
-    if entry.told then
-      redis.call('HSET', witnessed_key(), entry.place, entry.told)
-    elseif entry.dirty and entry.b then
-      redis.call('HSETNX', witnessed_key(), entry.place, entry.found)
-    end
-  end
-end
-
--- Forgets it when nobody can need it any more.
-function store.forget_witnessed()
-  if not in_grace() then
-    redis.call('UNLINK', witnessed_key())
-  end
-end
-
--- A bucket that nobody knows, full where nothing is lost.
-local function unknown(entry, spec)
-  if env.lost and env.after_loss == EMPTY and entry.limit.dropped < env.lost then
-    local b = spec[1] == 3 and bucket.holding(spec, 0, now) or bucket.holding(spec, 0, env.lost)
-    if spec[1] == 3 and b.from > env.lost then
-      b.used = 0
-    end
-    b.place = entry.place
-    bucket.advance(b, now)
-    return b
-  end
-  return bucket.full(spec, now, entry.place)
-end
-
--- Whether a bucket is held back until the daemons have had time to tell of it.
-function store.is_awaited(entry)
-  return env.lost and env.after_loss == AWAITED and entry.paused == env.lost + env.settle and entry.paused > now
-end
-
-local function unpack_bucket(record, place)
+-- A bucket out of its record.
+function store.unpack_bucket(record, place)
   local b = {spec = record[6], place = place}
   for i, field in ipairs(KINDS[record[6][1]].fields) do
     b[field] = record[6 + i]
   end
   return b
-end
-
--- The lower of what the generation began with and what was told since, at the present; nil when it is not known.
-function store.witnessed(entry)
-  if not in_grace() then
-    return nil
-  end
-  local known = redis.call('HGET', witnessed_key(), 'generation') == whole(env.lost)
-  local record = entry.told or (known and redis.call('HGET', witnessed_key(), entry.place)) or entry.found
-  local spec, b = entry.b.spec, nil
-  if record == '' then
-    b = entry.kept and unknown(entry, spec) or bucket.full(spec, now, entry.place)
-  else
-    b = unpack_bucket(cmsgpack.unpack(record), entry.place)
-  end
-  bucket.advance(b, now)
-  if not same(b.spec, spec) then
-    b = bucket.respec(b, spec, KEEP_AMOUNT, now)
-  end
-  return b
-end
-
-function store.keep_witness(entry, b)
-  if in_grace() then
-    local record = {0, 0, 0, 0, false, b.spec}
-    for i, field in ipairs(KINDS[b.spec[1]].fields) do
-      record[6 + i] = b[field]
-    end
-    entry.told = cmsgpack.pack(record)
-  end
 end
 
 -- The bucket of a limit for a key, at the present; `entry.b` is false when there is none.
@@ -294,13 +205,13 @@ function store.entry(limit, key)
   store.entries[place] = entry
   store.order[#store.order + 1] = entry
   local record = not limit.fresh and redis.call('HGET', buckets_key(limit), key)
-  if in_grace() then
+  if env.lost then
     entry.found = record or ''
   end
   if record then
     local r = cmsgpack.unpack(record)
     entry.paused, entry.filled, entry.version, entry.waited = r[1], r[2], r[3], r[4]
-    local b = unpack_bucket(r, place)
+    local b = store.unpack_bucket(r, place)
     entry.b, entry.kept = b, true
     if entry.version < limit.version then
       store.catch_up(entry)
@@ -330,11 +241,10 @@ end
 
 -- Makes the bucket when there is none.
 function store.make(entry)
-  if not entry.b then
-    entry.b = unknown(entry, store.spec_for(entry.limit, entry.key))
-    if env.lost and env.after_loss == AWAITED and now < env.lost + env.settle then
-      entry.paused = env.lost + env.settle
-    end
+  if not entry.b and env.lost then
+    losses.make(entry)
+  elseif not entry.b then
+    entry.b = bucket.full(store.spec_for(entry.limit, entry.key), now, entry.place)
   end
 end
 
@@ -488,13 +398,13 @@ function store.drop_namespace()
     end
   end
   redis.call('SREM', spaces, env.namespace)
-  redis.call('DEL', root .. ':counts', root .. ':calendars', root .. ':pins', witnessed_key())
+  redis.call('DEL', root .. ':counts', root .. ':calendars', root .. ':pins', root .. ':witnessed')
 end
 
 -- Writes what has changed.
 function store.commit()
-  if in_grace() then
-    witness()
+  if env.lost and losses.in_grace() then
+    losses.witness()
   end
   for _, entry in ipairs(store.order) do
     if entry.dirty and entry.b then

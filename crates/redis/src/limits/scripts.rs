@@ -36,6 +36,7 @@ macro_rules! operation {
                 library!("withheld"),
                 library!("bucket"),
                 library!("store"),
+                library!("losses"),
                 library!("requests"),
                 library!("fair"),
                 library!("queue"),

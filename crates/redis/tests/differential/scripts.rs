@@ -18,7 +18,7 @@ macro_rules! modules {
 }
 
 const MODULES: &[(&str, &str)] = &modules!(
-    "rate" "window" "calendar" "slots" "withheld" "bucket" "store" "requests" "fair" "queue" "line" "schedule" "reservations" "charges" "leases" "shares" "looking"
+    "rate" "window" "calendar" "slots" "withheld" "bucket" "store" "losses" "requests" "fair" "queue" "line" "schedule" "reservations" "charges" "leases" "shares" "looking"
 );
 
 const OPERATIONS: &[(&str, &str)] = &modules!(

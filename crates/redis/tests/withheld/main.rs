@@ -251,3 +251,42 @@ async fn whoever_is_refused_is_told_the_very_microsecond_at_which_the_same_call_
     }
     assert!(refused > 300 && later > 10, "{refused} {later}");
 }
+
+#[tokio::test]
+#[cfg_attr(no_redis, ignore = "no redis-server")]
+async fn what_daemons_tell_after_a_loss_counts_once_and_what_was_spent_before_is_kept() {
+    let Some((_server, daemon)) = store().await else {
+        return;
+    };
+    let kinds = [
+        ("window", json!([2, 100, 100_000 * SECOND])),
+        ("calendar", json!([3, 100, 0, "UTC"])),
+        ("rate", rate(1, 100_000 * SECOND, 100)),
+    ];
+    for (name, spec) in kinds {
+        let mut limit = Limit::of(&daemon, name, spec.clone()).await;
+        limit.scripts.lost = json!(START);
+        limit.now = START + SECOND;
+        // A stranger spends of what it takes for a full bucket.
+        assert_eq!(limit.attempt(15).await, None, "{name}");
+        for (level, left) in [(60, 45), (60, 45), (70, 45), (40, 25), (90, 25)] {
+            let view = json!([[["api", "", spec, level, START]], []]);
+            limit.call("reassert", view).await;
+            assert_eq!(limit.remaining().await, left, "{name}, told {level}");
+        }
+        assert_eq!(limit.attempt(5).await, None, "{name}");
+        let view = json!([[["api", "", spec, 40, START]], []]);
+        limit.call("reassert", view).await;
+        assert_eq!(
+            limit.remaining().await,
+            20,
+            "{name}: a repeat, after spending"
+        );
+        // After the time in which the beginning is known: to what was seen, if less.
+        limit.now = START + 59 * SECOND;
+        limit.scripts.lost = json!(START - 60 * SECOND);
+        let view = json!([[["api", "", spec, 12, START + 58 * SECOND]], []]);
+        limit.call("reassert", view).await;
+        assert_eq!(limit.remaining().await, 12, "{name}");
+    }
+}
