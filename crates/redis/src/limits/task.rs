@@ -89,10 +89,7 @@ impl RedisLimitsTask {
                     limits.forgotten.notify_one();
                 }
                 // What waits may be served earlier or later than it was told.
-                Ok(()) = withheld.changed() => {
-                    withheld.borrow_and_update();
-                    limits.doubt_all();
-                }
+                Ok(()) = withheld.changed() => limits.doubt_all(),
                 () = limits.forgotten.notified(), if !making_again => {
                     making_again = true;
                     under_way.push(limits.make_forgotten_again().boxed());
