@@ -37,6 +37,17 @@ async fn placed(daemon: &Daemon, place: Place) {
     beats_until(daemon, || daemon.membership.place() == Some(place)).await;
 }
 
+/// Waits for two more beats of a peer: what it had told before has been seen then.
+async fn sees_beats(daemon: &Daemon, peer: &str) {
+    let beat = || {
+        let members = daemon.membership.snapshot();
+        let peer = members.iter().find(|member| member.daemon == peer);
+        peer.map_or(0, |member| member.beat)
+    };
+    let from = beat();
+    beats_until(daemon, || beat() >= from + 2).await;
+}
+
 async fn beats_until(daemon: &Daemon, mut reached: impl FnMut() -> bool) {
     let mut members = daemon.membership.watch();
     soon("a beat's news", members.wait_for(|_| reached()))
@@ -108,6 +119,8 @@ async fn nothing_is_withheld_of_who_left_or_began_anew_nor_without_a_hold() {
     b.store.leave().await.unwrap();
     a.sees(&["a", "c"]).await;
     placed(&a, (0, 2)).await;
+    placed(&c, (1, 2)).await;
+    sees_beats(&a, "c").await;
     silence(&c);
     withholds(&server, &a, &[(1, 2)]).await;
     a.sees(&["a"]).await;
@@ -151,6 +164,7 @@ async fn who_joins_late_withholds_what_the_others_do_and_so_does_a_new_generatio
     // It was alive in the generation that is lost, and may have been cut off since.
     placed(&b, (1, 4)).await;
     placed(&a, (0, 4)).await;
+    sees_beats(&a, "b").await;
     silence(&b);
     let old = a.attached().await;
     server.run(&["FLUSHALL"]);
