@@ -368,7 +368,7 @@ async fn calls_wait_in_order_of_arrival_again_when_the_store_has_forgotten_them(
     };
     let a = Limited::at(server.port, "a").await;
     let session = a.daemon.attached().await;
-    a.hold().await;
+    let first = a.hold().await;
     let (sender, mut order) = tokio::sync::mpsc::channel(CALLS);
     for number in 0..CALLS {
         let (caller, sender) = (a.clone(), sender.clone());
@@ -386,6 +386,8 @@ async fn calls_wait_in_order_of_arrival_again_when_the_store_has_forgotten_them(
     assert!(order.try_recv().is_err());
     server.restart(&[]);
     a.daemon.session_after(session).await;
+    // The slot is held still: the store was told.
+    a.settle(&first).await.unwrap();
     for number in 0..CALLS {
         let (next, held) = soon("the next", order.recv()).await.unwrap();
         assert_eq!(next, number);
