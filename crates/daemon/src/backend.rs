@@ -126,6 +126,7 @@ impl Backend {
             machine: memory.machine,
             max_namespaces: memory.max_namespaces,
             leases: LeaseConfig::default(),
+            after_loss: config.after_loss(),
         };
         let (limits, task) =
             RedisLimits::open(store.clone(), membership.clone(), bounds, clock.clone());

@@ -62,18 +62,17 @@ impl StoreView for RedisCluster {
     }
 
     fn place(&self) -> Option<(u64, u64)> {
-        let members = self.membership.snapshot();
-        let index = members
-            .iter()
-            .position(|member| member.daemon == self.store.daemon())?;
-        let number = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
-        Some((number(index), number(members.len())))
+        self.membership.place()
     }
 
     fn acknowledged(&self) -> Option<Time> {
         // It holds for a little less than `death_after` from the send time of that beat.
         let until = self.membership.assurance()?.until;
         Some(Time(until.0.saturating_sub(self.store.death_after().0)))
+    }
+
+    fn set_apart(&self, apart: bool) {
+        self.store.set_apart(apart);
     }
 
     async fn until(&self, up: bool) {

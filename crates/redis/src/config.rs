@@ -33,6 +33,9 @@ pub struct RedisConfig {
     pub heartbeat_interval: Duration,
     /// How long a peer's heart must stand still before the peer is declared dead. Equal on all daemons.
     pub death_after: Duration,
+    /// For how long after a member's last beat the others decide about limits without its share, which it may be
+    /// spending by itself; zero: never. Equal on all daemons.
+    pub withhold_for: Duration,
 }
 
 impl Default for RedisConfig {
@@ -50,6 +53,7 @@ impl Default for RedisConfig {
             max_in_flight: 1024,
             heartbeat_interval: Duration::from_secs(1),
             death_after: Duration::from_secs(5),
+            withhold_for: Duration::ZERO,
         }
     }
 }
@@ -189,6 +193,12 @@ impl RedisConfig {
             let within = (millis(*range.start())..=millis(*range.end())).contains(&time);
             check(within, setting, format_args!("{time:?}"), allowed)?;
         }
+        check(
+            self.withhold_for <= Duration::from_hours(24),
+            "withhold_for",
+            format_args!("{:?}", self.withhold_for),
+            "must be at most 24 h",
+        )?;
         let fits = self.death_after >= self.heartbeat_interval * 3
             && self.death_after > self.store_timeout * 2
             && self.death_after <= Duration::from_mins(10);

@@ -17,7 +17,7 @@ use trellis_core::limits::{
     Reconcile, SetLimit, Sharing, SpecSource, Spent, WindowSpec,
 };
 use trellis_core::{ErrorCode, Key, Micros, Name, Namespace};
-use trellis_redis::{RedisConfig, RedisLimits, RedisLimitsConfig};
+use trellis_redis::{AfterLoss, RedisConfig, RedisLimits, RedisLimitsConfig};
 
 const HOUR: Micros = Micros::from_secs(3_600);
 
@@ -39,6 +39,7 @@ impl Limited {
             machine,
             max_namespaces: 16,
             leases: LeaseConfig::default(),
+            after_loss: AfterLoss::default(),
         };
         let (store, members) = (daemon.store.clone(), daemon.membership.clone());
         let (limits, task) = RedisLimits::open(store, members, config, daemon.clock.clone());

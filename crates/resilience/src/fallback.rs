@@ -135,6 +135,7 @@ impl FallbackLimits {
         // Under the breaker's lock, so that the two never differ for longer.
         self.open.store(true, Ordering::Release);
         self.opening.send_replace(true);
+        self.view.set_apart(true);
         drop(breaker);
         self.news.notify_one();
         tracing::warn!(%reason, "the shared store is away: limits go on with this daemon's share");
@@ -148,6 +149,7 @@ impl FallbackLimits {
         }
         self.open.store(false, Ordering::Release);
         self.opening.send_replace(false);
+        self.view.set_apart(false);
         drop(breaker);
         tracing::info!("limits are shared again");
     }

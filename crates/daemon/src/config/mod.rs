@@ -40,7 +40,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use trellis_core::limits::{MachineConfig, SetLimit};
 use trellis_local::{MemoryCacheConfig, MemoryLimitsConfig};
-use trellis_redis::{Identity, RedisConfig};
+use trellis_redis::{AfterLoss, Identity, RedisConfig};
 use trellis_resilience::{FallbackPolicy, Level};
 use trellis_service::ServiceConfig;
 
@@ -147,6 +147,7 @@ struct LimitsSettings {
     fallback_hold: Span,
     fallback_share: u32,
     fallback_level: FallbackLevel,
+    after_loss: UnknownBuckets,
 }
 
 /// What becomes of calls when the store is away for longer than the hold.
@@ -155,6 +156,15 @@ struct LimitsSettings {
 enum AfterHold {
     Share,
     Fail,
+}
+
+/// What a bucket counts as that nobody knows after the store may have lost data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum UnknownBuckets {
+    Full,
+    Known,
+    Empty,
 }
 
 /// From where a share is spent.
@@ -254,6 +264,15 @@ impl Config {
 
     pub(crate) fn memory_cache(&self) -> MemoryCacheConfig {
         self.settings.cache.memory()
+    }
+
+    /// What a bucket counts as that nobody knows after the store may have lost data.
+    pub(crate) fn after_loss(&self) -> AfterLoss {
+        match self.settings.limits.after_loss {
+            UnknownBuckets::Full => AfterLoss::Full,
+            UnknownBuckets::Known => AfterLoss::Known,
+            UnknownBuckets::Empty => AfterLoss::Empty,
+        }
     }
 
     pub(crate) fn memory_limits(&self) -> MemoryLimitsConfig {

@@ -305,6 +305,14 @@ static SETTINGS: &[Setting] = &[
          daemons together never exceed a limit however the store is lost.",
     ),
     setting(
+        "limits.after_loss",
+        "full",
+        Choice(&["full", "known", "empty"]),
+        "What a bucket counts as that neither the store nor any daemon knows after the store may have lost data: \
+         full at once; full after redis.death_after, in which nothing of it is admitted and the daemons tell what \
+         they know; or empty at that moment.",
+    ),
+    setting(
         "redis.host",
         "127.0.0.1",
         Host,

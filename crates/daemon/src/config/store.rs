@@ -30,6 +30,7 @@ pub(super) fn redis(settings: &Settings, secrets: &Effective) -> Result<RedisCon
         max_in_flight: redis.max_in_flight,
         heartbeat_interval: redis.heartbeat_interval.into(),
         death_after: redis.death_after.into(),
+        withhold_for: settings.limits.fallback_hold.into(),
     };
     if let Some(url) = url(secrets)? {
         config.host = url.host;

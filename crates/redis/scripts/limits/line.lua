@@ -243,7 +243,7 @@ local function obstacles(w, since)
   local open = true
   for i, want in ipairs(w.wants) do
     local entry = store.entry_of(want)
-    local lacks = now < entry.paused or bucket.available(entry.b) < want.amount
+    local lacks = now < entry.paused or bucket.free(entry.b) < want.amount
       or (entry.waited == 1 and queue.goes_before(entry, w, since[i]))
     found[i] = {lacks = lacks}
     passed_over[entry.place] = not lacks or nil
@@ -381,7 +381,7 @@ function line.wake(entries)
   for _, entry in ipairs(entries) do
     local head = line.of(entry) and queue.line_head(entry)
     if head and now >= entry.paused
-      and bucket.available(entry.b) >= line.want_of(head, entry).amount then
+      and bucket.free(entry.b) >= line.want_of(head, entry).amount then
       due[#due + 1] = entry
     end
   end

@@ -121,6 +121,9 @@ function op()
   bury(args[1])
   forget_ends()
   forget_merged()
+  if not (env.lost and losses.in_grace()) then
+    redis.call('UNLINK', root .. ':witnessed')
+  end
   local forgotten = reservations.forget_old(args[1]) + requests.forget_old()
   local more = sweep_buckets(args[1]) or forgotten > 0
   store.commit()

@@ -131,10 +131,7 @@ impl RedisLimits {
 
     fn attempted(&self, reply: Reply<Decision>, request: &AcquireRequest) -> Result<Attempt> {
         match reply {
-            Reply::Done { now, payload, .. } => Ok(Attempt::Decided {
-                acquired: convert::acquired(payload)?,
-                at: now,
-            }),
+            Reply::Done { now, payload, .. } => self.learn(request, payload, now),
             Reply::Replay {
                 now,
                 at,
@@ -163,6 +160,13 @@ impl RedisLimits {
             }
             Reply::Recalling { .. } => Err(convert::unreadable("slices do not come back")),
         }
+    }
+
+    /// A decision of the store, which is remembered.
+    fn learn(&self, request: &AcquireRequest, decision: Decision, at: u64) -> Result<Attempt> {
+        let acquired = convert::acquired(decision)?;
+        self.book.learn(request, &acquired, at);
+        Ok(Attempt::Decided { acquired, at })
     }
 
     async fn ask_acquire(&self, claim: &Claim) -> std::result::Result<Reply<Decision>, Failure> {
@@ -204,10 +208,7 @@ impl RedisLimits {
     async fn ended(&self, end: End, seat: &Waiting) -> Result<Attempt> {
         let request = seat.request();
         match end {
-            End::Told(decision, at) => Ok(Attempt::Decided {
-                acquired: convert::acquired(decision)?,
-                at,
-            }),
+            End::Told(decision, at) => self.learn(&request, decision, at),
             End::MadeAgain(attempt) => attempt,
             // The store remembers what it was.
             End::Untold if request.request_id.is_some() => self.attempt(&request).await,
@@ -255,6 +256,9 @@ impl RedisLimits {
             Outcome::Granted(Some(granted)) => Some(granted.id.as_str().to_owned()),
             _ => None,
         };
+        if let Some(id) = &reservation {
+            self.book.forget(request.namespace.as_str(), id);
+        }
         self.seats.abandon(Abandoned::Granted(Unreceived {
             request: request.clone(),
             reservation,

@@ -15,7 +15,7 @@ async fn without_the_store_a_daemon_admits_its_share_and_says_so_and_the_store_l
         matches!(refused.scope, Scope::Degraded { .. }),
         "{refused:?}"
     );
-    assert!(limits.fallback().unwrap().outage.is_some());
+    assert!(limits.fallback().unwrap().outage.is_some() && *store.apart.lock());
     *store.lose_answers.lock() = 3;
     store.up.send_replace(true);
     until_closed(&limits).await;
@@ -24,6 +24,7 @@ async fn without_the_store_a_daemon_admits_its_share_and_says_so_and_the_store_l
     assert_eq!((merged[0].1.len(), merged[0].1[0].amount), (1, 30));
     let shared = limits.clone().acquire(take(1, Mode::Try)).await.unwrap();
     assert_eq!(shared.scope, Scope::Local, "that of the store in this test");
+    assert!(!*store.apart.lock());
 }
 
 #[tokio::test(start_paused = true)]

@@ -10,6 +10,8 @@ pub(super) struct Store {
     pub place: Mutex<Option<(u64, u64)>>,
     pub acknowledged: Mutex<Option<Time>>,
     pub merged: Mutex<Vec<(String, Vec<Spent>)>>,
+    /// Whether the others were told that this daemon spends its share.
+    pub apart: Mutex<bool>,
     /// Calls that fail although it is up.
     pub refuse: Mutex<usize>,
     /// Merges that fail although they are carried out.
@@ -49,6 +51,10 @@ impl StoreView for Store {
 
     fn acknowledged(&self) -> Option<Time> {
         *self.acknowledged.lock()
+    }
+
+    fn set_apart(&self, apart: bool) {
+        *self.apart.lock() = apart;
     }
 
     async fn until(&self, up: bool) {
@@ -165,6 +171,7 @@ pub(super) fn daemon(
         place: Mutex::new(Some((1, 3))),
         acknowledged: Mutex::new(Some(clock.mono())),
         merged: Mutex::default(),
+        apart: Mutex::default(),
         refuse: Mutex::new(0),
         lose_answers: Mutex::new(0),
     });
