@@ -8,10 +8,12 @@
 //! - [`Namespace`], [`Name`], [`Key`], [`FairKey`], [`RequestId`]: names that cannot be malformed.
 //! - [`Scope`]: the guarantee an answer carries.
 //! - [`limits`]: the quota: its port, and the machine that memory backends run.
+//! - [`locks`]: mutual exclusion by leases: its port, and the machine that memory backends run.
 
 mod cluster;
 mod error;
 pub mod limits;
+pub mod locks;
 mod name;
 mod scope;
 mod time;

@@ -39,6 +39,11 @@ fn mapped(code: ErrorCode) -> (Code, ErrorReason) {
         ErrorCode::TooManyStreams => (Code::ResourceExhausted, ErrorReason::TooManyStreams),
         ErrorCode::StoreUnavailable => (Code::Unavailable, ErrorReason::StoreUnavailable),
         ErrorCode::OutcomeUnknown => (Code::Unknown, ErrorReason::OutcomeUnknown),
+        ErrorCode::LeaseNotFound => (Code::NotFound, ErrorReason::LeaseNotFound),
+        ErrorCode::LeaseLost => (Code::FailedPrecondition, ErrorReason::LeaseLost),
+        ErrorCode::TokenMismatch => (Code::FailedPrecondition, ErrorReason::TokenMismatch),
+        ErrorCode::TooManyLocks => (Code::ResourceExhausted, ErrorReason::TooManyLocks),
+        ErrorCode::TooManyLeases => (Code::ResourceExhausted, ErrorReason::TooManyLeases),
     }
 }
 

@@ -131,6 +131,9 @@ fn advice_for_reason(reason: ErrorReason) -> RetryAdvice {
         | ErrorReason::ReservationExpired
         | ErrorReason::ReservationSettled
         | ErrorReason::RequestIdReused
+        | ErrorReason::LeaseNotFound
+        | ErrorReason::LeaseLost
+        | ErrorReason::TokenMismatch
         | ErrorReason::Unauthenticated
         | ErrorReason::PermissionDenied => RetryAdvice::Never,
         ErrorReason::Draining | ErrorReason::Cancelled | ErrorReason::StoreUnavailable => {
@@ -144,6 +147,8 @@ fn advice_for_reason(reason: ErrorReason) -> RetryAdvice {
         | ErrorReason::TooManyReservations
         | ErrorReason::TooManyRequestIds
         | ErrorReason::TooManyCalls
+        | ErrorReason::TooManyLocks
+        | ErrorReason::TooManyLeases
         | ErrorReason::TooManyStreams => RetryAdvice::Later(FULL_PAUSE),
     }
 }
