@@ -250,6 +250,15 @@ impl Machine {
         let Some(waiter) = self.waiters.get(&ticket) else {
             return true;
         };
+        if let Life::Session(number) = waiter.claim.life
+            && self
+                .sessions
+                .get(&number)
+                .is_none_or(|it| it.deadline <= now.mono)
+        {
+            // Its session is about to end, and the call with it.
+            return false;
+        }
         if !self
             .table
             .admits(waiter.claim.locks.targets(), Some(ticket))
