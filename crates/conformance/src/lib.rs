@@ -10,7 +10,7 @@
 //! where `my_backend` is a function from [`limits::Settings`] to [`limits::Subject`], `async` or not. That makes one
 //! `#[tokio::test]` of every case, so that none can be left out by mistake.
 //!
-//! - [`limits`]: the suite of the limits port.
+//! - [`limits`]: the suite of the limits port. [`locks`]: that of locks.
 //! - [`grpc`]: the same port through client, contract and server.
 //! - [`Pace`], [`PausedClock`]: how time passes in a case.
 //!
@@ -28,6 +28,7 @@
 mod clock;
 pub mod grpc;
 pub mod limits;
+pub mod locks;
 mod pace;
 mod task;
 

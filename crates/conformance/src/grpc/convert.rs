@@ -302,6 +302,11 @@ fn code_in(reason: ErrorReason) -> ErrorCode {
         ErrorReason::TooManyStreams => ErrorCode::TooManyStreams,
         ErrorReason::StoreUnavailable => ErrorCode::StoreUnavailable,
         ErrorReason::OutcomeUnknown => ErrorCode::OutcomeUnknown,
+        ErrorReason::LeaseNotFound => ErrorCode::LeaseNotFound,
+        ErrorReason::LeaseLost => ErrorCode::LeaseLost,
+        ErrorReason::TokenMismatch => ErrorCode::TokenMismatch,
+        ErrorReason::TooManyLocks => ErrorCode::TooManyLocks,
+        ErrorReason::TooManyLeases => ErrorCode::TooManyLeases,
         // The port has no such codes.
         ErrorReason::Unspecified
         | ErrorReason::MalformedMessage

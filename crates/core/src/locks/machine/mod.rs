@@ -24,7 +24,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use super::ids::{LeaseId, Token};
+use super::ids::{LeaseId, SessionKey, Token};
 use super::types::{AcquiredLocks, LocksStatus, SessionNews};
 use crate::{Error, ErrorCode, Micros, Name, Now, Result, Time};
 use acquire::Waiter;
@@ -107,8 +107,8 @@ pub struct Effects {
     pub answers: Vec<Answer>,
     /// Waiting calls of sessions whose place has changed.
     pub positions: Vec<(Ticket, u32)>,
-    /// What sessions are to be told, in order, by session number and attachment.
-    pub news: Vec<(u64, u64, SessionNews)>,
+    /// What the streams of sessions are to be told, in order.
+    pub news: Vec<(SessionKey, SessionNews)>,
     /// Watched locks whose holders have changed.
     pub changed: Vec<Name>,
 }

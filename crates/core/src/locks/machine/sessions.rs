@@ -27,6 +27,16 @@ pub(super) struct Session {
     attached: bool,
 }
 
+impl Session {
+    fn key(&self, number: u64) -> SessionKey {
+        let secret = self.secret;
+        SessionKey {
+            id: SessionId { number, secret },
+            attachment: self.attachment,
+        }
+    }
+}
+
 impl Machine {
     /// Opens a session, attached to the caller; `secret` as in [`Machine::acquire`].
     /// See [`super::super::Locks::open_session`].
@@ -188,12 +198,10 @@ impl Machine {
 
     /// Tells the stream that a session is attached to.
     pub(super) fn tell(&mut self, number: u64, news: SessionNews) {
-        if let Some(session) = self
-            .sessions
-            .get(&number)
-            .filter(|session| session.attached)
-        {
-            self.effects.news.push((number, session.attachment, news));
+        let session = self.sessions.get(&number);
+        if let Some(session) = session.filter(|session| session.attached) {
+            let key = session.key(number);
+            self.effects.news.push((key, news));
         }
     }
 
@@ -210,10 +218,7 @@ impl Machine {
             })
         });
         Ok(SessionState {
-            key: SessionKey {
-                id,
-                attachment: session.attachment,
-            },
+            key: session.key(id.number),
             ttl: session.ttl,
             remaining: session.deadline - now.mono,
             held: held.collect(),

@@ -112,12 +112,13 @@ fn a_session_that_expires_is_told_of_each_lease_and_then_of_its_end() {
     sim.pass(SECOND);
     let news: Vec<_> = sim.effects.iter().flat_map(|it| &it.news).collect();
     let [
-        (_, 1, SessionNews::Lost { lease, .. }),
-        (_, 1, SessionNews::Ended(error)),
+        (key, SessionNews::Lost { lease, .. }),
+        (_, SessionNews::Ended(error)),
     ] = &news[..]
     else {
         panic!("{news:?}");
     };
+    assert_eq!(*key, state.key);
     assert_eq!((*lease, error.code), (held.lease, ErrorCode::LeaseLost));
 }
 
