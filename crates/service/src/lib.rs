@@ -13,10 +13,12 @@ mod drain;
 mod error;
 mod layers;
 mod limits;
+mod lock_session;
+mod locks;
 mod routes;
 mod status;
 mod stream;
 
-pub use config::ServiceConfig;
+pub use config::{LockBounds, ServiceConfig};
 pub use layers::{CallLimitLayer, RpcSnapshot, RpcStats, StatsLayer};
 pub use routes::{DaemonInfo, HealthHandle, Parts, Services, routes};

@@ -2,6 +2,7 @@
 
 use crate::layers::EndOnDrain;
 use crate::limits::{LimitRpc, LimitServer};
+use crate::locks::{LockRpc, LockServer};
 use crate::status::StatusServer;
 use crate::{RpcStats, ServiceConfig};
 use futures::future::BoxFuture;
@@ -9,6 +10,7 @@ use http::{Request, Response};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::codec::CompressionEncoding::Gzip;
@@ -18,9 +20,11 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tower::Service;
 use trellis_core::limits::Limits;
+use trellis_core::locks::Locks;
 use trellis_core::{Clock, Cluster, Error, ErrorCode, Now, Result};
 use trellis_proto::FILE_DESCRIPTOR_SET;
 use trellis_proto::v1::limit_service_server::LimitServiceServer;
+use trellis_proto::v1::lock_service_server::LockServiceServer;
 use trellis_proto::v1::status_service_server::StatusServiceServer;
 
 /// What this daemon is.
@@ -38,6 +42,8 @@ pub struct DaemonInfo {
 pub struct Parts {
     /// Limits.
     pub limits: Arc<dyn Limits>,
+    /// Locks; `None` where this version has none, which every call of them then answers.
+    pub locks: Option<Arc<dyn Locks>>,
     /// Time, for latencies.
     pub clock: Arc<dyn Clock>,
     /// What `StatusService` tells.
@@ -53,9 +59,10 @@ pub struct Parts {
 
 /// Sets what the health service answers.
 #[derive(Clone, Debug)]
-pub struct HealthHandle(HealthReporter);
-
-const SERVICES: [&str; 3] = ["", "trellis.v1.LimitService", "trellis.v1.StatusService"];
+pub struct HealthHandle {
+    reporter: HealthReporter,
+    services: Vec<&'static str>,
+}
 
 impl HealthHandle {
     /// Sets the health of the daemon and of each service.
@@ -65,8 +72,8 @@ impl HealthHandle {
         } else {
             ServingStatus::NotServing
         };
-        for service in SERVICES {
-            self.0.set_service_status(service, status).await;
+        for service in &self.services {
+            self.reporter.set_service_status(*service, status).await;
         }
     }
 }
@@ -107,10 +114,16 @@ fn names_limits(path: &str) -> bool {
 /// Every service: limits, status, health (not serving yet), and reflection v1 and v1alpha.
 pub fn routes(parts: &Parts, config: ServiceConfig) -> Result<(Services, HealthHandle)> {
     let bytes = config.max_message_bytes;
-    let limits = LimitServiceServer::new(LimitServer(Arc::new(LimitRpc::new(parts, config)?)))
+    let streams = Arc::new(Semaphore::new(config.max_streams));
+    let limits = LimitRpc::new(parts, config, Arc::clone(&streams))?;
+    let limits = LimitServiceServer::new(LimitServer(Arc::new(limits)))
         .max_decoding_message_size(bytes)
         .accept_compressed(Gzip);
     let status = StatusServiceServer::new(StatusServer::new(parts))
+        .max_decoding_message_size(bytes)
+        .accept_compressed(Gzip);
+    let locks = LockRpc::new(parts, config, streams)?;
+    let locks = LockServiceServer::new(LockServer(Arc::new(locks)))
         .max_decoding_message_size(bytes)
         .accept_compressed(Gzip);
     let (reporter, health) = tonic_health::server::health_reporter();
@@ -128,11 +141,15 @@ pub fn routes(parts: &Parts, config: ServiceConfig) -> Result<(Services, HealthH
     let reflection_v1 = reflection().build_v1().map_err(broken)?;
     let reflection_v1alpha = reflection().build_v1alpha().map_err(broken)?;
     let others = Routes::new(status)
+        .add_service(locks)
         .add_service(EndOnDrain::new(health, &parts.drain))
         .add_service(EndOnDrain::new(reflection_v1, &parts.drain))
         .add_service(EndOnDrain::new(reflection_v1alpha, &parts.drain));
     let others = others.prepare();
-    Ok((Services { limits, others }, HealthHandle(reporter)))
+    let mut services = vec!["", "trellis.v1.LimitService", "trellis.v1.StatusService"];
+    services.extend(parts.locks.is_some().then_some("trellis.v1.LockService"));
+    let health = HealthHandle { reporter, services };
+    Ok((Services { limits, others }, health))
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ fn daemon(settings: Settings) -> Client {
     spawn(async move { timers.run().await });
     let parts = Parts {
         limits,
+        locks: None,
         info: DaemonInfo {
             version: "0.0.0",
             distributed: false,

@@ -2,6 +2,7 @@
 //! found here, and named by its field.
 
 mod limits;
+pub(crate) mod locks;
 mod pages;
 mod spec;
 
@@ -12,6 +13,7 @@ pub(crate) use limits::{
 pub(crate) use pages::{
     bucket_page, buckets_token, limit_page, limits_token, list_buckets, list_limits,
 };
+use pages::{fitting, page_after, page_size};
 
 use crate::ServiceConfig;
 use prost_types::{Duration, Timestamp};
