@@ -242,7 +242,12 @@ impl LockService for LockServer {
         let token = trellis_core::locks::Token::new(request.token, "token").map_err(status)?;
         let locks = self.0.locks().map_err(status)?;
         let checked = locks.check_token(namespace, name, token).await;
-        answer(checked.as_ref().map(wire::token_state).map_err(Clone::clone))
+        answer(
+            checked
+                .as_ref()
+                .map(wire::token_state)
+                .map_err(Clone::clone),
+        )
     }
 
     type SessionStream =

@@ -12,11 +12,13 @@
 
 mod convert;
 mod limits;
+mod locks;
 mod pages;
 mod pipe;
 
 pub use limits::GrpcLimits;
-pub use pipe::{connect, connect_to};
+pub use locks::{GrpcLocks, locks_subject};
+pub use pipe::{Cut, PipeServer, connect, connect_to};
 
 use crate::Pace;
 use crate::limits::Subject;

@@ -145,6 +145,11 @@ impl Waiting {
         grant(self.ended().await.unwrap())
     }
 
+    /// Forgets it, whether it has ended or not.
+    pub(super) fn abandon(self) {
+        self.0.abort();
+    }
+
     /// Takes it back, and waits until that is done on this side.
     pub(super) async fn cancel(self) {
         self.0.abort();

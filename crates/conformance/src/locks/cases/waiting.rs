@@ -189,7 +189,7 @@ pub async fn a_grant_that_nobody_received_does_not_outlive_its_lease(bench: &Ben
     let waiting = bench.lock("a").ttl(ms(400)).wait(HOUR).start();
     bench.until_waiting("a", 1).await;
     bench.release(holder.lease).await.unwrap();
-    waiting.cancel().await;
+    waiting.abandon();
     bench.elapse(ms(400)).await;
     bench.elapse_the_rest().await;
     bench.lock("a").granted().await;
