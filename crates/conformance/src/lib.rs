@@ -12,7 +12,8 @@
 //!
 //! - [`limits`]: the suite of the limits port. [`locks`]: that of locks.
 //! - [`grpc`]: the same port through client, contract and server.
-//! - [`Pace`], [`PausedClock`]: how time passes in a case.
+//! - [`Pace`], [`PausedClock`]: how time passes in a case; [`on_real_time`]: what a failure on a busy machine
+//!   means.
 //!
 //! Cases wait for events, never for a duration to be long enough. On a paused runtime they take no
 //! time at all, and times are compared to the microsecond.
@@ -27,11 +28,14 @@
 
 mod clock;
 pub mod grpc;
+pub mod leases;
 pub mod limits;
 pub mod locks;
 mod pace;
+mod starved;
 mod task;
 
 pub use clock::PausedClock;
 pub use pace::Pace;
+pub use starved::on_real_time;
 pub use task::spawn;

@@ -5,6 +5,7 @@ use crate::error::RunError;
 use crate::supervisor::{Supervisor, TaskKind};
 use std::sync::Arc;
 use std::time::Duration;
+use trellis_core::limits::leases::LeaseConfig;
 use trellis_core::limits::{Limits, Reconcile, SetLimit};
 use trellis_core::{Clock, Cluster, StoreView};
 use trellis_local::MemoryLimits;
@@ -77,6 +78,7 @@ impl Backend {
         let bounds = RedisLimitsConfig {
             machine: memory.machine,
             max_namespaces: memory.max_namespaces,
+            leases: LeaseConfig::default(),
         };
         let (limits, task) =
             RedisLimits::open(store.clone(), membership.clone(), bounds, clock.clone());

@@ -136,6 +136,16 @@ impl DaemonMetrics {
                 status.reservations,
             ),
             ("request_ids", "Request ids remembered.", status.request_ids),
+            (
+                "slices",
+                "Slices of hot limits that this daemon holds.",
+                status.slices,
+            ),
+            (
+                "slice_units",
+                "Units left in those slices.",
+                usize::try_from(status.slice_units).unwrap_or(0),
+            ),
         ];
         for (noun, help, value) in gauges {
             let name = format!("trellis_limits_{noun}");
@@ -156,7 +166,11 @@ impl DaemonMetrics {
                 .encode_family(&[("outcome", outcome)])?
                 .encode_counter::<NoLabelSet, _, f64>(&count, None)?;
         }
-        Ok(())
+        let name = "trellis_limits_leased";
+        let help = "Of the acquires granted and denied, those decided out of slices.";
+        encoder
+            .encode_descriptor(name, help, None, MetricType::Counter)?
+            .encode_counter::<NoLabelSet, _, f64>(&status.leased, None)
     }
 }
 
