@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use trellis_core::limits::leases::LeaseConfig;
 use trellis_core::limits::{Limits, Reconcile, SetLimit};
+use trellis_core::locks::Locks;
 use trellis_core::{Clock, Cluster, StoreView};
-use trellis_local::MemoryLimits;
+use trellis_local::{MemoryLimits, MemoryLocks};
 use trellis_redis::{
     Identity, RedisCluster, RedisConfig, RedisLimits, RedisLimitsConfig, Start, Store,
 };
@@ -17,6 +18,8 @@ use trellis_resilience::FallbackLimits;
 /// The backend of a daemon.
 pub(crate) struct Backend {
     pub limits: Arc<dyn Limits>,
+    /// Locks; `None` in distributed mode, which has none yet: those of one daemon would keep nobody out.
+    pub locks: Option<Arc<dyn Locks>>,
     /// The shared store and its members; `None` in embedded mode.
     pub cluster: Option<Arc<dyn Cluster>>,
     /// Left at the end.
@@ -48,8 +51,15 @@ impl Backend {
             stop.run_until_cancelled(timer.run()).await;
         });
         declare(&*memory, &config.limits).await?;
+        let locks = MemoryLocks::new(config.memory_locks(clock.now()), clock.clone());
+        let locks = Arc::new(locks);
+        let timer = locks.clone();
+        supervisor.start(TaskKind::LocksTimer, |stop| async move {
+            stop.run_until_cancelled(timer.run()).await;
+        });
         Ok(Self {
             limits: memory,
+            locks: Some(locks),
             cluster: None,
             store: None,
         })
@@ -101,6 +111,7 @@ impl Backend {
         });
         Ok(Self {
             limits: with_fallback(config, limits, cluster.clone(), clock, supervisor),
+            locks: None,
             cluster: Some(cluster),
             store: Some(store),
         })

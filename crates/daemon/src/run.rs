@@ -101,6 +101,7 @@ impl Daemon {
         let backend = Backend::start(&config, &clock, &mut supervisor).await?;
         let parts = Parts {
             limits: backend.limits,
+            locks: backend.locks,
             cluster: backend.cluster,
             stats: Arc::new(RpcStats::new(Arc::clone(&clock))),
             info: DaemonInfo {
@@ -158,6 +159,7 @@ impl Daemon {
 fn metrics(parts: &Parts, readiness: &Arc<Readiness>) -> DaemonMetrics {
     DaemonMetrics {
         limits: Arc::clone(&parts.limits),
+        locks: parts.locks.clone(),
         cluster: parts.cluster.clone(),
         stats: Arc::clone(&parts.stats),
         readiness: Arc::clone(readiness),

@@ -5,6 +5,7 @@ use crate::{Parts, RpcStats};
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 use trellis_core::limits::Limits;
+use trellis_core::locks::{Locks, LocksStatus};
 use trellis_core::{Clock, Cluster, MemberState, Micros, StoreState};
 use trellis_proto::v1::{self, status_service_server::StatusService};
 
@@ -13,6 +14,7 @@ use crate::DaemonInfo;
 /// The service of the contract.
 pub(crate) struct StatusServer {
     limits: Arc<dyn Limits>,
+    locks: Option<Arc<dyn Locks>>,
     clock: Arc<dyn Clock>,
     stats: Arc<RpcStats>,
     info: DaemonInfo,
@@ -23,6 +25,7 @@ impl StatusServer {
     pub fn new(parts: &Parts) -> Self {
         Self {
             limits: Arc::clone(&parts.limits),
+            locks: parts.locks.clone(),
             clock: Arc::clone(&parts.clock),
             stats: Arc::clone(&parts.stats),
             info: parts.info,
@@ -75,12 +78,30 @@ impl StatusService for StatusServer {
                 slices: count(limits.slices),
                 slice_units: limits.slice_units,
             }),
+            locks_scope: self.locks.as_ref().map(|locks| scope(&locks.scope())),
+            locks: self.locks.as_ref().map(|it| locks(&it.status())),
             rpcs: rpcs.collect(),
             store: self.cluster.as_ref().map(|cluster| store(cluster.store())),
             members: self.cluster.as_ref().map_or_else(Vec::new, |cluster| {
                 cluster.members().into_iter().map(member).collect()
             }),
         }))
+    }
+}
+
+fn locks(status: &LocksStatus) -> v1::LocksStatus {
+    v1::LocksStatus {
+        namespaces: count(status.namespaces),
+        locks: count(status.locks),
+        leases: count(status.leases),
+        sessions: count(status.sessions),
+        waiters: count(status.waiters),
+        request_ids: count(status.request_ids),
+        granted: count(status.granted),
+        held: count(status.held),
+        timed_out: count(status.timed_out),
+        expired: count(status.expired),
+        forced: count(status.forced),
     }
 }
 

@@ -17,6 +17,7 @@ mod endpoint;
 mod error;
 mod filter;
 mod layer;
+mod locks;
 mod rules;
 mod secret;
 mod settings;
@@ -32,12 +33,14 @@ pub use sources::Sources;
 use declared::Declared;
 use effective::Effective;
 use layer::Layer;
+use locks::LocksSettings;
 use serde::Deserialize;
 use span::Span;
 use std::net::SocketAddr;
 use std::time::Duration;
+use trellis_core::Now;
 use trellis_core::limits::{MachineConfig, SetLimit};
-use trellis_local::MemoryLimitsConfig;
+use trellis_local::{MemoryLimitsConfig, MemoryLocksConfig};
 use trellis_redis::{Identity, RedisConfig};
 use trellis_resilience::{FallbackPolicy, Level};
 use trellis_service::ServiceConfig;
@@ -63,6 +66,7 @@ pub(crate) struct Settings {
     pub log: LogSettings,
     pub grpc: GrpcSettings,
     limits: LimitsSettings,
+    locks: LocksSettings,
     redis: RedisSettings,
     use_distributed: bool,
     daemon_id: String,
@@ -220,6 +224,7 @@ impl Config {
             max_reservation_ttl: limits.max_reservation_ttl.into(),
             max_pause: limits.max_pause.into(),
             max_message_bytes: grpc.max_message_bytes,
+            locks: self.settings.locks.bounds(),
         }
     }
 
@@ -245,6 +250,11 @@ impl Config {
                 FallbackLevel::Empty => Level::Empty,
             },
         }
+    }
+
+    /// Locks of this daemon alone, which starts now.
+    pub(crate) fn memory_locks(&self, now: Now) -> MemoryLocksConfig {
+        self.settings.locks.memory(now)
     }
 
     pub(crate) fn memory_limits(&self) -> MemoryLimitsConfig {

@@ -2,6 +2,7 @@
 //!
 //! Names: `trellis_` and the noun; counters end in `_total`, times in `_seconds`.
 
+use super::locks;
 use crate::readiness::{Phase, Readiness};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
@@ -10,12 +11,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use trellis_core::limits::Limits;
+use trellis_core::locks::Locks;
 use trellis_core::{Clock, Cluster, Now};
 use trellis_service::{RpcSnapshot, RpcStats};
 
 /// Where the figures come from.
 pub(crate) struct DaemonMetrics {
     pub limits: Arc<dyn Limits>,
+    pub locks: Option<Arc<dyn Locks>>,
     pub cluster: Option<Arc<dyn Cluster>>,
     pub stats: Arc<RpcStats>,
     pub readiness: Arc<Readiness>,
@@ -35,6 +38,9 @@ impl Collector for DaemonMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
         self.encode_daemon(&mut encoder)?;
         self.encode_limits(&mut encoder)?;
+        if let Some(locks) = &self.locks {
+            locks::encode(&mut encoder, &locks.status())?;
+        }
         self.encode_store(&mut encoder)?;
         encode_rpcs(&mut encoder, &self.stats.snapshot())
     }
