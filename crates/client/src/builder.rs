@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tonic::transport::{Channel, Endpoint};
 use trellis_proto::v1::limit_service_client::LimitServiceClient;
+use trellis_proto::v1::lock_service_client::LockServiceClient;
 use trellis_proto::v1::status_service_client::StatusServiceClient;
 
 use crate::address;
@@ -105,10 +106,19 @@ impl ClientBuilder {
         let limits = LimitServiceClient::new(channel.clone())
             .max_decoding_message_size(self.max_message_bytes)
             .max_encoding_message_size(self.max_message_bytes);
+        let locks = LockServiceClient::new(channel.clone())
+            .max_decoding_message_size(self.max_message_bytes)
+            .max_encoding_message_size(self.max_message_bytes);
         let status = StatusServiceClient::new(channel)
             .max_decoding_message_size(self.max_message_bytes)
             .max_encoding_message_size(self.max_message_bytes);
-        let shared = Shared::new(limits, status, self.call_timeout, self.max_message_bytes);
+        let shared = Shared::new(
+            limits,
+            locks,
+            status,
+            self.call_timeout,
+            self.max_message_bytes,
+        );
         Client::assemble(shared, self.namespace)
     }
 

@@ -212,6 +212,7 @@ async fn the_status_is_typed() {
                 silence: answers::duration(Duration::from_secs(1)),
                 ..Default::default()
             }],
+            ..Default::default()
         })
     });
     let status = status.unwrap();

@@ -66,9 +66,14 @@ impl PipeServer {
                 let carried = spawn(async move {
                     let _ = copy_bidirectional(&mut near, &mut far).await;
                 });
-                *middle.0.lock() = Some(carried.abort_handle());
-                let refused = |_| io::Error::from(io::ErrorKind::ConnectionRefused);
-                server.0.send(Ok(theirs)).await.map_err(refused)?;
+                let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
+                if middle.0.lock().refused {
+                    carried.abort();
+                    return Err(refused());
+                }
+                middle.0.lock().connection = Some(carried.abort_handle());
+                let sent = server.0.send(Ok(theirs)).await;
+                sent.map_err(|_| refused())?;
                 Ok::<_, io::Error>(TokioIo::new(ours))
             }
         });
@@ -79,14 +84,27 @@ impl PipeServer {
 
 /// Cuts a connection as the death of its client would.
 #[derive(Clone, Debug, Default)]
-pub struct Cut(Arc<Mutex<Option<AbortHandle>>>);
+pub struct Cut(Arc<Mutex<Carried>>);
+
+/// A connection of a channel, and whether another one may be made.
+#[derive(Debug, Default)]
+struct Carried {
+    connection: Option<AbortHandle>,
+    refused: bool,
+}
 
 impl Cut {
     /// Cuts the connection that stands, if one does: both sides read its end, whatever was on its way.
     pub fn cut(&self) {
-        if let Some(carried) = self.0.lock().take() {
+        if let Some(carried) = self.0.lock().connection.take() {
             carried.abort();
         }
+    }
+
+    /// Cuts it, and refuses every further one.
+    pub fn cut_for_good(&self) {
+        self.0.lock().refused = true;
+        self.cut();
     }
 }
 
