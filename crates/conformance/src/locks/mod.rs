@@ -1,12 +1,14 @@
 //! The suite of the locks port.
 //!
 //! [`locks_conformance!`](crate::locks_conformance) runs it on a [`Subject`], which obeys the
-//! [`Settings`] that the suite hands to its constructor. [`cases`] holds the cases one by one.
+//! [`Settings`] that the suite hands to its constructor. [`cases`] holds the cases one by one;
+//! [`history`] checks whether what callers saw can have happened one after the other.
 
 mod ask;
 mod bench;
 #[allow(missing_docs, reason = "the name of a case states the behaviour")]
 pub mod cases;
+pub mod history;
 mod session;
 mod subject;
 mod suite;
