@@ -1,5 +1,7 @@
 //! Locks: a guard, work that is cancelled with its lock, and an election.
 
+#![allow(clippy::print_stdout, reason = "the example prints what it does")]
+
 use std::time::Duration;
 use trellis_client::{Client, Locked, Ran};
 
@@ -12,7 +14,11 @@ async fn main() -> trellis_client::Result<()> {
     match locks.lock("report").acquire().await? {
         Locked::Granted(guard) => {
             // Give the token to the resource with every write: it refuses lower ones.
-            println!("held: {}, token above 0: {}", guard.is_valid(), guard.token() > 0);
+            println!(
+                "held: {}, token above 0: {}",
+                guard.is_valid(),
+                guard.token() > 0
+            );
             guard.release().await?;
         }
         Locked::Refused { retry_after, .. } => println!("busy, again after {retry_after:?}"),
@@ -20,13 +26,23 @@ async fn main() -> trellis_client::Result<()> {
 
     // The work is cancelled at its next await when the lock is lost.
     let ran = locks.with_lock("report", async |_guard| 6 * 7).await?;
-    println!("{}", if let Ran::Done(answer) = ran { answer } else { 0 });
+    println!(
+        "{}",
+        if let Ran::Done(answer) = ran {
+            answer
+        } else {
+            0
+        }
+    );
 
     // An election is a lock whose holder says something.
     let election = locks.election("leader");
     let leadership = election.campaign("10.0.0.1:80").await?.granted();
     let leader = election.leader().await?.map(|leader| leader.value);
-    println!("{} leads", String::from_utf8_lossy(&leader.unwrap_or_default()));
+    println!(
+        "{} leads",
+        String::from_utf8_lossy(&leader.unwrap_or_default())
+    );
     drop(leadership);
     Ok(())
 }
