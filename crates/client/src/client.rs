@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tonic::Request;
 use tonic::transport::Channel;
+use trellis_proto::v1::cache_service_client::CacheServiceClient;
 use trellis_proto::v1::limit_service_client::LimitServiceClient;
 use trellis_proto::v1::lock_service_client::LockServiceClient;
 use trellis_proto::v1::status_service_client::StatusServiceClient;
@@ -12,6 +13,7 @@ use trellis_proto::v1::{GetStatusRequest, SettleRequest};
 
 use crate::background::Releases;
 use crate::builder::ClientBuilder;
+use crate::cache::Cache;
 use crate::convert::MAX_DURATION;
 use crate::error::Result;
 use crate::limits::Limits;
@@ -71,6 +73,12 @@ impl Client {
         Locks::new(self.shared.clone(), self.namespace.clone())
     }
 
+    /// The cache of a namespace.
+    #[must_use]
+    pub fn cache(&self, namespace: impl Into<String>) -> Cache {
+        Cache::new(self.shared.clone(), namespace.into())
+    }
+
     /// What the daemon is and how it does.
     pub async fn status(&self) -> Result<DaemonStatus> {
         let request = self.shared.request(GetStatusRequest {}, Duration::ZERO);
@@ -88,6 +96,7 @@ impl Client {
 #[derive(Debug)]
 pub(crate) struct Shared {
     limits: LimitServiceClient<Channel>,
+    cache: CacheServiceClient<Channel>,
     locks: LockServiceClient<Channel>,
     status: StatusServiceClient<Channel>,
     releases: Releases,
@@ -98,6 +107,7 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(
         limits: LimitServiceClient<Channel>,
+        cache: CacheServiceClient<Channel>,
         locks: LockServiceClient<Channel>,
         status: StatusServiceClient<Channel>,
         timeout: Duration,
@@ -107,6 +117,7 @@ impl Shared {
         let releases = Releases::start(limits.clone(), timeout);
         Self {
             limits,
+            cache,
             locks,
             status,
             releases,
@@ -121,6 +132,10 @@ impl Shared {
 
     pub(crate) fn locks(&self) -> LockServiceClient<Channel> {
         self.locks.clone()
+    }
+
+    pub(crate) fn cache(&self) -> CacheServiceClient<Channel> {
+        self.cache.clone()
     }
 
     pub(crate) fn max_message_bytes(&self) -> usize {

@@ -11,6 +11,7 @@
 //! `#[tokio::test]` of every case, so that none can be left out by mistake.
 //!
 //! - [`limits`]: the suite of the limits port. [`locks`]: that of locks.
+//! - [`limits`]: the suite of the limits port. [`cache`]: that of the cache port, by `cache_conformance!`.
 //! - [`grpc`]: the same port through client, contract and server.
 //! - [`Pace`], [`PausedClock`]: how time passes in a case; [`on_real_time`]: what a failure on a busy machine
 //!   means.
@@ -26,6 +27,7 @@
     reason = "the crate is test support: a failed expectation is a panic"
 )]
 
+pub mod cache;
 mod clock;
 pub mod grpc;
 pub mod leases;

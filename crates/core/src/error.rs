@@ -48,6 +48,10 @@ pub enum ErrorCode {
     TooManyCalls,
     /// The bound on open streams is reached.
     TooManyStreams,
+    /// The bound on leases is reached.
+    TooManyLeases,
+    /// The bound on bytes of unfinished values is reached.
+    TooManyBytes,
     /// The shared store is away; nothing was done.
     StoreUnavailable,
     /// The shared store did not answer; the call may have been carried out.
@@ -60,8 +64,6 @@ pub enum ErrorCode {
     TokenMismatch,
     /// The bound on locks in use is reached.
     TooManyLocks,
-    /// The bound on leases and sessions is reached.
-    TooManyLeases,
 }
 
 /// A field at fault and what is allowed there.

@@ -1,6 +1,6 @@
 //! Puts the daemon together and runs it until it is told to end.
 
-use crate::backend::Backend;
+use crate::backend::{self, Backend};
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::connection::Acceptor;
@@ -99,9 +99,11 @@ impl Daemon {
         let cut_all = CancellationToken::new();
         let mut supervisor = Supervisor::default();
         let backend = Backend::start(&config, &clock, &mut supervisor).await?;
+        let cache = backend::cache(&config, &clock, &mut supervisor)?;
         let parts = Parts {
             limits: backend.limits,
             locks: backend.locks,
+            cache,
             cluster: backend.cluster,
             stats: Arc::new(RpcStats::new(Arc::clone(&clock))),
             info: DaemonInfo {
@@ -160,6 +162,7 @@ fn metrics(parts: &Parts, readiness: &Arc<Readiness>) -> DaemonMetrics {
     DaemonMetrics {
         limits: Arc::clone(&parts.limits),
         locks: parts.locks.clone(),
+        cache: Arc::clone(&parts.cache),
         cluster: parts.cluster.clone(),
         stats: Arc::clone(&parts.stats),
         readiness: Arc::clone(readiness),

@@ -17,6 +17,8 @@ pub(crate) enum TaskKind {
     LimitsTimer,
     /// Ends leases and waits of locks when their time comes.
     LocksTimer,
+    /// Ends leases of the cache when their time comes.
+    CacheTimer,
     /// Carries out the calls of the shared store.
     StoreCalls,
     /// Keeps the connections to the shared store.
@@ -50,6 +52,7 @@ impl TaskKind {
         match self {
             Self::LimitsTimer => "limits timer",
             Self::LocksTimer => "locks timer",
+            Self::CacheTimer => "cache timer",
             Self::StoreCalls => "store calls",
             Self::StoreConnections => "store connections",
             Self::Membership => "membership",
@@ -65,6 +68,7 @@ impl TaskKind {
         match self {
             Self::LimitsTimer
             | Self::LocksTimer
+            | Self::CacheTimer
             | Self::StoreCalls
             | Self::StoreConnections
             | Self::Membership

@@ -37,6 +37,7 @@ fn mapped(code: ErrorCode) -> (Code, ErrorReason) {
         ErrorCode::TooManyRequestIds => (Code::ResourceExhausted, ErrorReason::TooManyRequestIds),
         ErrorCode::TooManyCalls => (Code::ResourceExhausted, ErrorReason::TooManyCalls),
         ErrorCode::TooManyStreams => (Code::ResourceExhausted, ErrorReason::TooManyStreams),
+        ErrorCode::TooManyBytes => (Code::ResourceExhausted, ErrorReason::TooManyBytes),
         ErrorCode::StoreUnavailable => (Code::Unavailable, ErrorReason::StoreUnavailable),
         ErrorCode::OutcomeUnknown => (Code::Unknown, ErrorReason::OutcomeUnknown),
         ErrorCode::LeaseNotFound => (Code::NotFound, ErrorReason::LeaseNotFound),

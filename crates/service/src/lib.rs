@@ -7,6 +7,7 @@
 //! - [`routes()`]: every service, ready to be served.
 //! - [`RpcStats`], [`StatsLayer`]: latencies of the RPCs. [`CallLimitLayer`]: calls in flight.
 
+mod cache;
 mod config;
 mod convert;
 mod drain;
@@ -19,6 +20,6 @@ mod routes;
 mod status;
 mod stream;
 
-pub use config::{LockBounds, ServiceConfig};
+pub use config::{CacheServiceConfig, LockBounds, ServiceConfig};
 pub use layers::{CallLimitLayer, RpcSnapshot, RpcStats, StatsLayer};
 pub use routes::{DaemonInfo, HealthHandle, Parts, Services, routes};

@@ -1,5 +1,6 @@
 //! Every service of the daemon, ready to be served.
 
+use crate::cache::{CacheRpc, CacheServer};
 use crate::layers::EndOnDrain;
 use crate::limits::{LimitRpc, LimitServer};
 use crate::locks::{LockRpc, LockServer};
@@ -19,10 +20,12 @@ use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tower::Service;
+use trellis_core::cache::Cache;
 use trellis_core::limits::Limits;
 use trellis_core::locks::Locks;
 use trellis_core::{Clock, Cluster, Error, ErrorCode, Now, Result};
 use trellis_proto::FILE_DESCRIPTOR_SET;
+use trellis_proto::v1::cache_service_server::CacheServiceServer;
 use trellis_proto::v1::limit_service_server::LimitServiceServer;
 use trellis_proto::v1::lock_service_server::LockServiceServer;
 use trellis_proto::v1::status_service_server::StatusServiceServer;
@@ -44,6 +47,8 @@ pub struct Parts {
     pub limits: Arc<dyn Limits>,
     /// Locks; `None` where this version has none, which every call of them then answers.
     pub locks: Option<Arc<dyn Locks>>,
+    /// The cache.
+    pub cache: Arc<dyn Cache>,
     /// Time, for latencies.
     pub clock: Arc<dyn Clock>,
     /// What `StatusService` tells.
@@ -78,11 +83,12 @@ impl HealthHandle {
     }
 }
 
-/// Every service, as one. Calls of limits go to theirs at once: the router that serves the others costs
-/// a call half a microsecond, more than the decision.
+/// Every service, as one. Calls of limits and of the cache go to theirs at once: the router that serves the
+/// others costs a call half a microsecond, more than the decision.
 #[derive(Clone)]
 pub struct Services {
     limits: LimitServiceServer<LimitServer>,
+    cache: CacheServiceServer<CacheServer>,
     others: Routes,
 }
 
@@ -97,26 +103,29 @@ impl Service<Request<Body>> for Services {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        if names_limits(request.uri().path()) {
-            self.limits.call(request)
-        } else {
-            Box::pin(self.others.call(request))
+        match service(request.uri().path()) {
+            Some(LimitServiceServer::<LimitServer>::NAME) => self.limits.call(request),
+            Some(CacheServiceServer::<CacheServer>::NAME) => self.cache.call(request),
+            _ => Box::pin(self.others.call(request)),
         }
     }
 }
 
-/// Whether a path is one of `LimitService`: `/<service>/<method>`.
-fn names_limits(path: &str) -> bool {
-    let service = path.strip_prefix('/').and_then(|path| path.split_once('/'));
-    service.is_some_and(|(service, _)| service == LimitServiceServer::<LimitServer>::NAME)
+/// The service that a path names: `/<service>/<method>`.
+fn service(path: &str) -> Option<&str> {
+    let (service, _) = path.strip_prefix('/')?.split_once('/')?;
+    Some(service)
 }
 
-/// Every service: limits, status, health (not serving yet), and reflection v1 and v1alpha.
+/// Every service: limits, cache, status, health (not serving yet), and reflection v1 and v1alpha.
 pub fn routes(parts: &Parts, config: ServiceConfig) -> Result<(Services, HealthHandle)> {
     let bytes = config.max_message_bytes;
     let streams = Arc::new(Semaphore::new(config.max_streams));
     let limits = LimitRpc::new(parts, config, Arc::clone(&streams))?;
     let limits = LimitServiceServer::new(LimitServer(Arc::new(limits)))
+        .max_decoding_message_size(bytes)
+        .accept_compressed(Gzip);
+    let cache = CacheServiceServer::new(CacheServer(Arc::new(CacheRpc::new(parts, config)?)))
         .max_decoding_message_size(bytes)
         .accept_compressed(Gzip);
     let status = StatusServiceServer::new(StatusServer::new(parts))
@@ -146,10 +155,23 @@ pub fn routes(parts: &Parts, config: ServiceConfig) -> Result<(Services, HealthH
         .add_service(EndOnDrain::new(reflection_v1, &parts.drain))
         .add_service(EndOnDrain::new(reflection_v1alpha, &parts.drain));
     let others = others.prepare();
-    let mut services = vec!["", "trellis.v1.LimitService", "trellis.v1.StatusService"];
-    services.extend(parts.locks.is_some().then_some("trellis.v1.LockService"));
-    let health = HealthHandle { reporter, services };
-    Ok((Services { limits, others }, health))
+    let mut names = vec![
+        "",
+        "trellis.v1.CacheService",
+        "trellis.v1.LimitService",
+        "trellis.v1.StatusService",
+    ];
+    names.extend(parts.locks.is_some().then_some("trellis.v1.LockService"));
+    let health = HealthHandle {
+        reporter,
+        services: names,
+    };
+    let services = Services {
+        limits,
+        cache,
+        others,
+    };
+    Ok((services, health))
 }
 
 #[cfg(test)]
@@ -157,17 +179,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_one_of_limits_by_its_whole_service() {
-        assert!(names_limits("/trellis.v1.LimitService/Acquire"));
+    fn a_path_names_its_service() {
+        let path = "/trellis.v1.LimitService/Acquire";
+        assert_eq!(service(path), Some("trellis.v1.LimitService"));
         for other in [
             "",
             "/",
             "/trellis.v1.LimitService",
             "trellis.v1.LimitService/Acquire",
-            "/trellis.v1.LimitServices/Acquire",
-            "/trellis.v1.StatusService/GetStatus",
         ] {
-            assert!(!names_limits(other), "{other:?}");
+            assert_eq!(service(other), None, "{other:?}");
         }
     }
 }

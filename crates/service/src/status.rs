@@ -1,9 +1,11 @@
 //! `StatusService`: what this daemon is and how it does.
 
+use crate::convert::cache as spelled;
 use crate::convert::{count, duration, scope, timestamp};
 use crate::{Parts, RpcStats};
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
+use trellis_core::cache::Cache;
 use trellis_core::limits::Limits;
 use trellis_core::locks::{Locks, LocksStatus};
 use trellis_core::{Clock, Cluster, MemberState, Micros, StoreState};
@@ -15,6 +17,7 @@ use crate::DaemonInfo;
 pub(crate) struct StatusServer {
     limits: Arc<dyn Limits>,
     locks: Option<Arc<dyn Locks>>,
+    cache: Arc<dyn Cache>,
     clock: Arc<dyn Clock>,
     stats: Arc<RpcStats>,
     info: DaemonInfo,
@@ -26,6 +29,7 @@ impl StatusServer {
         Self {
             limits: Arc::clone(&parts.limits),
             locks: parts.locks.clone(),
+            cache: Arc::clone(&parts.cache),
             clock: Arc::clone(&parts.clock),
             stats: Arc::clone(&parts.stats),
             info: parts.info,
@@ -41,6 +45,7 @@ impl StatusService for StatusServer {
         _: Request<v1::GetStatusRequest>,
     ) -> Result<Response<v1::GetStatusResponse>, Status> {
         let limits = self.limits.status();
+        let cache = self.cache.status();
         let mode = if self.info.distributed {
             v1::Mode::Distributed
         } else {
@@ -84,6 +89,12 @@ impl StatusService for StatusServer {
             store: self.cluster.as_ref().map(|cluster| store(cluster.store())),
             members: self.cluster.as_ref().map_or_else(Vec::new, |cluster| {
                 cluster.members().into_iter().map(member).collect()
+            }),
+            cache_scope: Some(scope(&self.cache.scope())),
+            cache: Some(v1::CacheStatus {
+                namespaces: count(cache.namespaces),
+                evictions: count(cache.evictions),
+                stats: Some(spelled::stats(&cache.stats)),
             }),
         }))
     }

@@ -11,7 +11,10 @@ use trellis_client::{Client, LockGuard, Locked, Locks, LostReason, Ran};
 use trellis_conformance::grpc::{Cut, PipeServer};
 use trellis_conformance::{PausedClock, spawn};
 use trellis_core::Clock;
-use trellis_local::{MemoryLimits, MemoryLimitsConfig, MemoryLocks, MemoryLocksConfig};
+use trellis_local::{
+    MemoryCache, MemoryCacheConfig, MemoryLimits, MemoryLimitsConfig, MemoryLocks,
+    MemoryLocksConfig,
+};
 use trellis_service::{DaemonInfo, Parts, RpcStats, ServiceConfig, routes};
 
 const TTL: Duration = Duration::from_secs(3);
@@ -28,6 +31,7 @@ fn serve() -> PipeServer {
     let parts = Parts {
         limits: Arc::new(limits),
         locks: Some(locks),
+        cache: Arc::new(MemoryCache::new(MemoryCacheConfig::default(), clock.clone()).unwrap()),
         info: DaemonInfo {
             version: "0.0.0",
             distributed: false,

@@ -8,7 +8,10 @@ use trellis_conformance::grpc::PipeServer;
 use trellis_conformance::locks::{Settings, Subject};
 use trellis_conformance::{Pace, PausedClock, grpc, spawn};
 use trellis_core::Clock;
-use trellis_local::{MemoryLimits, MemoryLimitsConfig, MemoryLocks, MemoryLocksConfig};
+use trellis_local::{
+    MemoryCache, MemoryCacheConfig, MemoryLimits, MemoryLimitsConfig, MemoryLocks,
+    MemoryLocksConfig,
+};
 use trellis_service::{DaemonInfo, Parts, RpcStats, ServiceConfig, routes};
 
 fn over_grpc(settings: Settings) -> Subject {
@@ -26,6 +29,7 @@ fn over_grpc(settings: Settings) -> Subject {
     let parts = Parts {
         limits: Arc::new(limits),
         locks: Some(locks),
+        cache: Arc::new(MemoryCache::new(MemoryCacheConfig::default(), clock.clone()).unwrap()),
         info: DaemonInfo {
             version: "0.0.0",
             distributed: false,

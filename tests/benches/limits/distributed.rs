@@ -1,4 +1,5 @@
-//! The shared mode: what limits cost through a daemon on Redis, against the same scripts called straight.
+//! The shared mode: what limits cost through a daemon that has Redis decide each call, against the same scripts
+//! called straight.
 //!
 //! Redis has a core of its own; whoever calls it, the daemon or this process, shares the other with the
 //! load generator, so that both ways leave the store the same.
@@ -25,7 +26,7 @@ pub async fn measure(pinning: Pinning, echo: &Side<'_>, table: &mut Table) -> Re
     let daemon = Server::distributed(pinning, redis.port)?;
     let direct = Direct::open(redis.port).await?;
     let trellis = Side::connect(&daemon).await?;
-    let limits = (0..4).map(|number| messages::set_limit(messages::limit(number)));
+    let limits = (0..4).map(|number| messages::exact(messages::limit(number)));
     trellis.connections.declare(limits).await?;
     let bench = Bench {
         redis: &redis,
@@ -67,7 +68,7 @@ impl Bench<'_> {
         let [direct, own] = alternate(cases, ROUND).await?;
         let row = |what: &str| {
             Row::new(
-                format!("Redis, {STREAMS} x {CALLS} streamed: {what}"),
+                format!("Redis, exact, {STREAMS} x {CALLS} streamed: {what}"),
                 "straight",
             )
         };
@@ -80,7 +81,7 @@ impl Bench<'_> {
         let calls = direct.warm + own.warm + direct.calls() + own.calls();
         #[expect(clippy::cast_precision_loss, reason = "counts of one run")]
         let each = sent as f64 / calls as f64;
-        let row = Row::new("Redis: scripts called per acquire".into(), "");
+        let row = Row::new("Redis, exact: scripts called per acquire".into(), "");
         table.add(row.target(Target::AtMost(1.01)).value(each, ""));
         Ok(())
     }
@@ -100,7 +101,7 @@ impl Bench<'_> {
         let base: Vec<f64> = one_after_the_other.collect();
         let own: Vec<f64> = own.iter().map(Sample::kilocalls_per_second).collect();
         let row = Row::new(
-            format!("Redis, unary, {CALLS} in flight: calls/s"),
+            format!("Redis, exact, unary, {CALLS} in flight: calls/s"),
             "1/(1/straight + 1/echo)",
         );
         table.add(row.target(Target::AtLeast(0.80)).figures(&base, &own, "k"));
@@ -120,7 +121,10 @@ impl Bench<'_> {
             .map(|(direct, echo)| direct.p50_micros() + echo.p50_micros())
             .collect();
         let own: Vec<f64> = own.iter().map(Sample::p50_micros).collect();
-        let row = Row::new("Redis, unary, 1 in flight: p50".into(), "straight + echo");
+        let row = Row::new(
+            "Redis, exact, unary, 1 in flight: p50".into(),
+            "straight + echo",
+        );
         table.add(row.target(Target::AtMost(1.2)).figures(&base, &own, "µs"));
         Ok(())
     }
@@ -133,7 +137,10 @@ impl Bench<'_> {
             self.trellis.case(shape, &four),
         ];
         let [one, four] = alternate(cases, ROUND).await?;
-        let row = Row::new("Redis, four charges: time per call".into(), "one charge");
+        let row = Row::new(
+            "Redis, exact, four charges: time per call".into(),
+            "one charge",
+        );
         let row = row.target(Target::AtMost(1.6));
         table.add(row.compare(&one, &four, Sample::micros_per_call, "µs"));
         Ok(())

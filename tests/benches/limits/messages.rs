@@ -115,6 +115,14 @@ pub fn set_limit(name: String) -> v1::SetLimitRequest {
     }
 }
 
+/// A generous limit of which daemons take no slices.
+pub fn exact(name: String) -> v1::SetLimitRequest {
+    v1::SetLimitRequest {
+        sharing: v1::Sharing::Exact.into(),
+        ..set_limit(name)
+    }
+}
+
 /// A limit of so many a second.
 pub fn hot(name: &str, amount: u32, burst: u32) -> v1::SetLimitRequest {
     v1::SetLimitRequest {

@@ -147,9 +147,10 @@ fn advice_for_reason(reason: ErrorReason) -> RetryAdvice {
         | ErrorReason::TooManyReservations
         | ErrorReason::TooManyRequestIds
         | ErrorReason::TooManyCalls
+        | ErrorReason::TooManyStreams
         | ErrorReason::TooManyLocks
         | ErrorReason::TooManyLeases
-        | ErrorReason::TooManyStreams => RetryAdvice::Later(FULL_PAUSE),
+        | ErrorReason::TooManyBytes => RetryAdvice::Later(FULL_PAUSE),
     }
 }
 

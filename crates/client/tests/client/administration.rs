@@ -191,6 +191,8 @@ async fn the_status_is_typed() {
             reason: "redis is away".into(),
         };
         expect_call!(fake, GetStatus).answer(proto::GetStatusResponse {
+            cache_scope: None,
+            cache: None,
             version: "0.1.0".into(),
             mode: proto::Mode::Distributed.into(),
             started: Some(moment),

@@ -321,6 +321,7 @@ fn code_in(reason: ErrorReason) -> ErrorCode {
         ErrorReason::TooManyRequestIds => ErrorCode::TooManyRequestIds,
         ErrorReason::TooManyCalls => ErrorCode::TooManyCalls,
         ErrorReason::TooManyStreams => ErrorCode::TooManyStreams,
+        ErrorReason::TooManyBytes => ErrorCode::TooManyBytes,
         ErrorReason::StoreUnavailable => ErrorCode::StoreUnavailable,
         ErrorReason::OutcomeUnknown => ErrorCode::OutcomeUnknown,
         ErrorReason::LeaseNotFound => ErrorCode::LeaseNotFound,

@@ -116,7 +116,18 @@ where
     S: Clone + Send + 'static,
     S::Future: Send,
 {
-    Client::from_channel(PipeServer::start(services).channel().0)
+    Client::from_channel(channel(services))
+}
+
+/// Serves `services` in this process, and connects a channel.
+#[must_use]
+pub fn channel<S>(services: S) -> Channel
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send,
+{
+    PipeServer::start(services).channel().0
 }
 
 /// Runs the server that `serve` makes of its connections, and connects a client: for servers with

@@ -3,12 +3,13 @@
 //! A [`Config`] that exists is valid: each setting is within its bounds and all of them fit together.
 //! What is refused is told in the user's own words, all at once ([`ConfigError`]).
 //!
-//! Files: `settings` every setting as data; `sources` reading files and variables; `layer` one place's
+//! Files: `settings` every setting as data (`cache` those of that group); `sources` reading files and variables; `layer` one place's
 //! values; `allowed` the checks, which make `checked` values (`span`, `filter`, `endpoint` and `secret`
 //! know their own kinds); `effective` the layers over each other; `rules` what settings mean for each
 //! other; `declared` limits that exist from the start; `dump` printing.
 
 mod allowed;
+mod cache;
 mod checked;
 mod declared;
 mod dump;
@@ -30,6 +31,7 @@ mod tests;
 pub use error::{ConfigError, Problem};
 pub use sources::Sources;
 
+use cache::CacheSettings;
 use declared::Declared;
 use effective::Effective;
 use layer::Layer;
@@ -40,7 +42,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use trellis_core::Now;
 use trellis_core::limits::{MachineConfig, SetLimit};
-use trellis_local::{MemoryLimitsConfig, MemoryLocksConfig};
+use trellis_local::{MemoryCacheConfig, MemoryLimitsConfig, MemoryLocksConfig};
 use trellis_redis::{Identity, RedisConfig};
 use trellis_resilience::{FallbackPolicy, Level};
 use trellis_service::ServiceConfig;
@@ -67,6 +69,7 @@ pub(crate) struct Settings {
     pub grpc: GrpcSettings,
     limits: LimitsSettings,
     locks: LocksSettings,
+    cache: CacheSettings,
     redis: RedisSettings,
     use_distributed: bool,
     daemon_id: String,
@@ -225,6 +228,7 @@ impl Config {
             max_pause: limits.max_pause.into(),
             max_message_bytes: grpc.max_message_bytes,
             locks: self.settings.locks.bounds(),
+            cache: self.settings.cache.service(),
         }
     }
 
@@ -255,6 +259,10 @@ impl Config {
     /// Locks of this daemon alone, which starts now.
     pub(crate) fn memory_locks(&self, now: Now) -> MemoryLocksConfig {
         self.settings.locks.memory(now)
+    }
+
+    pub(crate) fn memory_cache(&self) -> MemoryCacheConfig {
+        self.settings.cache.memory()
     }
 
     pub(crate) fn memory_limits(&self) -> MemoryLimitsConfig {

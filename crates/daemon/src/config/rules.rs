@@ -49,6 +49,9 @@ pub(super) fn broken(settings: &Settings, effective: &Effective) -> Vec<Problem>
         ],
         "must be at most limits.max_reservation_ttl",
     );
+    for (keys, allowed) in settings.cache.broken() {
+        refuse(true, &keys, allowed);
+    }
     refuse(
         settings.locks.default_ttl > settings.locks.max_ttl,
         &["locks.default_ttl", "locks.max_ttl"],

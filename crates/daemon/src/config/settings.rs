@@ -6,6 +6,7 @@
 use super::allowed::Allowed::{
     self, Address, Choice, Count, Filter, Flag, Host, Secret, SecretUrl, Servers, Text, Word,
 };
+use super::cache::CACHE;
 use super::locks::LOCKS;
 use super::span::Span;
 
@@ -54,7 +55,7 @@ pub(super) fn find(key: &str) -> Option<&'static Setting> {
 
 /// All settings, those of one group together. Not among them: the list `limits.declared`.
 pub(super) fn all() -> impl Iterator<Item = &'static Setting> {
-    SETTINGS.iter().chain(LOCKS)
+    SETTINGS.iter().chain(CACHE).chain(LOCKS)
 }
 
 /// All settings but those of groups with a file of their own.
@@ -95,7 +96,7 @@ static SETTINGS: &[Setting] = &[
         "use_distributed",
         "false",
         Flag,
-        "Share limits through Redis with every daemon on it.",
+        "Share limits through Redis with every daemon on it. The cache stays this daemon's own.",
     ),
     setting(
         "daemon_id",

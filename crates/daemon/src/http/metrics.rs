@@ -2,6 +2,8 @@
 //!
 //! Names: `trellis_` and the noun; counters end in `_total`, times in `_seconds`.
 
+mod cache;
+
 use super::locks;
 use crate::readiness::{Phase, Readiness};
 use prometheus_client::collector::Collector;
@@ -10,6 +12,7 @@ use prometheus_client::metrics::MetricType;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+use trellis_core::cache::Cache;
 use trellis_core::limits::Limits;
 use trellis_core::locks::Locks;
 use trellis_core::{Clock, Cluster, Now};
@@ -19,6 +22,7 @@ use trellis_service::{RpcSnapshot, RpcStats};
 pub(crate) struct DaemonMetrics {
     pub limits: Arc<dyn Limits>,
     pub locks: Option<Arc<dyn Locks>>,
+    pub cache: Arc<dyn Cache>,
     pub cluster: Option<Arc<dyn Cluster>>,
     pub stats: Arc<RpcStats>,
     pub readiness: Arc<Readiness>,
@@ -41,6 +45,7 @@ impl Collector for DaemonMetrics {
         if let Some(locks) = &self.locks {
             locks::encode(&mut encoder, &locks.status())?;
         }
+        cache::encode(&mut encoder, &self.cache.status())?;
         self.encode_store(&mut encoder)?;
         encode_rpcs(&mut encoder, &self.stats.snapshot())
     }
