@@ -23,6 +23,10 @@ pub struct DaemonStatus {
     pub limits_scope: Scope,
     /// How much state limits keep now.
     pub limits: LimitsStatus,
+    /// The guarantee that locks carry now; `None` where the daemon has none.
+    pub locks_scope: Option<Scope>,
+    /// How much state locks keep now; `None` where the daemon has none.
+    pub locks: Option<LocksStatus>,
     /// Latency of every RPC called since the start, by name.
     pub rpcs: Vec<RpcStatus>,
     /// The store that daemons share; `None` in embedded mode.
@@ -167,6 +171,11 @@ impl TryFrom<proto::GetStatusResponse> for DaemonStatus {
             started: convert::time(status.started, "started")?,
             uptime: convert::duration(status.uptime, "uptime")?,
             limits_scope: status.limits_scope.try_into()?,
+            locks_scope: match status.locks_scope {
+                None => None,
+                scope => Some(scope.try_into()?),
+            },
+            locks: status.locks.map(Into::into),
             limits: convert::required(status.limits, "limits")?.into(),
             rpcs: convert::all(status.rpcs)?,
             store: status.store.map(TryInto::try_into).transpose()?,
@@ -200,6 +209,51 @@ impl Mode {
             Ok(proto::Mode::Embedded) => Ok(Self::Embedded),
             Ok(proto::Mode::Distributed) => Ok(Self::Distributed),
             Ok(proto::Mode::Unspecified) | Err(_) => Err(convert::unknown(value, "mode")),
+        }
+    }
+}
+
+/// How much state locks keep, and what was decided since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LocksStatus {
+    /// Namespaces with locks, or remembered ones.
+    pub namespaces: i64,
+    /// Locks held or waited for.
+    pub locks: i64,
+    /// Leases that stand.
+    pub leases: i64,
+    /// Sessions that stand.
+    pub sessions: i64,
+    /// Calls waiting.
+    pub waiters: i64,
+    /// Request ids remembered.
+    pub request_ids: i64,
+    /// Acquires granted.
+    pub granted: i64,
+    /// Tries refused.
+    pub held: i64,
+    /// Acquires that waited in vain.
+    pub timed_out: i64,
+    /// Leases that were not kept alive.
+    pub expired: i64,
+    /// Leases that operators ended.
+    pub forced: i64,
+}
+
+impl From<proto::LocksStatus> for LocksStatus {
+    fn from(status: proto::LocksStatus) -> Self {
+        Self {
+            namespaces: status.namespaces,
+            locks: status.locks,
+            leases: status.leases,
+            sessions: status.sessions,
+            waiters: status.waiters,
+            request_ids: status.request_ids,
+            granted: status.granted,
+            held: status.held,
+            timed_out: status.timed_out,
+            expired: status.expired,
+            forced: status.forced,
         }
     }
 }

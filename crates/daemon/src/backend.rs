@@ -12,8 +12,9 @@ use tokio::time::Instant;
 use trellis_core::cache::Cache;
 use trellis_core::limits::leases::LeaseConfig;
 use trellis_core::limits::{Limits, Reconcile};
+use trellis_core::locks::Locks;
 use trellis_core::{Clock, Cluster, StoreView};
-use trellis_local::{MemoryCache, MemoryLimits};
+use trellis_local::{MemoryCache, MemoryLimits, MemoryLocks};
 use trellis_redis::{
     Identity, RedisCluster, RedisConfig, RedisLimits, RedisLimitsConfig, Start, Store,
 };
@@ -22,6 +23,8 @@ use trellis_resilience::{FallbackLimits, FallbackTask};
 /// The backend of a daemon.
 pub(crate) struct Backend {
     pub limits: Arc<dyn Limits>,
+    /// Locks; `None` in distributed mode, which has none yet: those of one daemon would keep nobody out.
+    pub locks: Option<Arc<dyn Locks>>,
     /// The shared store and its members; `None` in embedded mode.
     pub cluster: Option<Arc<dyn Cluster>>,
     /// Left at the end.
@@ -93,8 +96,15 @@ impl Backend {
         supervisor.start(TaskKind::LimitsTimer, |stop| async move {
             stop.run_until_cancelled(timer.run()).await;
         });
+        let locks = MemoryLocks::new(config.memory_locks(clock.now()), clock.clone());
+        let locks = Arc::new(locks);
+        let timer = locks.clone();
+        supervisor.start(TaskKind::LocksTimer, |stop| async move {
+            stop.run_until_cancelled(timer.run()).await;
+        });
         Self {
             limits: memory,
+            locks: Some(locks),
             cluster: None,
             store: None,
             joining: None,
@@ -136,6 +146,7 @@ impl Backend {
         let (limits, fallback) = with_fallback(config, limits, cluster.clone(), clock, supervisor);
         Ok(Self {
             limits,
+            locks: None,
             cluster: Some(cluster),
             store: Some(store),
             joining: Some(Joining {

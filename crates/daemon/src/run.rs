@@ -114,6 +114,7 @@ impl Daemon {
         let cache = backend::cache(&config, &clock, &mut supervisor)?;
         let parts = Parts {
             limits: Arc::clone(&backend.limits),
+            locks: backend.locks.clone(),
             cache,
             cluster: backend.cluster.clone(),
             stats: Arc::new(RpcStats::new(Arc::clone(&clock))),
@@ -172,6 +173,7 @@ impl Daemon {
 fn metrics(parts: &Parts, readiness: &Arc<Readiness>) -> DaemonMetrics {
     DaemonMetrics {
         limits: Arc::clone(&parts.limits),
+        locks: parts.locks.clone(),
         cache: Arc::clone(&parts.cache),
         cluster: parts.cluster.clone(),
         stats: Arc::clone(&parts.stats),

@@ -44,6 +44,7 @@ impl Daemon {
 
         tracing::info!("shutting down: stopping the timers, leaving the store, stopping HTTP");
         self.end(TaskKind::LimitsTimer).await;
+        self.end(TaskKind::LocksTimer).await;
         self.end(TaskKind::CacheTimer).await;
         self.leave_store().await;
         self.end(TaskKind::HttpServer).await;

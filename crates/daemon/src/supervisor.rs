@@ -15,6 +15,8 @@ use tokio_util::sync::CancellationToken;
 pub(crate) enum TaskKind {
     /// Serves waiting calls of the limits when their time comes.
     LimitsTimer,
+    /// Ends leases and waits of locks when their time comes.
+    LocksTimer,
     /// Ends leases of the cache when their time comes.
     CacheTimer,
     /// Carries out the calls of the shared store.
@@ -49,6 +51,7 @@ impl TaskKind {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::LimitsTimer => "limits timer",
+            Self::LocksTimer => "locks timer",
             Self::CacheTimer => "cache timer",
             Self::StoreCalls => "store calls",
             Self::StoreConnections => "store connections",
@@ -64,6 +67,7 @@ impl TaskKind {
     const fn on_end(self) -> OnEnd {
         match self {
             Self::LimitsTimer
+            | Self::LocksTimer
             | Self::CacheTimer
             | Self::StoreCalls
             | Self::StoreConnections

@@ -21,7 +21,7 @@ use trellis_core::limits::{
     LimitSpec, Limits, MachineConfig, Mode, Outcome, Priority, SetLimit, Sharing, SpecSource,
 };
 use trellis_core::{ErrorCode, Key, Micros, Name, Namespace, Result};
-use trellis_redis::{RedisConfig, RedisLimits, RedisLimitsConfig};
+use trellis_redis::{AfterLoss, RedisConfig, RedisLimits, RedisLimitsConfig};
 
 const LONG: Mode = Mode::Wait(Micros::from_secs(60));
 
@@ -42,6 +42,7 @@ impl Limited {
             machine,
             max_namespaces: 16,
             leases: LeaseConfig::default(),
+            after_loss: AfterLoss::default(),
         };
         let (store, members) = (daemon.store.clone(), daemon.membership.clone());
         let (limits, task) = RedisLimits::open(store, members, config, daemon.clock.clone());

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 use trellis_core::cache::Cache;
 use trellis_core::limits::{FallbackStatus, Limits};
+use trellis_core::locks::{Locks, LocksStatus};
 use trellis_core::{Clock, Cluster, MemberState, Micros, StoreState};
 use trellis_proto::v1::{self, status_service_server::StatusService};
 
@@ -15,6 +16,7 @@ use crate::DaemonInfo;
 /// The service of the contract.
 pub(crate) struct StatusServer {
     limits: Arc<dyn Limits>,
+    locks: Option<Arc<dyn Locks>>,
     cache: Arc<dyn Cache>,
     clock: Arc<dyn Clock>,
     stats: Arc<RpcStats>,
@@ -26,6 +28,7 @@ impl StatusServer {
     pub fn new(parts: &Parts) -> Self {
         Self {
             limits: Arc::clone(&parts.limits),
+            locks: parts.locks.clone(),
             cache: Arc::clone(&parts.cache),
             clock: Arc::clone(&parts.clock),
             stats: Arc::clone(&parts.stats),
@@ -80,6 +83,8 @@ impl StatusService for StatusServer {
                 slices: count(limits.slices),
                 slice_units: limits.slice_units,
             }),
+            locks_scope: self.locks.as_ref().map(|locks| scope(&locks.scope())),
+            locks: self.locks.as_ref().map(|it| locks(&it.status())),
             rpcs: rpcs.collect(),
             store: self.cluster.as_ref().map(|cluster| store(cluster.store())),
             members: self.cluster.as_ref().map_or_else(Vec::new, |cluster| {
@@ -93,6 +98,22 @@ impl StatusService for StatusServer {
             }),
             fallback: self.limits.fallback().map(fallback),
         }))
+    }
+}
+
+fn locks(status: &LocksStatus) -> v1::LocksStatus {
+    v1::LocksStatus {
+        namespaces: count(status.namespaces),
+        locks: count(status.locks),
+        leases: count(status.leases),
+        sessions: count(status.sessions),
+        waiters: count(status.waiters),
+        request_ids: count(status.request_ids),
+        granted: count(status.granted),
+        held: count(status.held),
+        timed_out: count(status.timed_out),
+        expired: count(status.expired),
+        forced: count(status.forced),
     }
 }
 

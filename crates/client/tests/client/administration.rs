@@ -229,6 +229,7 @@ async fn the_status_is_typed() {
                 ..Default::default()
             }],
             fallback: Some(fallback(moment)),
+            ..Default::default()
         })
     });
     let status = status.unwrap();

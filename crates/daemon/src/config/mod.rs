@@ -18,6 +18,7 @@ mod endpoint;
 mod error;
 mod filter;
 mod layer;
+mod locks;
 mod rules;
 mod secret;
 mod settings;
@@ -34,12 +35,14 @@ use cache::CacheSettings;
 use declared::Declared;
 use effective::Effective;
 use layer::Layer;
+use locks::LocksSettings;
 use serde::Deserialize;
 use span::Span;
 use std::net::SocketAddr;
 use std::time::Duration;
+use trellis_core::Now;
 use trellis_core::limits::{MachineConfig, SetLimit};
-use trellis_local::{MemoryCacheConfig, MemoryLimitsConfig};
+use trellis_local::{MemoryCacheConfig, MemoryLimitsConfig, MemoryLocksConfig};
 use trellis_redis::{AfterLoss, Identity, RedisConfig};
 use trellis_resilience::{FallbackPolicy, Level};
 use trellis_service::ServiceConfig;
@@ -65,6 +68,7 @@ pub(crate) struct Settings {
     pub log: LogSettings,
     pub grpc: GrpcSettings,
     limits: LimitsSettings,
+    locks: LocksSettings,
     cache: CacheSettings,
     redis: RedisSettings,
     use_distributed: bool,
@@ -233,6 +237,7 @@ impl Config {
             max_reservation_ttl: limits.max_reservation_ttl.into(),
             max_pause: limits.max_pause.into(),
             max_message_bytes: grpc.max_message_bytes,
+            locks: self.settings.locks.bounds(),
             cache: self.settings.cache.service(),
         }
     }
@@ -260,6 +265,11 @@ impl Config {
                 FallbackLevel::Empty => Level::Empty,
             },
         }
+    }
+
+    /// Locks of this daemon alone, which starts now.
+    pub(crate) fn memory_locks(&self, now: Now) -> MemoryLocksConfig {
+        self.settings.locks.memory(now)
     }
 
     pub(crate) fn memory_cache(&self) -> MemoryCacheConfig {

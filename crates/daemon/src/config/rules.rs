@@ -53,6 +53,11 @@ pub(super) fn broken(settings: &Settings, effective: &Effective) -> Vec<Problem>
         refuse(true, &keys, allowed);
     }
     refuse(
+        settings.locks.default_ttl > settings.locks.max_ttl,
+        &["locks.default_ttl", "locks.max_ttl"],
+        "must be at most locks.max_ttl",
+    );
+    refuse(
         !settings.data_dir.is_empty(),
         &["data_dir"],
         "state on disk is not built yet; unset TRELLIS_DATA_DIR to keep state in memory",

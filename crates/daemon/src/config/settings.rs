@@ -8,6 +8,7 @@ use super::allowed::Allowed::{
     Word,
 };
 use super::cache::CACHE;
+use super::locks::LOCKS;
 use super::span::Span;
 
 /// One setting.
@@ -55,7 +56,7 @@ pub(super) fn find(key: &str) -> Option<&'static Setting> {
 
 /// All settings, those of one group together. Not among them: the list `limits.declared`.
 pub(super) fn all() -> impl Iterator<Item = &'static Setting> {
-    SETTINGS.iter().chain(CACHE)
+    SETTINGS.iter().chain(CACHE).chain(LOCKS)
 }
 
 /// All settings but those of groups with a file of their own.

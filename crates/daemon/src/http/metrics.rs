@@ -4,6 +4,7 @@
 
 mod cache;
 
+use super::locks;
 use crate::readiness::{Phase, Readiness};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
@@ -13,12 +14,14 @@ use std::sync::Arc;
 use std::time::Duration;
 use trellis_core::cache::Cache;
 use trellis_core::limits::Limits;
+use trellis_core::locks::Locks;
 use trellis_core::{Clock, Cluster, Now};
 use trellis_service::{RpcSnapshot, RpcStats};
 
 /// Where the figures come from.
 pub(crate) struct DaemonMetrics {
     pub limits: Arc<dyn Limits>,
+    pub locks: Option<Arc<dyn Locks>>,
     pub cache: Arc<dyn Cache>,
     pub cluster: Option<Arc<dyn Cluster>>,
     pub stats: Arc<RpcStats>,
@@ -39,6 +42,9 @@ impl Collector for DaemonMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
         self.encode_daemon(&mut encoder)?;
         self.encode_limits(&mut encoder)?;
+        if let Some(locks) = &self.locks {
+            locks::encode(&mut encoder, &locks.status())?;
+        }
         cache::encode(&mut encoder, &self.cache.status())?;
         self.encode_store(&mut encoder)?;
         self.encode_fallback(&mut encoder)?;
