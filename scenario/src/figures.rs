@@ -4,11 +4,10 @@ use crate::Result;
 use crate::load::{self, Asked};
 use crate::process::machine_cpu;
 use crate::provider::ledger::Counts;
-use crate::stage::{Column, Cpu, Metering, Stage};
+use crate::stage::{Cpu, Stage};
 use crate::wire::Source;
 use crate::workload::Arrival;
 use hdrhistogram::Histogram;
-use std::path::Path;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -18,10 +17,6 @@ const LONGEST_US: u64 = 600_000_000;
 /// What one run showed.
 #[derive(Debug)]
 pub struct Figures {
-    /// Which column.
-    pub column: Column,
-    /// Which arrivals.
-    pub seed: u64,
     /// For how long questions came.
     pub span: Duration,
     /// How long all of it took, to the last answer.
@@ -80,15 +75,8 @@ pub fn ratio(part: u64, whole: u64) -> f64 {
     part as f64 / whole as f64
 }
 
-/// Runs a column from a cold start.
-pub async fn measure(
-    column: Column,
-    metering: Metering,
-    index: &Path,
-    arrivals: &[Arrival],
-    seed: u64,
-) -> Result<Figures> {
-    let stage = Stage::start(column, metering, index)?;
+/// Sends the load of this span to a stage that has just been started.
+pub async fn measure(stage: &Stage, arrivals: &[Arrival], span: Duration) -> Result<Figures> {
     let (machine, cpu, start) = (machine_cpu()?, stage.cpu()?, Instant::now());
     let asked = load::run(arrivals, &stage.servers()).await?;
     let elapsed = start.elapsed();
@@ -96,9 +84,7 @@ pub async fn measure(
     let other_cpu = (machine_cpu()? - machine).saturating_sub(cpu.total());
     let ledgers = stage.ledgers().await?;
     let mut figures = Figures {
-        column,
-        seed,
-        span: arrivals.last().map_or(Duration::ZERO, |last| last.at),
+        span,
         elapsed,
         latencies: Histogram::new_with_bounds(1, LONGEST_US, 3)?,
         failed: (0, None),

@@ -8,7 +8,8 @@
 //! `--short` takes seconds and checks that everything works together; its figures say little.
 //!
 //! Files: `workload` what is asked, `load` the crowd, `provider` and `server` the two kinds of processes,
-//! `stage` and `process` their life, `figures` what is measured, `report` what is printed.
+//! `stage` and `process` their life, `figures` what is measured, `shows` two
+//! properties that need no table, `report` what is printed.
 
 mod calling;
 mod figures;
@@ -19,12 +20,13 @@ mod random;
 mod report;
 mod server;
 mod serving;
+mod shows;
 mod stage;
 mod wire;
 mod workload;
 
-use clap::{Parser, Subcommand};
-use stage::{Column, Metering};
+use clap::{Parser, Subcommand, ValueEnum};
+use stage::{Column, Metering, Stage};
 use std::time::Duration;
 use workload::Workload;
 
@@ -32,6 +34,10 @@ type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Resu
 
 /// How long questions come in the short form.
 const SHORT: Duration = Duration::from_secs(6);
+
+/// The period of the limit that three servers divide, and in the short form.
+const MINUTE: Duration = Duration::from_mins(1);
+const SHORT_PERIOD: Duration = Duration::from_secs(2);
 
 /// Measures what servers gain that share a quota and a cache.
 #[derive(Debug, Parser)]
@@ -43,8 +49,21 @@ struct Arguments {
     /// Measures this column only; may be repeated.
     #[arg(long, value_name = "NAME")]
     column: Vec<String>,
+    /// Measures with this seed instead of those of the file; may be repeated.
+    #[arg(long, value_name = "NUMBER")]
+    seed: Vec<u64>,
+    /// Shows one property instead: `shares`, how one limit is divided; `hello`, what one text costs.
+    #[arg(long, value_name = "NAME")]
+    show: Option<Show>,
     #[command(subcommand)]
     part: Option<Part>,
+}
+
+/// A property that needs no table.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Show {
+    Shares,
+    Hello,
 }
 
 /// What the program starts itself as.
@@ -87,22 +106,38 @@ async fn measure(arguments: &Arguments) -> Result<()> {
     let index = directory.path().join("index.json");
     let (chunks, ledgers) = stage::build_index(metering, &index).await?;
     report::index(chunks, &ledgers)?;
-    let seeds = if arguments.short {
-        &workload.seeds[..1]
-    } else {
-        &workload.seeds
+    if !matches!(arguments.show, Some(Show::Shares)) {
+        for column in &columns {
+            report::hello(*column, shows::hello(*column, metering, &index).await?)?;
+        }
+    }
+    if !matches!(arguments.show, Some(Show::Hello)) {
+        let period = if arguments.short {
+            SHORT_PERIOD
+        } else {
+            MINUTE
+        };
+        report::shares(period, &shows::shares(metering, period, &index).await?)?;
+    }
+    if arguments.show.is_some() {
+        return Ok(());
+    }
+    let (seeds, span) = match (&arguments.seed[..], arguments.short) {
+        ([], false) => (&workload.seeds[..], MINUTE * workload.minutes),
+        ([], true) => (&workload.seeds[..1], SHORT),
+        (seeds, false) => (seeds, MINUTE * workload.minutes),
+        (seeds, true) => (seeds, SHORT),
     };
     let mut all = Vec::new();
     for seed in seeds {
         let mut arrivals = workload.arrivals(*seed, workload.minutes)?;
-        if arguments.short {
-            arrivals.retain(|arrival| arrival.at < SHORT);
-        }
+        arrivals.retain(|arrival| arrival.at < span);
         report::arrivals(*seed, &arrivals)?;
         for column in &columns {
-            let figures = figures::measure(*column, metering, &index, &arrivals, *seed).await?;
-            report::run(&figures)?;
-            all.push(figures);
+            let stage = Stage::start(*column, metering, &index)?;
+            let figures = figures::measure(&stage, &arrivals, span).await?;
+            report::run(*column, &figures)?;
+            all.push((*column, figures));
         }
     }
     report::table(&workload, &columns, &all)
@@ -110,7 +145,7 @@ async fn measure(arguments: &Arguments) -> Result<()> {
 
 /// The columns of these names, or all.
 fn columns(names: &[String]) -> Result<Vec<Column>> {
-    let all = [Column::Alone];
+    let all = [Column::Alone, Column::Limits];
     let known = all.map(Column::name);
     if let Some(other) = names.iter().find(|name| !known.contains(&name.as_str())) {
         return Err(format!("no column {other:?}: {}", known.join(", ")).into());

@@ -2,10 +2,12 @@
 
 use crate::Result;
 use crate::figures::Figures;
+use crate::shows::Shares;
 use crate::stage::Column;
 use crate::wire::Ledgers;
 use crate::workload::{Arrival, Workload, digest, distinct};
 use std::io::Write as _;
+use std::time::Duration;
 
 /// Prints a line.
 fn say(line: &str) -> Result<()> {
@@ -35,12 +37,37 @@ pub fn arrivals(seed: u64, arrivals: &[Arrival]) -> Result<()> {
     ))
 }
 
-/// One run.
-pub fn run(figures: &Figures) -> Result<()> {
+/// What one text costs at three servers.
+pub fn hello(column: Column, calls: u64) -> Result<()> {
+    let name = column.name();
     say(&format!(
-        "  {:<8} mean {:>6.1} ms  hits {:>5.1} %  answer calls {:>6.1}/min  violations {:>5.1}/min  failed {}  \
+        "\"Hello\" at three servers at once, {name}: {calls} embedding calls"
+    ))
+}
+
+/// How one limit is divided.
+pub fn shares(period: Duration, shares: &Shares) -> Result<()> {
+    let lines = shares
+        .periods
+        .iter()
+        .map(|[one, two, three]| format!("{one}/{two}/{three} = {}", one + two + three));
+    let lines: Vec<_> = lines.collect();
+    say(&format!(
+        "a limit of {} in {} s, three servers that want more: {} in successive periods (in the first, whoever came \
+         first); refused by the provider: {}",
+        crate::shows::LIMIT,
+        period.as_secs(),
+        lines.join(", "),
+        shares.refused,
+    ))
+}
+
+/// One run.
+pub fn run(column: Column, figures: &Figures) -> Result<()> {
+    say(&format!(
+        "  {:<11} mean {:>6.1} ms  hits {:>5.1} %  answer calls {:>6.1}/min  violations {:>5.1}/min  failed {}  \
          (others used {:.1} cores){}",
-        figures.column.name(),
+        column.name(),
         figures.mean_ms(),
         100.0 * figures.answers_from.share_saved(),
         figures.per_minute(figures.answers.calls),
@@ -185,7 +212,7 @@ fn dollars(value: f64) -> String {
 }
 
 /// The guide's table beside the measured one: means over the seeds, with the lowest and the highest.
-pub fn table(workload: &Workload, columns: &[Column], all: &[Figures]) -> Result<()> {
+pub fn table(workload: &Workload, columns: &[Column], all: &[(Column, Figures)]) -> Result<()> {
     say("")?;
     let names: Vec<_> = columns.iter().map(|column| column.name()).collect();
     say(&format!(
@@ -209,11 +236,11 @@ pub fn table(workload: &Workload, columns: &[Column], all: &[Figures]) -> Result
     say(&words(workload))
 }
 
-fn cell(row: &Row, column: Column, all: &[Figures]) -> String {
+fn cell(row: &Row, column: Column, all: &[(Column, Figures)]) -> String {
     let values: Vec<f64> = all
         .iter()
-        .filter(|figures| figures.column == column)
-        .map(row.figure)
+        .filter(|(of, _)| *of == column)
+        .map(|(_, figures)| (row.figure)(figures))
         .collect();
     let mean = values.iter().sum::<f64>() / crate::figures::ratio(values.len() as u64, 1);
     let least = values.iter().copied().fold(f64::INFINITY, f64::min);

@@ -20,6 +20,8 @@ const INDEX_BATCH: usize = 16;
 pub enum Column {
     /// Nothing: the guide's mode.
     Alone,
+    /// The limits of three daemons on one Redis; each has a cache of its own.
+    Limits,
 }
 
 impl Column {
@@ -27,6 +29,7 @@ impl Column {
     pub fn name(self) -> &'static str {
         match self {
             Self::Alone => "alone",
+            Self::Limits => "limits only",
         }
     }
 }
@@ -68,10 +71,17 @@ impl Stage {
         let provider = Process::part("provider", &metering)?;
         let (redis, daemons) = match column {
             Column::Alone => (None, Vec::new()),
+            Column::Limits => {
+                let redis = Process::redis()?;
+                let daemons = daemons(&shared(&redis))?;
+                (Some(redis), daemons)
+            }
         };
         let server = |number: usize| {
+            let daemon = || daemons[number].address.clone();
             let mode = match column {
                 Column::Alone => Mode::Alone,
+                Column::Limits => Mode::Limits { daemon: daemon() },
             };
             let config = Config {
                 name: format!("server-{}", number + 1),
@@ -134,6 +144,23 @@ impl Cpu {
     pub fn total(self) -> Duration {
         self.servers + self.daemons + self.redis + self.provider
     }
+}
+
+/// Variables of a daemon that shares everything on this Redis.
+fn shared(redis: &Process) -> Vec<(&'static str, String)> {
+    let port = redis.address.rsplit(':').next().unwrap_or_default();
+    vec![
+        ("USE_DISTRIBUTED", "true".into()),
+        ("REDIS_PORT", port.into()),
+        // A busy machine is no dead store.
+        ("TRELLIS_REDIS__STORE_TIMEOUT", "5s".into()),
+        ("TRELLIS_REDIS__DEATH_AFTER", "20s".into()),
+    ]
+}
+
+/// One daemon for each server.
+fn daemons(variables: &[(&str, String)]) -> Result<Vec<Process>> {
+    (0..SERVERS).map(|_| Process::daemon(variables)).collect()
 }
 
 /// Builds the index of this project's documents by a provider of its own, and writes it to a file. Returns

@@ -68,16 +68,3 @@ impl Ledger {
             })
     }
 }
-
-impl Counts {
-    /// What was counted since an earlier look.
-    pub fn since(self, earlier: Self) -> Self {
-        Self {
-            calls: self.calls - earlier.calls,
-            refused: self.refused - earlier.refused,
-            input_tokens: self.input_tokens - earlier.input_tokens,
-            output_tokens: self.output_tokens - earlier.output_tokens,
-            nano_dollars: self.nano_dollars - earlier.nano_dollars,
-        }
-    }
-}

@@ -2,7 +2,7 @@
 //! rate, both in its own process. Plain code, made as well as it can be without knowing of the others; but
 //! for the cache's single flight, which that mode has not.
 
-use super::commons::{AskError, Commons, Compute, Metered};
+use super::commons::{AskError, Cache, Compute, Limits, Metered};
 use crate::random::Random;
 use crate::wire::Source;
 use crate::workload::Endpoint;
@@ -22,18 +22,39 @@ const MAX_WAIT: Duration = Duration::from_secs(10);
 /// Callers that were refused together come back spread over this time.
 const JITTER_MS: u64 = 100;
 
-/// The cache and the limiters of one process.
-pub struct Alone {
-    cache: Mutex<Cache>,
+/// A cache of one process.
+#[derive(Default)]
+pub struct OwnCache(Mutex<Entries>);
+
+#[async_trait]
+impl Cache for OwnCache {
+    async fn cached(
+        &self,
+        key: String,
+        ttl: Duration,
+        compute: Compute,
+    ) -> Result<(Bytes, Source), AskError> {
+        let known = self.0.lock().get(&key, Instant::now());
+        if let Some(value) = known {
+            return Ok((value, Source::Hit));
+        }
+        let value = compute.await?;
+        let until = Instant::now() + ttl;
+        self.0.lock().put(key, value.clone(), until);
+        Ok((value, Source::Computed))
+    }
+}
+
+/// The limiters of one process, each at the provider's full rate.
+pub struct OwnLimits {
     embeddings: Limiter,
     answers: Limiter,
 }
 
-impl Alone {
-    /// An empty cache, and limiters at the provider's rates.
+impl OwnLimits {
+    /// Unused limiters.
     pub fn new(embeddings: &Endpoint, answers: &Endpoint) -> Self {
         Self {
-            cache: Mutex::default(),
             embeddings: Limiter::new(embeddings, 1),
             answers: Limiter::new(answers, 2),
         }
@@ -48,42 +69,27 @@ impl Alone {
 }
 
 #[async_trait]
-impl Commons for Alone {
-    async fn cached(
-        &self,
-        key: String,
-        ttl: Duration,
-        compute: Compute,
-    ) -> Result<(Bytes, Source), AskError> {
-        let known = self.cache.lock().get(&key, Instant::now());
-        if let Some(value) = known {
-            return Ok((value, Source::Hit));
-        }
-        let value = compute.await?;
-        let until = Instant::now() + ttl;
-        self.cache.lock().put(key, value.clone(), until);
-        Ok((value, Source::Computed))
-    }
-
+impl Limits for OwnLimits {
     async fn admitted(&self, what: Metered) -> Result<(), AskError> {
         let at = self.limiter(what).take(Instant::now())?;
         tokio::time::sleep_until(at).await;
         Ok(())
     }
 
-    async fn throttled(&self, what: Metered, retry_after: Duration) {
+    async fn throttled(&self, what: Metered, retry_after: Duration) -> Result<(), AskError> {
         let jitter = self.limiter(what).jitter();
         tokio::time::sleep(retry_after + jitter).await;
+        Ok(())
     }
 }
 
 #[derive(Default)]
-struct Cache {
+struct Entries {
     entries: HashMap<String, (Bytes, Instant)>,
     order: VecDeque<String>,
 }
 
-impl Cache {
+impl Entries {
     fn get(&self, key: &str, now: Instant) -> Option<Bytes> {
         let (value, until) = self.entries.get(key)?;
         (*until > now).then(|| value.clone())
@@ -160,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_value_lives_for_its_ttl() {
-        let (mut cache, now) = (Cache::default(), Instant::now());
+        let (mut cache, now) = (Entries::default(), Instant::now());
         let value = Bytes::from_static(b"v");
         assert_eq!(cache.get("k", now), None);
         cache.put("k".into(), value.clone(), now + Duration::from_secs(5));
@@ -170,7 +176,7 @@ mod tests {
 
     #[test]
     fn the_cache_keeps_its_bound() {
-        let (mut cache, now) = (Cache::default(), Instant::now());
+        let (mut cache, now) = (Entries::default(), Instant::now());
         for key in 0..=MAX_ENTRIES {
             cache.put(key.to_string(), Bytes::new(), now);
         }

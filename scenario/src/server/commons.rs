@@ -1,5 +1,5 @@
-//! What a server has in common with others, or has not: a cache and the limits of the provider. The one
-//! difference between the columns is which implementation of [`Commons`] a server runs with.
+//! What a server has in common with others, or has not: a cache and the limits of the provider. The columns
+//! differ in which [`Cache`] and which [`Limits`] a server runs with, and in nothing else.
 
 use crate::calling::CallError;
 use crate::wire::Source;
@@ -29,14 +29,17 @@ pub enum AskError {
     /// The limit had no room for longer than a caller waits.
     #[error("no room under the limit within {0:?}")]
     NoRoom(Duration),
+    /// The daemon.
+    #[error("daemon: {0}")]
+    Daemon(#[from] trellis_client::Error),
     /// A cached value that cannot be read.
     #[error("cached value: {0}")]
     Value(String),
 }
 
-/// A cache and the limits of the provider.
+/// A cache.
 #[async_trait]
-pub trait Commons: Send + Sync {
+pub trait Cache: Send + Sync {
     /// The value of a key: the cached one, not older than `ttl`, or the computed one, cached from then on.
     async fn cached(
         &self,
@@ -44,10 +47,14 @@ pub trait Commons: Send + Sync {
         ttl: Duration,
         compute: Compute,
     ) -> Result<(Bytes, Source), AskError>;
+}
 
+/// The limits of the provider.
+#[async_trait]
+pub trait Limits: Send + Sync {
     /// Waits until the limit has room for one call, and takes it.
     async fn admitted(&self, what: Metered) -> Result<(), AskError>;
 
-    /// Tells the limit that the provider itself refused, and admits nothing before `retry_after`.
-    async fn throttled(&self, what: Metered, retry_after: Duration);
+    /// The provider itself refused: returns when it makes sense to ask for room again.
+    async fn throttled(&self, what: Metered, retry_after: Duration) -> Result<(), AskError>;
 }

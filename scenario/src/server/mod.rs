@@ -4,22 +4,26 @@ pub mod alone;
 pub mod commons;
 pub mod index;
 pub mod rag;
+mod trellis;
 
 use crate::Result;
 use crate::calling::Caller;
 use crate::serving;
-use crate::wire::{AskRequest, AskResponse, Embedded};
+use crate::wire::{AskRequest, AskResponse, Embedded, Source};
 use crate::workload::Endpoint;
-use alone::Alone;
+use alone::{OwnCache, OwnLimits};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::post;
 use axum::{Json, Router};
-use commons::{AskError, Commons};
-use rag::Rag;
+use commons::{AskError, Cache, Limits};
+use rag::{Provider, Rag};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::sync::Arc;
+use trellis::SharedLimits;
+
+pub use trellis::TRAVEL;
 
 /// Everything a server is told when it starts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -43,20 +47,37 @@ pub struct Config {
 pub enum Mode {
     /// Nothing: the guide's mode.
     Alone,
+    /// The limits of this daemon, and a cache of its own.
+    Limits {
+        /// Where the daemon is.
+        daemon: String,
+    },
 }
 
 /// Serves until the parent goes away.
 pub async fn serve(config: Config) -> Result<()> {
-    let commons: Arc<dyn Commons> = match &config.mode {
-        Mode::Alone => Arc::new(Alone::new(&config.embeddings, &config.answers)),
+    let (embeddings, answers) = (&config.embeddings, &config.answers);
+    let (cache, limits): (Box<dyn Cache>, Box<dyn Limits>) = match &config.mode {
+        Mode::Alone => (
+            Box::<OwnCache>::default(),
+            Box::new(OwnLimits::new(embeddings, answers)),
+        ),
+        Mode::Limits { daemon } => (
+            Box::<OwnCache>::default(),
+            Box::new(SharedLimits::connect(daemon, embeddings, answers).await?),
+        ),
     };
     let index = serde_json::from_slice(&std::fs::read(&config.index)?)?;
-    let caller = Caller::new(config.name);
-    let rag = Arc::new(Rag::new(config.provider, caller, commons, index));
+    let provider = Provider {
+        address: config.provider,
+        caller: Caller::new(config.name),
+        limits,
+    };
     let routes = Router::new()
         .route("/ask", post(ask))
         .route("/embed", post(embed))
-        .with_state(rag);
+        .route("/embed-anew", post(embed_anew))
+        .with_state(Arc::new(Rag::new(provider, cache, index)));
     serving::serve(routes).await
 }
 
@@ -69,6 +90,16 @@ async fn ask(State(rag): State<Arc<Rag>>, Json(request): Json<AskRequest>) -> An
 async fn embed(State(rag): State<Arc<Rag>>, Json(request): Json<AskRequest>) -> Answer<Embedded> {
     let embedded = rag.embed(request.text).await.map_err(failed)?;
     Ok(Json(Embedded { from: embedded.1 }))
+}
+
+async fn embed_anew(
+    State(rag): State<Arc<Rag>>,
+    Json(request): Json<AskRequest>,
+) -> Answer<Embedded> {
+    rag.embed_anew(request.text).await.map_err(failed)?;
+    Ok(Json(Embedded {
+        from: Source::Computed,
+    }))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]

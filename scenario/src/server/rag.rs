@@ -1,7 +1,7 @@
 //! What a server does with a question: embed it, find the nearest chunks, have the answer written. Both
 //! calls of the provider go through the cache and the limits that the server has.
 
-use super::commons::{AskError, Commons, Compute, Metered};
+use super::commons::{AskError, Cache, Compute, Limits, Metered};
 use super::index::Index;
 use crate::calling::{CallError, Caller};
 use crate::wire::{
@@ -26,28 +26,26 @@ const ANSWER_TTL: Duration = Duration::from_mins(5);
 /// A server's work.
 pub struct Rag {
     provider: Arc<Provider>,
-    commons: Arc<dyn Commons>,
+    cache: Box<dyn Cache>,
     index: Index,
 }
 
-/// The way to the provider.
-struct Provider {
-    address: String,
-    caller: Caller,
-    commons: Arc<dyn Commons>,
+/// The way to the provider, under its limits.
+pub struct Provider {
+    /// Where it is.
+    pub address: String,
+    /// Who calls it.
+    pub caller: Caller,
+    /// What it allows.
+    pub limits: Box<dyn Limits>,
 }
 
 impl Rag {
-    /// A server's work over what it has in common with others.
-    pub fn new(address: String, caller: Caller, commons: Arc<dyn Commons>, index: Index) -> Self {
-        let provider = Arc::new(Provider {
-            address,
-            caller,
-            commons: commons.clone(),
-        });
+    /// A server's work over the cache and the limits that it has.
+    pub fn new(provider: Provider, cache: Box<dyn Cache>, index: Index) -> Self {
         Self {
-            provider,
-            commons,
+            provider: Arc::new(provider),
+            cache,
             index,
         }
     }
@@ -71,7 +69,7 @@ impl Rag {
                 .await?;
             Ok(Bytes::from(answer.text))
         });
-        let (answer, answer_from) = self.commons.cached(key, ANSWER_TTL, compute).await?;
+        let (answer, answer_from) = self.cache.cached(key, ANSWER_TTL, compute).await?;
         Ok(AskResponse {
             answer: String::from_utf8(answer.into()).map_err(unreadable)?,
             embedding_from,
@@ -83,19 +81,26 @@ impl Rag {
     pub async fn embed(&self, text: String) -> Result<(Vec<f32>, Source), AskError> {
         let key = format!("embedding/{text}");
         let provider = self.provider.clone();
-        let compute: Compute = Box::pin(async move {
-            let request = EmbedRequest { inputs: vec![text] };
-            let answer: EmbedResponse = provider
-                .call(Metered::Embeddings, "/embeddings", &request)
-                .await?;
-            Ok(encode(answer.embeddings.first().map_or(&[], Vec::as_slice)))
-        });
-        let (bytes, from) = self.commons.cached(key, EMBEDDING_TTL, compute).await?;
+        let compute: Compute = Box::pin(async move { provider.embed(text).await });
+        let (bytes, from) = self.cache.cached(key, EMBEDDING_TTL, compute).await?;
         Ok((decode(&bytes)?, from))
+    }
+
+    /// The embedding of a text, by a call of the provider in any case.
+    pub async fn embed_anew(&self, text: String) -> Result<Vec<f32>, AskError> {
+        decode(&self.provider.embed(text).await?)
     }
 }
 
 impl Provider {
+    async fn embed(&self, text: String) -> Result<Bytes, AskError> {
+        let request = EmbedRequest { inputs: vec![text] };
+        let answer: EmbedResponse = self
+            .call(Metered::Embeddings, "/embeddings", &request)
+            .await?;
+        Ok(encode(answer.embeddings.first().map_or(&[], Vec::as_slice)))
+    }
+
     /// Calls the provider under its limit; when it refuses nevertheless, tells the limit and tries again.
     async fn call<A: DeserializeOwned>(
         &self,
@@ -105,11 +110,11 @@ impl Provider {
     ) -> Result<A, AskError> {
         let mut attempt = 1;
         loop {
-            self.commons.admitted(what).await?;
+            self.limits.admitted(what).await?;
             match self.caller.post(&self.address, path, request).await {
                 Err(CallError::Throttled(retry_after)) if attempt < MAX_ATTEMPTS => {
                     attempt += 1;
-                    self.commons.throttled(what, retry_after).await;
+                    self.limits.throttled(what, retry_after).await?;
                 }
                 answer => return Ok(answer?),
             }
