@@ -3,9 +3,10 @@
 use prost::Message as _;
 use std::{env, error::Error, fs, path::PathBuf};
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     // For reflection alone: tools show error details by it.
     "google/rpc/error_details.proto",
+    "trellis/v1/cache.proto",
     "trellis/v1/common.proto",
     "trellis/v1/errors.proto",
     "trellis/v1/limits.proto",

@@ -6,6 +6,7 @@ use trellis_proto::v1 as proto;
 
 use crate::acquired::SpecSource;
 use crate::convert;
+use crate::definition::Sharing;
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 use crate::scope::Scope;
@@ -32,6 +33,14 @@ pub struct Bucket {
     pub paused_for: Option<Duration>,
     /// Calls in line.
     pub waiters: i64,
+    /// How daemons come to its units.
+    pub sharing: Sharing,
+    /// Slices that daemons hold of it.
+    pub slices: i64,
+    /// Units in them, as far as their holders have told.
+    pub stranded: i64,
+    /// Units admitted above the limit.
+    pub overshoot: i64,
 }
 
 /// The bucket that was looked at.
@@ -211,6 +220,10 @@ impl TryFrom<proto::Bucket> for Bucket {
                 .unwrap_or_default(),
             paused_for: convert::optional_duration(bucket.paused_for, "bucket.paused_for")?,
             waiters: bucket.waiters,
+            sharing: Sharing::decode(bucket.sharing)?,
+            slices: bucket.slices,
+            stranded: bucket.stranded,
+            overshoot: bucket.overshoot,
         })
     }
 }

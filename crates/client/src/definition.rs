@@ -22,6 +22,8 @@ pub struct Limit {
     pub source: SpecSource,
     /// Live buckets.
     pub buckets: i64,
+    /// How daemons come to its units.
+    pub sharing: Sharing,
 }
 
 /// Another spec for one key of a limit.
@@ -45,6 +47,18 @@ pub enum LevelPolicy {
     Refill,
 }
 
+/// How daemons that share a store come to the units of a limit. Without a shared store it has no effect.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sharing {
+    /// Units are taken ahead where a limit is hot and a daemon's share of it is worth it.
+    #[default]
+    Auto,
+    /// Every call is decided in the store.
+    Exact,
+    /// As [`Sharing::Auto`], however small the share.
+    Leased,
+}
+
 /// A declaration being put together. Made by [`Limits::set_limit`].
 #[derive(Clone, Debug)]
 #[must_use = "a limit is not set until the call is sent"]
@@ -54,6 +68,7 @@ pub struct SetLimit {
     spec: Spec,
     overrides: Vec<KeyOverride>,
     level_policy: LevelPolicy,
+    sharing: Sharing,
     request_id: String,
 }
 
@@ -76,6 +91,7 @@ impl SetLimit {
             spec,
             overrides: Vec::new(),
             level_policy: LevelPolicy::default(),
+            sharing: Sharing::default(),
             request_id: String::new(),
         }
     }
@@ -93,6 +109,12 @@ impl SetLimit {
     /// What becomes of the level. Default [`LevelPolicy::KeepAmount`].
     pub fn level_policy(mut self, policy: LevelPolicy) -> Self {
         self.level_policy = policy;
+        self
+    }
+
+    /// How daemons come to its units. Default [`Sharing::Auto`].
+    pub fn sharing(mut self, sharing: Sharing) -> Self {
+        self.sharing = sharing;
         self
     }
 
@@ -114,6 +136,7 @@ impl SetLimit {
                 .map(TryInto::try_into)
                 .collect::<Result<_>>()?,
             level_policy: proto::LevelPolicy::from(self.level_policy).into(),
+            sharing: proto::Sharing::from(self.sharing).into(),
             request_id: self.request_id,
         };
         let request = self.limits.request(request);
@@ -184,6 +207,7 @@ impl TryFrom<proto::Limit> for Limit {
             overrides: convert::all(limit.overrides)?,
             source: SpecSource::decode(limit.source)?,
             buckets: limit.buckets,
+            sharing: Sharing::decode(limit.sharing)?,
         })
     }
 }
@@ -208,6 +232,28 @@ impl TryFrom<proto::KeyOverride> for KeyOverride {
             key: item.key,
             spec,
         })
+    }
+}
+
+impl Sharing {
+    /// A daemon for which there is nothing to choose leaves it unset.
+    pub(crate) fn decode(value: i32) -> Result<Self> {
+        match proto::Sharing::try_from(value) {
+            Ok(proto::Sharing::Unspecified | proto::Sharing::Auto) => Ok(Self::Auto),
+            Ok(proto::Sharing::Exact) => Ok(Self::Exact),
+            Ok(proto::Sharing::Leased) => Ok(Self::Leased),
+            Err(_) => Err(convert::unknown(value, "sharing")),
+        }
+    }
+}
+
+impl From<Sharing> for proto::Sharing {
+    fn from(sharing: Sharing) -> Self {
+        match sharing {
+            Sharing::Auto => Self::Auto,
+            Sharing::Exact => Self::Exact,
+            Sharing::Leased => Self::Leased,
+        }
     }
 }
 

@@ -120,7 +120,9 @@ pub use bucket::{Bucket, Peeked, ReportThrottled, Reset, ResetLimit, Throttled};
 pub use builder::ClientBuilder;
 pub use charge::{Charge, Charges};
 pub use client::Client;
-pub use definition::{Declared, DeleteLimit, Deleted, KeyOverride, LevelPolicy, Limit, SetLimit};
+pub use definition::{
+    Declared, DeleteLimit, Deleted, KeyOverride, LevelPolicy, Limit, SetLimit, Sharing,
+};
 pub use error::{Error, ErrorKind, ErrorReason, FieldViolation, Result, RetryAdvice};
 pub use extend::{Extend, Extended};
 pub use limits::Limits;

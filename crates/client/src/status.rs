@@ -107,6 +107,12 @@ pub struct LimitsStatus {
     pub never: i64,
     /// Acquires that waited in vain.
     pub timed_out: i64,
+    /// Of those admitted and denied, how many were decided out of slices, without asking the shared store.
+    pub leased: i64,
+    /// Slices of hot limits that the daemon holds now.
+    pub slices: i64,
+    /// Units left in those slices.
+    pub slice_units: i64,
 }
 
 /// Latency of one RPC, waiting included; within 1 %.
@@ -171,6 +177,9 @@ impl From<proto::LimitsStatus> for LimitsStatus {
             denied: status.denied,
             never: status.never,
             timed_out: status.timed_out,
+            leased: status.leased,
+            slices: status.slices,
+            slice_units: status.slice_units,
         }
     }
 }

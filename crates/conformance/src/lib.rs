@@ -10,9 +10,10 @@
 //! where `my_backend` is a function from [`limits::Settings`] to [`limits::Subject`], `async` or not. That makes one
 //! `#[tokio::test]` of every case, so that none can be left out by mistake.
 //!
-//! - [`limits`]: the suite of the limits port.
+//! - [`limits`]: the suite of the limits port. [`cache`]: that of the cache port, by `cache_conformance!`.
 //! - [`grpc`]: the same port through client, contract and server.
-//! - [`Pace`], [`PausedClock`]: how time passes in a case.
+//! - [`Pace`], [`PausedClock`]: how time passes in a case; [`on_real_time`]: what a failure on a busy machine
+//!   means.
 //!
 //! Cases wait for events, never for a duration to be long enough. On a paused runtime they take no
 //! time at all, and times are compared to the microsecond.
@@ -25,12 +26,16 @@
     reason = "the crate is test support: a failed expectation is a panic"
 )]
 
+pub mod cache;
 mod clock;
 pub mod grpc;
+pub mod leases;
 pub mod limits;
 mod pace;
+mod starved;
 mod task;
 
 pub use clock::PausedClock;
 pub use pace::Pace;
+pub use starved::on_real_time;
 pub use task::spawn;

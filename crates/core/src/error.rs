@@ -48,6 +48,10 @@ pub enum ErrorCode {
     TooManyCalls,
     /// The bound on open streams is reached.
     TooManyStreams,
+    /// The bound on leases is reached.
+    TooManyLeases,
+    /// The bound on bytes of unfinished values is reached.
+    TooManyBytes,
     /// The shared store is away; nothing was done.
     StoreUnavailable,
     /// The shared store did not answer; the call may have been carried out.

@@ -5,10 +5,13 @@
 //!
 //! - [`Error`], [`ErrorCode`]: why a call failed, and whether trying again helps.
 //! - [`Clock`], [`Now`], [`Time`], [`Micros`]: time, injected.
-//! - [`Namespace`], [`Name`], [`Key`], [`FairKey`], [`RequestId`]: names that cannot be malformed.
+//! - [`Namespace`], [`Name`], [`Key`], [`FairKey`], [`RequestId`],
+//!   [`EntryKey`], [`Tag`]: names that cannot be malformed.
 //! - [`Scope`]: the guarantee an answer carries.
+//! - [`cache`]: the cache: its port, and the machine by which a value is computed once.
 //! - [`limits`]: the quota: its port, and the machine that memory backends run.
 
+pub mod cache;
 mod cluster;
 mod error;
 pub mod limits;
@@ -18,7 +21,7 @@ mod time;
 
 pub use cluster::{Cluster, MemberState, StoreState, StoreView};
 pub use error::{Error, ErrorCode, Violation};
-pub use name::{FairKey, Key, MAX_NAME_BYTES, Name, Namespace, RequestId};
+pub use name::{EntryKey, FairKey, Key, MAX_NAME_BYTES, Name, Namespace, RequestId, Tag};
 pub use scope::Scope;
 pub use time::{Clock, Micros, Now, Time};
 

@@ -88,6 +88,16 @@ name! {
 }
 required!(FairKey);
 name! {
+    /// The key of a cache entry.
+    EntryKey
+}
+required!(EntryKey);
+name! {
+    /// A name by which cache entries are cleared together.
+    Tag
+}
+required!(Tag);
+name! {
     /// Which bucket of a limit. The empty key is the one shared bucket.
     Key
 }

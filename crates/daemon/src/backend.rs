@@ -1,13 +1,15 @@
-//! Which backend serves the limits, and the tasks that it needs.
+//! Which backends serve the limits and the cache, and the tasks that they need.
 
 use crate::config::Config;
 use crate::error::RunError;
 use crate::supervisor::{Supervisor, TaskKind};
 use std::sync::Arc;
 use std::time::Duration;
+use trellis_core::cache::Cache;
+use trellis_core::limits::leases::LeaseConfig;
 use trellis_core::limits::{Limits, Reconcile, SetLimit};
 use trellis_core::{Clock, Cluster, StoreView};
-use trellis_local::MemoryLimits;
+use trellis_local::{MemoryCache, MemoryLimits};
 use trellis_redis::{
     Identity, RedisCluster, RedisConfig, RedisLimits, RedisLimitsConfig, Start, Store,
 };
@@ -77,6 +79,7 @@ impl Backend {
         let bounds = RedisLimitsConfig {
             machine: memory.machine,
             max_namespaces: memory.max_namespaces,
+            leases: LeaseConfig::default(),
         };
         let (limits, task) =
             RedisLimits::open(store.clone(), membership.clone(), bounds, clock.clone());
@@ -126,6 +129,21 @@ fn with_fallback(
         FallbackLimits::new(shared, local, store, config.fallback(), clock.clone());
     supervisor.start(TaskKind::Fallback, |stop| task.run(stop));
     limits
+}
+
+/// Starts the cache: this daemon's own in both modes.
+pub(crate) fn cache(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    supervisor: &mut Supervisor,
+) -> Result<Arc<dyn Cache>, RunError> {
+    let cache = MemoryCache::new(config.memory_cache(), clock.clone());
+    let cache = Arc::new(cache.map_err(RunError::Contract)?);
+    let timer = Arc::clone(&cache);
+    supervisor.start(TaskKind::CacheTimer, |stop| async move {
+        stop.run_until_cancelled(timer.run()).await;
+    });
+    Ok(cache)
 }
 
 /// Declares the configuration's limits before the first call can ask for them.

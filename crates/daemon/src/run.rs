@@ -1,6 +1,6 @@
 //! Puts the daemon together and runs it until it is told to end.
 
-use crate::backend::Backend;
+use crate::backend::{self, Backend};
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::connection::Acceptor;
@@ -99,8 +99,10 @@ impl Daemon {
         let cut_all = CancellationToken::new();
         let mut supervisor = Supervisor::default();
         let backend = Backend::start(&config, &clock, &mut supervisor).await?;
+        let cache = backend::cache(&config, &clock, &mut supervisor)?;
         let parts = Parts {
             limits: backend.limits,
+            cache,
             cluster: backend.cluster,
             stats: Arc::new(RpcStats::new(Arc::clone(&clock))),
             info: DaemonInfo {
@@ -158,6 +160,7 @@ impl Daemon {
 fn metrics(parts: &Parts, readiness: &Arc<Readiness>) -> DaemonMetrics {
     DaemonMetrics {
         limits: Arc::clone(&parts.limits),
+        cache: Arc::clone(&parts.cache),
         cluster: parts.cluster.clone(),
         stats: Arc::clone(&parts.stats),
         readiness: Arc::clone(readiness),

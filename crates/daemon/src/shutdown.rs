@@ -4,7 +4,7 @@
 //! 2. Waiting calls and streams end with the reason.
 //! 3. Nothing more is accepted; calls in flight end.
 //! 4. What is left after `shutdown_timeout` is cut.
-//! 5. The limits' timer stops, the shared store is left and, last, HTTP stops: metrics can be read until the end.
+//! 5. The timers stop, the shared store is left and, last, HTTP stops: metrics can be read until the end.
 //!
 //! It leaves a second signal to its caller, who drops the future.
 
@@ -38,10 +38,9 @@ impl Daemon {
             self.end(TaskKind::GrpcServer).await;
         }
 
-        tracing::info!(
-            "shutting down: stopping the limits' timer, leaving the store, stopping HTTP"
-        );
+        tracing::info!("shutting down: stopping the timers, leaving the store, stopping HTTP");
         self.end(TaskKind::LimitsTimer).await;
+        self.end(TaskKind::CacheTimer).await;
         self.leave_store().await;
         self.end(TaskKind::HttpServer).await;
         let decided = self.limits.status();

@@ -15,6 +15,8 @@ use tokio_util::sync::CancellationToken;
 pub(crate) enum TaskKind {
     /// Serves waiting calls of the limits when their time comes.
     LimitsTimer,
+    /// Ends leases of the cache when their time comes.
+    CacheTimer,
     /// Carries out the calls of the shared store.
     StoreCalls,
     /// Keeps the connections to the shared store.
@@ -47,6 +49,7 @@ impl TaskKind {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::LimitsTimer => "limits timer",
+            Self::CacheTimer => "cache timer",
             Self::StoreCalls => "store calls",
             Self::StoreConnections => "store connections",
             Self::Membership => "membership",
@@ -61,6 +64,7 @@ impl TaskKind {
     const fn on_end(self) -> OnEnd {
         match self {
             Self::LimitsTimer
+            | Self::CacheTimer
             | Self::StoreCalls
             | Self::StoreConnections
             | Self::Membership

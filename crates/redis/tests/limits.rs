@@ -11,6 +11,7 @@ use trellis_conformance::Pace;
 use trellis_conformance::limits::{Settings, Subject};
 use trellis_core::Micros;
 use trellis_core::limits::Limits;
+use trellis_core::limits::leases::LeaseConfig;
 use trellis_redis::{RedisConfig, RedisLimits, RedisLimitsConfig, Store};
 
 /// More than a round trip on a busy machine.
@@ -47,6 +48,7 @@ async fn daemon(
     let config = RedisLimitsConfig {
         machine: settings.machine,
         max_namespaces: settings.max_namespaces,
+        leases: LeaseConfig::default(),
     };
     let (limits, task) = RedisLimits::open(store, membership, config, clock);
     spawn(task.run(stop.clone()));

@@ -15,6 +15,7 @@ use std::time::Duration;
 use support::{Daemon, Proxy, Server, soon, spawn};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use trellis_core::limits::leases::LeaseConfig;
 use trellis_core::limits::{
     AcquireRequest, Acquired, ActualAmount, BucketState, Charge, ConcurrencySpec, FairShare,
     LimitSpec, Limits, MachineConfig, Mode, Outcome, Priority, RateSpec, ReservationId, Settle,
@@ -51,6 +52,7 @@ impl Limited {
         let config = RedisLimitsConfig {
             machine: MachineConfig::default(),
             max_namespaces: 16,
+            leases: LeaseConfig::default(),
         };
         let clock = daemon.clock.clone();
         let (store, members) = (daemon.store.clone(), daemon.membership.clone());

@@ -23,6 +23,56 @@ pub struct ServiceConfig {
     pub max_pause: Micros,
     /// The largest message accepted, in bytes.
     pub max_message_bytes: usize,
+    /// Bounds and defaults of the cache.
+    pub cache: CacheServiceConfig,
+}
+
+/// Bounds on requests of the cache, and what they mean where they do not say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheServiceConfig {
+    /// Keys or items in one batch or fetch.
+    pub max_batch: usize,
+    /// Open Fetch streams in this daemon.
+    pub max_streams: usize,
+    /// Keys that wait, and leases that are renewed, on one stream.
+    pub max_stream_keys: usize,
+    /// How long an entry is fresh.
+    pub default_ttl: Micros,
+    /// How long a negative entry is fresh.
+    pub default_negative_ttl: Micros,
+    /// The longest TTL, and the longest time after it in which an entry may be served stale.
+    pub max_ttl: Micros,
+    /// How long a lease lives unless it is renewed.
+    pub default_lease_ttl: Micros,
+    /// When a lease ends for good.
+    pub default_compute: Micros,
+    /// The latest that it may.
+    pub max_compute: Micros,
+    /// How long a unary call waits.
+    pub default_wait: Micros,
+    /// The longest wait.
+    pub max_wait: Micros,
+    /// How long a failure may be remembered.
+    pub max_failure_ttl: Micros,
+}
+
+impl Default for CacheServiceConfig {
+    fn default() -> Self {
+        Self {
+            max_batch: 1_000,
+            max_streams: 4_096,
+            max_stream_keys: 10_000,
+            default_ttl: Micros::from_secs(3_600),
+            default_negative_ttl: Micros::from_secs(30),
+            max_ttl: Micros::from_secs(366 * 24 * 3_600),
+            default_lease_ttl: Micros::from_secs(10),
+            default_compute: Micros::from_secs(60),
+            max_compute: Micros::from_secs(3_600),
+            default_wait: Micros::from_secs(60),
+            max_wait: Micros::from_secs(3_600),
+            max_failure_ttl: Micros::from_secs(60),
+        }
+    }
 }
 
 impl Default for ServiceConfig {
@@ -37,6 +87,7 @@ impl Default for ServiceConfig {
             max_reservation_ttl: Micros::from_secs(24 * 3_600),
             max_pause: Micros::from_secs(24 * 3_600),
             max_message_bytes: 4 * 1024 * 1024,
+            cache: CacheServiceConfig::default(),
         }
     }
 }

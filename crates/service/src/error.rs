@@ -37,6 +37,8 @@ fn mapped(code: ErrorCode) -> (Code, ErrorReason) {
         ErrorCode::TooManyRequestIds => (Code::ResourceExhausted, ErrorReason::TooManyRequestIds),
         ErrorCode::TooManyCalls => (Code::ResourceExhausted, ErrorReason::TooManyCalls),
         ErrorCode::TooManyStreams => (Code::ResourceExhausted, ErrorReason::TooManyStreams),
+        ErrorCode::TooManyLeases => (Code::ResourceExhausted, ErrorReason::TooManyLeases),
+        ErrorCode::TooManyBytes => (Code::ResourceExhausted, ErrorReason::TooManyBytes),
         ErrorCode::StoreUnavailable => (Code::Unavailable, ErrorReason::StoreUnavailable),
         ErrorCode::OutcomeUnknown => (Code::Unknown, ErrorReason::OutcomeUnknown),
     }

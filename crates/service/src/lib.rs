@@ -7,6 +7,7 @@
 //! - [`routes()`]: every service, ready to be served.
 //! - [`RpcStats`], [`StatsLayer`]: latencies of the RPCs. [`CallLimitLayer`]: calls in flight.
 
+mod cache;
 mod config;
 mod convert;
 mod drain;
@@ -17,6 +18,6 @@ mod routes;
 mod status;
 mod stream;
 
-pub use config::ServiceConfig;
+pub use config::{CacheServiceConfig, ServiceConfig};
 pub use layers::{CallLimitLayer, RpcSnapshot, RpcStats, StatsLayer};
 pub use routes::{DaemonInfo, HealthHandle, Parts, Services, routes};

@@ -139,7 +139,7 @@ pub(crate) enum Begun {
 }
 
 /// How long a call may wait so that its answer is out before its gRPC deadline.
-fn deadline(metadata: &MetadataMap) -> Option<Micros> {
+pub(crate) fn deadline(metadata: &MetadataMap) -> Option<Micros> {
     let timeout = metadata.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = timeout.split_at_checked(timeout.len().checked_sub(1)?)?;
     let amount: u64 = digits.parse().ok()?;

@@ -1,5 +1,6 @@
 //! Every service of the daemon, ready to be served.
 
+use crate::cache::{CacheRpc, CacheServer};
 use crate::layers::EndOnDrain;
 use crate::limits::{LimitRpc, LimitServer};
 use crate::status::StatusServer;
@@ -17,9 +18,11 @@ use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tower::Service;
+use trellis_core::cache::Cache;
 use trellis_core::limits::Limits;
 use trellis_core::{Clock, Cluster, Error, ErrorCode, Now, Result};
 use trellis_proto::FILE_DESCRIPTOR_SET;
+use trellis_proto::v1::cache_service_server::CacheServiceServer;
 use trellis_proto::v1::limit_service_server::LimitServiceServer;
 use trellis_proto::v1::status_service_server::StatusServiceServer;
 
@@ -38,6 +41,8 @@ pub struct DaemonInfo {
 pub struct Parts {
     /// Limits.
     pub limits: Arc<dyn Limits>,
+    /// The cache.
+    pub cache: Arc<dyn Cache>,
     /// Time, for latencies.
     pub clock: Arc<dyn Clock>,
     /// What `StatusService` tells.
@@ -55,7 +60,12 @@ pub struct Parts {
 #[derive(Clone, Debug)]
 pub struct HealthHandle(HealthReporter);
 
-const SERVICES: [&str; 3] = ["", "trellis.v1.LimitService", "trellis.v1.StatusService"];
+const SERVICES: [&str; 4] = [
+    "",
+    "trellis.v1.CacheService",
+    "trellis.v1.LimitService",
+    "trellis.v1.StatusService",
+];
 
 impl HealthHandle {
     /// Sets the health of the daemon and of each service.
@@ -71,11 +81,12 @@ impl HealthHandle {
     }
 }
 
-/// Every service, as one. Calls of limits go to theirs at once: the router that serves the others costs
-/// a call half a microsecond, more than the decision.
+/// Every service, as one. Calls of limits and of the cache go to theirs at once: the router that serves the
+/// others costs a call half a microsecond, more than the decision.
 #[derive(Clone)]
 pub struct Services {
     limits: LimitServiceServer<LimitServer>,
+    cache: CacheServiceServer<CacheServer>,
     others: Routes,
 }
 
@@ -90,24 +101,27 @@ impl Service<Request<Body>> for Services {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        if names_limits(request.uri().path()) {
-            self.limits.call(request)
-        } else {
-            Box::pin(self.others.call(request))
+        match service(request.uri().path()) {
+            Some(LimitServiceServer::<LimitServer>::NAME) => self.limits.call(request),
+            Some(CacheServiceServer::<CacheServer>::NAME) => self.cache.call(request),
+            _ => Box::pin(self.others.call(request)),
         }
     }
 }
 
-/// Whether a path is one of `LimitService`: `/<service>/<method>`.
-fn names_limits(path: &str) -> bool {
-    let service = path.strip_prefix('/').and_then(|path| path.split_once('/'));
-    service.is_some_and(|(service, _)| service == LimitServiceServer::<LimitServer>::NAME)
+/// The service that a path names: `/<service>/<method>`.
+fn service(path: &str) -> Option<&str> {
+    let (service, _) = path.strip_prefix('/')?.split_once('/')?;
+    Some(service)
 }
 
-/// Every service: limits, status, health (not serving yet), and reflection v1 and v1alpha.
+/// Every service: limits, cache, status, health (not serving yet), and reflection v1 and v1alpha.
 pub fn routes(parts: &Parts, config: ServiceConfig) -> Result<(Services, HealthHandle)> {
     let bytes = config.max_message_bytes;
     let limits = LimitServiceServer::new(LimitServer(Arc::new(LimitRpc::new(parts, config)?)))
+        .max_decoding_message_size(bytes)
+        .accept_compressed(Gzip);
+    let cache = CacheServiceServer::new(CacheServer(Arc::new(CacheRpc::new(parts, config)?)))
         .max_decoding_message_size(bytes)
         .accept_compressed(Gzip);
     let status = StatusServiceServer::new(StatusServer::new(parts))
@@ -132,7 +146,12 @@ pub fn routes(parts: &Parts, config: ServiceConfig) -> Result<(Services, HealthH
         .add_service(EndOnDrain::new(reflection_v1, &parts.drain))
         .add_service(EndOnDrain::new(reflection_v1alpha, &parts.drain));
     let others = others.prepare();
-    Ok((Services { limits, others }, HealthHandle(reporter)))
+    let services = Services {
+        limits,
+        cache,
+        others,
+    };
+    Ok((services, HealthHandle(reporter)))
 }
 
 #[cfg(test)]
@@ -140,17 +159,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_one_of_limits_by_its_whole_service() {
-        assert!(names_limits("/trellis.v1.LimitService/Acquire"));
+    fn a_path_names_its_service() {
+        let path = "/trellis.v1.LimitService/Acquire";
+        assert_eq!(service(path), Some("trellis.v1.LimitService"));
         for other in [
             "",
             "/",
             "/trellis.v1.LimitService",
             "trellis.v1.LimitService/Acquire",
-            "/trellis.v1.LimitServices/Acquire",
-            "/trellis.v1.StatusService/GetStatus",
         ] {
-            assert!(!names_limits(other), "{other:?}");
+            assert_eq!(service(other), None, "{other:?}");
         }
     }
 }

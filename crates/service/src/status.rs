@@ -1,9 +1,11 @@
 //! `StatusService`: what this daemon is and how it does.
 
+use crate::convert::cache as spelled;
 use crate::convert::{count, duration, scope, timestamp};
 use crate::{Parts, RpcStats};
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
+use trellis_core::cache::Cache;
 use trellis_core::limits::Limits;
 use trellis_core::{Clock, Cluster, MemberState, Micros, StoreState};
 use trellis_proto::v1::{self, status_service_server::StatusService};
@@ -13,6 +15,7 @@ use crate::DaemonInfo;
 /// The service of the contract.
 pub(crate) struct StatusServer {
     limits: Arc<dyn Limits>,
+    cache: Arc<dyn Cache>,
     clock: Arc<dyn Clock>,
     stats: Arc<RpcStats>,
     info: DaemonInfo,
@@ -23,6 +26,7 @@ impl StatusServer {
     pub fn new(parts: &Parts) -> Self {
         Self {
             limits: Arc::clone(&parts.limits),
+            cache: Arc::clone(&parts.cache),
             clock: Arc::clone(&parts.clock),
             stats: Arc::clone(&parts.stats),
             info: parts.info,
@@ -38,6 +42,7 @@ impl StatusService for StatusServer {
         _: Request<v1::GetStatusRequest>,
     ) -> Result<Response<v1::GetStatusResponse>, Status> {
         let limits = self.limits.status();
+        let cache = self.cache.status();
         let mode = if self.info.distributed {
             v1::Mode::Distributed
         } else {
@@ -71,11 +76,20 @@ impl StatusService for StatusServer {
                 denied: count(limits.denied),
                 never: count(limits.never),
                 timed_out: count(limits.timed_out),
+                leased: count(limits.leased),
+                slices: count(limits.slices),
+                slice_units: limits.slice_units,
             }),
             rpcs: rpcs.collect(),
             store: self.cluster.as_ref().map(|cluster| store(cluster.store())),
             members: self.cluster.as_ref().map_or_else(Vec::new, |cluster| {
                 cluster.members().into_iter().map(member).collect()
+            }),
+            cache_scope: Some(scope(&self.cache.scope())),
+            cache: Some(v1::CacheStatus {
+                namespaces: count(cache.namespaces),
+                evictions: count(cache.evictions),
+                stats: Some(spelled::stats(&cache.stats)),
             }),
         }))
     }

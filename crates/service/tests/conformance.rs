@@ -8,7 +8,7 @@ use trellis_client::Client;
 use trellis_conformance::limits::{Settings, Subject};
 use trellis_conformance::{Pace, PausedClock, grpc, spawn};
 use trellis_core::Clock;
-use trellis_local::{MemoryLimits, MemoryLimitsConfig};
+use trellis_local::{MemoryCache, MemoryCacheConfig, MemoryLimits, MemoryLimitsConfig};
 use trellis_service::{DaemonInfo, Parts, RpcStats, ServiceConfig, routes};
 
 fn daemon(settings: Settings) -> Client {
@@ -22,6 +22,7 @@ fn daemon(settings: Settings) -> Client {
     spawn(async move { timers.run().await });
     let parts = Parts {
         limits,
+        cache: Arc::new(MemoryCache::new(MemoryCacheConfig::default(), clock.clone()).unwrap()),
         info: DaemonInfo {
             version: "0.0.0",
             distributed: false,

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use trellis_core::limits::leases::LeaseConfig;
 use trellis_core::limits::{
     AcquireRequest, Charge, FairShare, Limits, MachineConfig, Mode, Outcome, Priority,
 };
@@ -67,6 +68,11 @@ impl Direct {
         let config = RedisLimitsConfig {
             machine: MachineConfig::default(),
             max_namespaces: 1_000,
+            // The price of a script, not of a slice.
+            leases: LeaseConfig {
+                max_buckets: 0,
+                ..LeaseConfig::default()
+            },
         };
         let (limits, task) = RedisLimits::open(store, membership, config, clock);
         tasks.spawn(task.run(stop));

@@ -144,7 +144,9 @@ fn advice_for_reason(reason: ErrorReason) -> RetryAdvice {
         | ErrorReason::TooManyReservations
         | ErrorReason::TooManyRequestIds
         | ErrorReason::TooManyCalls
-        | ErrorReason::TooManyStreams => RetryAdvice::Later(FULL_PAUSE),
+        | ErrorReason::TooManyStreams
+        | ErrorReason::TooManyLeases
+        | ErrorReason::TooManyBytes => RetryAdvice::Later(FULL_PAUSE),
     }
 }
 

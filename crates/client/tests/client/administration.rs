@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use futures::TryStreamExt as _;
 use tokio::join;
 use trellis_client::{
-    Acquired, CalendarUnit, ErrorKind, LevelPolicy, Mode, Scope, Spec, SpecSource,
+    Acquired, CalendarUnit, ErrorKind, LevelPolicy, Mode, Scope, Sharing, Spec, SpecSource,
 };
 use trellis_proto::v1 as proto;
 
@@ -18,6 +18,7 @@ fn limit(name: &str) -> proto::Limit {
         overrides: Vec::new(),
         source: proto::SpecSource::SetLimit.into(),
         buckets: 1,
+        sharing: proto::Sharing::Exact.into(),
     }
 }
 
@@ -41,6 +42,7 @@ async fn a_declaration_goes_out_whole_and_comes_back() {
         .set_limit("calls", Spec::calendar(10, CalendarUnit::Day, "UTC"))
         .override_key("vip", Spec::rate(5, Duration::from_secs(1)).burst(9))
         .level_policy(LevelPolicy::KeepProportion)
+        .sharing(Sharing::Leased)
         .request_id("s-1");
     let (declared, request) = join!(declaration.send(), async {
         let exchange = expect_call!(fake, SetLimit);
@@ -50,6 +52,7 @@ async fn a_declaration_goes_out_whole_and_comes_back() {
             overrides: exchange.request.overrides.clone(),
             source: proto::SpecSource::SetLimit.into(),
             buckets: 0,
+            sharing: exchange.request.sharing,
         };
         let answer = proto::SetLimitResponse {
             limit: Some(limit),

@@ -9,7 +9,7 @@ use trellis_client::{ErrorReason, RetryAdvice};
 use trellis_core::limits::{
     Acquired, ActualAmount, BucketState, CalendarSpec, CalendarUnit, Charge, ChargeState,
     ConcurrencySpec, Granted, KeyOverride, LevelPolicy, LimitSpec, LimitState, Outcome, Priority,
-    RateSpec, ReservationId, Settled, SettledCharge, SpecSource, WindowSpec,
+    RateSpec, ReservationId, Settled, SettledCharge, Sharing, SpecSource, WindowSpec,
 };
 use trellis_core::{Error, ErrorCode, Key, Micros, Name, Result, Scope, Time, Violation};
 
@@ -242,6 +242,10 @@ pub(super) fn bucket_in(bucket: client::Bucket) -> BucketState {
         full_after: bucket.full_after.into(),
         paused_for: wait_in(bucket.paused_for),
         waiters: count_in(bucket.waiters),
+        sharing: sharing_in(bucket.sharing),
+        slices: count_in(bucket.slices),
+        stranded: bucket.stranded,
+        overshoot: bucket.overshoot,
     }
 }
 
@@ -256,6 +260,23 @@ pub(super) fn limit_in(limit: client::Limit) -> LimitState {
         overrides: limit.overrides.into_iter().map(override_in).collect(),
         source: source_in(limit.source),
         buckets: count_in(limit.buckets),
+        sharing: sharing_in(limit.sharing),
+    }
+}
+
+fn sharing_in(sharing: client::Sharing) -> Sharing {
+    match sharing {
+        client::Sharing::Auto => Sharing::Auto,
+        client::Sharing::Exact => Sharing::Exact,
+        client::Sharing::Leased => Sharing::Leased,
+    }
+}
+
+pub(super) fn sharing_out(sharing: Sharing) -> client::Sharing {
+    match sharing {
+        Sharing::Auto => client::Sharing::Auto,
+        Sharing::Exact => client::Sharing::Exact,
+        Sharing::Leased => client::Sharing::Leased,
     }
 }
 
@@ -300,6 +321,8 @@ fn code_in(reason: ErrorReason) -> ErrorCode {
         ErrorReason::TooManyRequestIds => ErrorCode::TooManyRequestIds,
         ErrorReason::TooManyCalls => ErrorCode::TooManyCalls,
         ErrorReason::TooManyStreams => ErrorCode::TooManyStreams,
+        ErrorReason::TooManyLeases => ErrorCode::TooManyLeases,
+        ErrorReason::TooManyBytes => ErrorCode::TooManyBytes,
         ErrorReason::StoreUnavailable => ErrorCode::StoreUnavailable,
         ErrorReason::OutcomeUnknown => ErrorCode::OutcomeUnknown,
         // The port has no such codes.

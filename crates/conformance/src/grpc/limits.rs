@@ -168,6 +168,7 @@ impl Limits for GrpcLimits {
             .calls(&set.namespace)
             .set_limit(set.name.as_str(), convert::spec_out(&set.spec))
             .level_policy(convert::policy_out(set.level_policy))
+            .sharing(convert::sharing_out(set.sharing))
             .request_id(text(set.request_id));
         for other in &set.overrides {
             call = call.override_key(other.key.as_str(), convert::spec_out(&other.spec));

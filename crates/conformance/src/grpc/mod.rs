@@ -1,4 +1,5 @@
-//! The limits port through client, contract and server, so that one suite tests all of them.
+//! The ports through contract and server, so that one suite tests all of them: limits through the typed
+//! client, the cache through the generated one.
 //!
 //! ```text
 //! fn over_grpc(settings: Settings) -> Subject {
@@ -10,13 +11,15 @@
 //!
 //! The pipe is in this process, so that paused time works.
 
+mod cache;
 mod convert;
 mod limits;
 mod pages;
 mod pipe;
 
+pub use cache::GrpcCache;
 pub use limits::GrpcLimits;
-pub use pipe::{connect, connect_to};
+pub use pipe::{channel, connect, connect_to};
 
 use crate::Pace;
 use crate::limits::Subject;

@@ -10,7 +10,7 @@ use tokio::io::{DuplexStream, duplex};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::body::Body;
-use tonic::transport::{Endpoint, Server, Uri};
+use tonic::transport::{Channel, Endpoint, Server, Uri};
 use tower::Service;
 use trellis_client::Client;
 
@@ -28,7 +28,18 @@ where
     S: Clone + Send + 'static,
     S::Future: Send,
 {
-    connect_to(|incoming| async move {
+    Client::from_channel(channel(services))
+}
+
+/// Serves `services` in this process, and connects a channel.
+#[must_use]
+pub fn channel<S>(services: S) -> Channel
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send,
+{
+    channel_to(|incoming| async move {
         let served = Server::builder()
             .serve_with_incoming(services, incoming)
             .await;
@@ -40,6 +51,13 @@ where
 /// layers, bounds or a shutdown of their own.
 #[must_use]
 pub fn connect_to<S>(serve: impl FnOnce(Incoming) -> S) -> Client
+where
+    S: Future<Output = ()> + Send + 'static,
+{
+    Client::from_channel(channel_to(serve))
+}
+
+fn channel_to<S>(serve: impl FnOnce(Incoming) -> S) -> Channel
 where
     S: Future<Output = ()> + Send + 'static,
 {
@@ -55,5 +73,5 @@ where
         }
     });
     let endpoint = Endpoint::from_static("http://daemon");
-    Client::from_channel(endpoint.connect_with_connector_lazy(connector))
+    endpoint.connect_with_connector_lazy(connector)
 }

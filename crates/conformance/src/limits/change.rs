@@ -4,7 +4,7 @@ use super::Bench;
 use super::dsl::{key, name};
 use trellis_core::limits::{
     Acquired, Charge, ExtendReservation, KeyOverride, LevelPolicy, LimitSpec, LimitState,
-    ReportThrottled, ReservationId, ResetLimit, SetLimit, SpecSource,
+    ReportThrottled, ReservationId, ResetLimit, SetLimit, Sharing, SpecSource,
 };
 use trellis_core::{Micros, RequestId, Result};
 
@@ -24,6 +24,7 @@ impl Definition {
             overrides: Vec::new(),
             level_policy: LevelPolicy::default(),
             source: SpecSource::SetLimit,
+            sharing: Sharing::default(),
             request_id: None,
         };
         Self(bench.clone(), set)

@@ -16,6 +16,7 @@ mod suite;
 pub use bench::Bench;
 pub use settings::Settings;
 pub use subject::Subject;
+pub use suite::run;
 
 /// What every case file uses.
 mod prelude {

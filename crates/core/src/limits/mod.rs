@@ -4,11 +4,13 @@
 //! - [`AcquireRequest`], [`Acquired`] and their kin: what goes through it.
 //! - [`FairShare`]: on whose account a call waits.
 //! - [`LimitSpec`]: what a limit allows. [`Bucket`]: how much of it is left.
+//! - [`leases`]: units taken from a shared store ahead of need, decided without I/O.
 //! - [`Machine`]: all limits of one namespace, decided without I/O.
 
 mod bucket;
 mod calendar;
 mod fair;
+pub mod leases;
 mod machine;
 mod port;
 mod rate;
@@ -29,5 +31,6 @@ pub use types::{
     AcquireRequest, Acquired, ActualAmount, BucketPage, BucketState, Charge, ChargeState,
     DeleteLimit, ExtendReservation, Granted, KeyOverride, LevelPolicy, LimitPage, LimitState,
     LimitsStatus, ListBuckets, ListLimits, Mode, Outcome, Priority, ReportThrottled, ReservationId,
-    ResetLimit, SetLimit, Settle, Settled, SettledCharge, SpecSource, Usage, check_charges,
+    ResetLimit, SetLimit, Settle, Settled, SettledCharge, Sharing, SpecSource, Usage,
+    check_charges,
 };

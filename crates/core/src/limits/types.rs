@@ -285,6 +285,18 @@ pub enum LevelPolicy {
     Refill,
 }
 
+/// How daemons that share a store come to the units of a limit. In memory there is nobody to share with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Sharing {
+    /// Slices are taken ahead where a limit is hot and a daemon's share of it is worth it.
+    #[default]
+    Auto,
+    /// Every call is decided in the store.
+    Exact,
+    /// As [`Sharing::Auto`], however small the share.
+    Leased,
+}
+
 /// Another spec for one key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct KeyOverride {
@@ -309,6 +321,8 @@ pub struct SetLimit {
     pub level_policy: LevelPolicy,
     /// Who declares it: [`SpecSource::Configuration`] or [`SpecSource::SetLimit`].
     pub source: SpecSource,
+    /// How daemons come to its units.
+    pub sharing: Sharing,
     /// The caller's name for this call.
     pub request_id: Option<RequestId>,
 }
@@ -326,6 +340,8 @@ pub struct LimitState {
     pub source: SpecSource,
     /// Live buckets.
     pub buckets: usize,
+    /// How daemons come to its units.
+    pub sharing: Sharing,
 }
 
 /// Forgets a limit.
@@ -406,6 +422,14 @@ pub struct BucketState {
     pub paused_for: Option<Micros>,
     /// Calls in line.
     pub waiters: usize,
+    /// How daemons come to its units.
+    pub sharing: Sharing,
+    /// Slices that daemons hold.
+    pub slices: usize,
+    /// Units in them, as far as their holders have told: spent or not, nobody else can have them.
+    pub stranded: i64,
+    /// Units admitted above the limit: 0 as long as every answer was agreed by all.
+    pub overshoot: i64,
 }
 
 /// Makes buckets full.
@@ -463,4 +487,10 @@ pub struct LimitsStatus {
     pub never: u64,
     /// Acquires that waited in vain.
     pub timed_out: u64,
+    /// Of the admitted and denied ones, those decided out of slices, without asking the store.
+    pub leased: u64,
+    /// Slices that this daemon holds.
+    pub slices: usize,
+    /// Units left in them.
+    pub slice_units: i64,
 }

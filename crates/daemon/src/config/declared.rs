@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 use trellis_core::limits::{
     CalendarSpec, CalendarUnit, ConcurrencySpec, KeyOverride, LevelPolicy, LimitSpec, RateSpec,
-    SetLimit, SpecSource, WindowSpec,
+    SetLimit, Sharing, SpecSource, WindowSpec,
 };
 use trellis_core::{Error, Key, Name, Namespace, Result};
 
@@ -35,6 +35,28 @@ pub(super) struct Declared {
     concurrency: Option<Concurrency>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     overrides: Vec<Override>,
+    #[serde(default)]
+    sharing: SharingName,
+}
+
+/// How daemons come to the units of a limit.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum SharingName {
+    #[default]
+    Auto,
+    Exact,
+    Leased,
+}
+
+impl From<SharingName> for Sharing {
+    fn from(name: SharingName) -> Self {
+        match name {
+            SharingName::Auto => Self::Auto,
+            SharingName::Exact => Self::Exact,
+            SharingName::Leased => Self::Leased,
+        }
+    }
 }
 
 /// Another spec for one key.
@@ -229,6 +251,7 @@ impl Declared {
             overrides,
             level_policy: LevelPolicy::KeepAmount,
             source: SpecSource::Configuration,
+            sharing: self.sharing.into(),
             request_id: None,
         })
     }

@@ -25,6 +25,8 @@ const EXAMPLE: &str = r#"
 # name = "openai-requests"
 # rate = { amount = 500, period = "1m", burst = 500 }   # burst: default amount
 # overrides = [{ key = "batch", rate = { amount = 100, period = "1m" } }]
+# sharing = "auto"                                      # the default; "exact" decides every call in Redis, "leased"
+#                                                       # takes units ahead however small this daemon's share
 #
 # [[limits.declared]]
 # name = "openai-tokens-a-day"

@@ -4,7 +4,7 @@ use super::checked::Checked;
 use super::error::Problem;
 use super::layer::{DECLARED, Layer};
 use super::secret::REDACTED;
-use super::settings::{SETTINGS, Setting};
+use super::settings::{self, Setting};
 use figment::value::{Dict, Value};
 use figment::{Figment, Profile};
 
@@ -38,7 +38,7 @@ impl Effective {
             figment = figment.merge(layer);
         }
         let (mut entries, mut refused) = (Vec::new(), Vec::new());
-        for setting in SETTINGS {
+        for setting in settings::all() {
             match entry(&figment, setting) {
                 Ok(entry) => entries.push(entry),
                 Err(problem) => {

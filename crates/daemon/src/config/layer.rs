@@ -4,7 +4,7 @@
 //! Only known keys get into a layer; what is unknown is a problem, with a hint where one is close.
 
 use super::error::Problem;
-use super::settings::{self, SETTINGS};
+use super::settings;
 use figment::value::{Dict, Map, Value};
 use figment::{Metadata, Profile, Provider};
 
@@ -59,7 +59,7 @@ impl Layer {
     /// What applies when nobody says otherwise.
     pub(super) fn defaults() -> Self {
         let mut layer = Self::new("default", Spelling::Key);
-        for setting in SETTINGS {
+        for setting in settings::all() {
             layer.set(setting.key, setting.default.into());
         }
         layer
@@ -88,7 +88,7 @@ impl Layer {
     ) -> Self {
         let mut layer = Self::new(origin, Spelling::WellKnown);
         for (name, text) in variables.filter(is_meant) {
-            if let Some(setting) = SETTINGS.iter().find(|setting| {
+            if let Some(setting) = settings::all().find(|setting| {
                 is_well_known(setting.key) && Spelling::WellKnown.of(setting.key) == name
             }) {
                 layer.set(setting.key, text.into());
@@ -186,7 +186,7 @@ fn is_meant((name, text): &(&str, &str)) -> bool {
 /// The key that was probably meant: the same name in another group, or a near spelling.
 fn closest(written: &str) -> Option<&'static str> {
     let last = |key: &str| key.rsplit('.').next().map(str::to_owned);
-    let keys = || SETTINGS.iter().map(|setting| setting.key);
+    let keys = || settings::all().map(|setting| setting.key);
     if let Some(key) = keys().find(|key| last(key) == last(written)) {
         return Some(key);
     }

@@ -3,12 +3,13 @@
 //! A [`Config`] that exists is valid: each setting is within its bounds and all of them fit together.
 //! What is refused is told in the user's own words, all at once ([`ConfigError`]).
 //!
-//! Files: `settings` every setting as data; `sources` reading files and variables; `layer` one place's
+//! Files: `settings` every setting as data (`cache` those of that group); `sources` reading files and variables; `layer` one place's
 //! values; `allowed` the checks, which make `checked` values (`span`, `filter`, `endpoint` and `secret`
 //! know their own kinds); `effective` the layers over each other; `rules` what settings mean for each
 //! other; `declared` limits that exist from the start; `dump` printing.
 
 mod allowed;
+mod cache;
 mod checked;
 mod declared;
 mod dump;
@@ -29,6 +30,7 @@ mod tests;
 pub use error::{ConfigError, Problem};
 pub use sources::Sources;
 
+use cache::CacheSettings;
 use declared::Declared;
 use effective::Effective;
 use layer::Layer;
@@ -37,7 +39,7 @@ use span::Span;
 use std::net::SocketAddr;
 use std::time::Duration;
 use trellis_core::limits::{MachineConfig, SetLimit};
-use trellis_local::MemoryLimitsConfig;
+use trellis_local::{MemoryCacheConfig, MemoryLimitsConfig};
 use trellis_redis::{Identity, RedisConfig};
 use trellis_resilience::{FallbackPolicy, Level};
 use trellis_service::ServiceConfig;
@@ -63,6 +65,7 @@ pub(crate) struct Settings {
     pub log: LogSettings,
     pub grpc: GrpcSettings,
     limits: LimitsSettings,
+    cache: CacheSettings,
     redis: RedisSettings,
     use_distributed: bool,
     daemon_id: String,
@@ -220,6 +223,7 @@ impl Config {
             max_reservation_ttl: limits.max_reservation_ttl.into(),
             max_pause: limits.max_pause.into(),
             max_message_bytes: grpc.max_message_bytes,
+            cache: self.settings.cache.service(),
         }
     }
 
@@ -245,6 +249,10 @@ impl Config {
                 FallbackLevel::Empty => Level::Empty,
             },
         }
+    }
+
+    pub(crate) fn memory_cache(&self) -> MemoryCacheConfig {
+        self.settings.cache.memory()
     }
 
     pub(crate) fn memory_limits(&self) -> MemoryLimitsConfig {

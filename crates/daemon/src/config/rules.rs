@@ -49,6 +49,9 @@ pub(super) fn broken(settings: &Settings, effective: &Effective) -> Vec<Problem>
         ],
         "must be at most limits.max_reservation_ttl",
     );
+    for (keys, allowed) in settings.cache.broken() {
+        refuse(true, &keys, allowed);
+    }
     refuse(
         !settings.data_dir.is_empty(),
         &["data_dir"],

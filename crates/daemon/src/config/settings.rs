@@ -6,6 +6,7 @@
 use super::allowed::Allowed::{
     self, Address, Choice, Count, Filter, Flag, Host, Secret, SecretUrl, Servers, Text, Word,
 };
+use super::cache::CACHE;
 use super::span::Span;
 
 /// One setting.
@@ -21,7 +22,7 @@ pub(super) struct Setting {
     pub about: &'static str,
 }
 
-const fn setting(
+pub(super) const fn setting(
     key: &'static str,
     default: &'static str,
     allowed: Allowed,
@@ -35,24 +36,29 @@ const fn setting(
     }
 }
 
-const fn span(min: Span, max: Span) -> Allowed {
+pub(super) const fn span(min: Span, max: Span) -> Allowed {
     Allowed::Span(min, max)
 }
 
-const MS: Span = Span::millis(1);
-const SECOND: Span = Span::secs(1);
-const HOUR: Span = Span::secs(3_600);
-const DAY: Span = Span::days(1);
-const YEAR: Span = Span::days(366);
-const MILLION: u64 = 1_000_000;
+pub(super) const MS: Span = Span::millis(1);
+pub(super) const SECOND: Span = Span::secs(1);
+pub(super) const HOUR: Span = Span::secs(3_600);
+pub(super) const DAY: Span = Span::days(1);
+pub(super) const YEAR: Span = Span::days(366);
+pub(super) const MILLION: u64 = 1_000_000;
 
 /// The setting of a key.
 pub(super) fn find(key: &str) -> Option<&'static Setting> {
-    SETTINGS.iter().find(|setting| setting.key == key)
+    all().find(|setting| setting.key == key)
 }
 
-/// All settings, those of one group together. Not in the table: the list `limits.declared`.
-pub(super) static SETTINGS: &[Setting] = &[
+/// All settings, those of one group together. Not among them: the list `limits.declared`.
+pub(super) fn all() -> impl Iterator<Item = &'static Setting> {
+    SETTINGS.iter().chain(CACHE)
+}
+
+/// All settings but those of groups with a file of their own.
+static SETTINGS: &[Setting] = &[
     setting(
         "listen",
         "127.0.0.1:7117",
@@ -89,7 +95,7 @@ pub(super) static SETTINGS: &[Setting] = &[
         "use_distributed",
         "false",
         Flag,
-        "Share limits through Redis with every daemon on it.",
+        "Share limits through Redis with every daemon on it. The cache stays this daemon's own.",
     ),
     setting(
         "daemon_id",

@@ -2,6 +2,8 @@
 //!
 //! Names: `trellis_` and the noun; counters end in `_total`, times in `_seconds`.
 
+mod cache;
+
 use crate::readiness::{Phase, Readiness};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
@@ -9,6 +11,7 @@ use prometheus_client::metrics::MetricType;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+use trellis_core::cache::Cache;
 use trellis_core::limits::Limits;
 use trellis_core::{Clock, Cluster, Now};
 use trellis_service::{RpcSnapshot, RpcStats};
@@ -16,6 +19,7 @@ use trellis_service::{RpcSnapshot, RpcStats};
 /// Where the figures come from.
 pub(crate) struct DaemonMetrics {
     pub limits: Arc<dyn Limits>,
+    pub cache: Arc<dyn Cache>,
     pub cluster: Option<Arc<dyn Cluster>>,
     pub stats: Arc<RpcStats>,
     pub readiness: Arc<Readiness>,
@@ -35,6 +39,7 @@ impl Collector for DaemonMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
         self.encode_daemon(&mut encoder)?;
         self.encode_limits(&mut encoder)?;
+        cache::encode(&mut encoder, &self.cache.status())?;
         self.encode_store(&mut encoder)?;
         encode_rpcs(&mut encoder, &self.stats.snapshot())
     }
@@ -136,6 +141,16 @@ impl DaemonMetrics {
                 status.reservations,
             ),
             ("request_ids", "Request ids remembered.", status.request_ids),
+            (
+                "slices",
+                "Slices of hot limits that this daemon holds.",
+                status.slices,
+            ),
+            (
+                "slice_units",
+                "Units left in those slices.",
+                usize::try_from(status.slice_units).unwrap_or(0),
+            ),
         ];
         for (noun, help, value) in gauges {
             let name = format!("trellis_limits_{noun}");
@@ -156,7 +171,11 @@ impl DaemonMetrics {
                 .encode_family(&[("outcome", outcome)])?
                 .encode_counter::<NoLabelSet, _, f64>(&count, None)?;
         }
-        Ok(())
+        let name = "trellis_limits_leased";
+        let help = "Of the acquires granted and denied, those decided out of slices.";
+        encoder
+            .encode_descriptor(name, help, None, MetricType::Counter)?
+            .encode_counter::<NoLabelSet, _, f64>(&status.leased, None)
     }
 }
 

@@ -44,6 +44,7 @@ function op()
       charges.wake(wants)
       local data, states = line.go_at_once(w)
       if not states then
+        leases.needed(wants, true)
         requests.start(request, w.ticket)
         line.enqueue(w)
         return {QUEUED, false, {}}
@@ -53,6 +54,7 @@ function op()
       local data, states = charges.grant(wants, ttl, args[10])
       payload = {GRANTED, data, states}
     else
+      leases.needed(wants, false)
       local wait, states = charges.refusal(wants, priority)
       payload = {DENIED, wait, states}
     end

@@ -1,10 +1,6 @@
 -- One bucket of any kind. Every reading needs it brought to the present first, by `bucket.advance`.
 -- Mirrors `core/src/limits/bucket.rs`.
 
-local function kind(b)
-  return KINDS[b.spec[1]]
-end
-
 function bucket.capacity(spec)
   return KINDS[spec[1]].capacity(spec)
 end
@@ -26,35 +22,40 @@ end
 
 -- Brings the bucket to `time`; tells whether something changed that time alone would not tell again.
 function bucket.advance(b, time)
-  return kind(b).advance(b, time) or false
+  return KINDS[b.spec[1]].advance(b, time) or false
 end
 
 function bucket.available(b)
-  return kind(b).available(b)
+  return KINDS[b.spec[1]].available(b)
 end
 
 function bucket.is_full(b)
-  return kind(b).available(b) >= bucket.capacity(b.spec)
+  return KINDS[b.spec[1]].available(b) >= bucket.capacity(b.spec)
 end
 
 function bucket.ready_at(b, need, time)
-  return kind(b).ready_at(b, need, time)
+  return KINDS[b.spec[1]].ready_at(b, need, time)
 end
 
 function bucket.take(b, amount, time, hold, til)
-  kind(b).take(b, amount, time, hold, til)
+  KINDS[b.spec[1]].take(b, amount, time, hold, til)
+end
+
+-- Takes units that may be used until `til`. Slots are not lent.
+function bucket.lend(b, amount, time, til)
+  KINDS[b.spec[1]].lend(b, amount, time, til)
 end
 
 function bucket.give_back(b, amount, hold, taken_at)
-  return kind(b).give_back(b, amount, hold, taken_at)
+  return KINDS[b.spec[1]].give_back(b, amount, hold, taken_at)
 end
 
 function bucket.counts_with_newest(b, taken_at)
-  return kind(b).counts_with_newest(b, taken_at)
+  return KINDS[b.spec[1]].counts_with_newest(b, taken_at)
 end
 
 function bucket.lower_to(b, level, time)
-  kind(b).lower_to(b, level, time)
+  KINDS[b.spec[1]].lower_to(b, level, time)
 end
 
 -- The bucket under another spec, its level treated as `policy` says. Held slots stay held.
@@ -76,7 +77,7 @@ function bucket.respec(b, spec, policy, time)
         changed = bucket.holding(spec, available, time)
       end
     elseif b.spec[1] == spec[1] then
-      changed = kind(b).respec(b, spec, time)
+      changed = KINDS[b.spec[1]].respec(b, spec, time)
     else
       changed = bucket.holding(spec, math.min(available, capacity), time)
     end

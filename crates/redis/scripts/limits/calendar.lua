@@ -77,6 +77,10 @@ function calendar.take(b, amount)
   b.used = capped(b.used + amount)
 end
 
+function calendar.lend(b, amount)
+  calendar.take(b, amount)
+end
+
 function calendar.counts_with_newest(b, taken_at)
   return taken_at >= b.from
 end

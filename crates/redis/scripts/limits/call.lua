@@ -6,7 +6,7 @@
 -- Result   msgpack: {"ok", now, payload, results, looks}: what was asked for, the ends of waiting calls of
 --          the caller, and when it should look at which bucket again; or, nothing changed:
 --          {"error", now, code, index, detail}, {"period", now, unit, zone}, {"replay", now, at, payload,
---          until}, {"running", now}
+--          until}, {"running", now}, {"recalling", now, until}
 --
 -- Atomic, because Redis runs a script whole; and a script fails before it writes: failures are raised while
 -- buckets are looked up, and everything kept in Lua tables is written by `commit` at the end.
@@ -26,6 +26,8 @@ local env = {
 local WHOLE = 9007199254740991
 local GRANTED, DENIED, NEVER, TIMED_OUT, QUEUED, DELETED = 1, 2, 3, 4, 6, 7
 local INLINE, SET_LIMIT = 0, 2
+-- Whether slices are handed out: `exact` (1) never, `leased` (2) whenever possible.
+local AUTO = 0
 local NONE = -1
 local KEEP_AMOUNT, KEEP_PROPORTION, REFILL, REFILL_ALL = 0, 1, 2, 3
 local MAX_CHANGES = 64
@@ -61,6 +63,7 @@ local divide, muldiv, ceil_divide, scale, capped, same, op
 local rate, window, calendar, slots, bucket = {}, {}, {}, {}, {}
 local store, requests, fair, queue, line, schedule = {}, {}, {}, {}, {}, {}
 local reservations, charges, looking = {}, {}, {}
+local leases, shares = {}, {}
 local KINDS = {rate, window, calendar, slots}
 
 -- A bucket of a calendar must know its period; see `calendar`. False once something has been changed.

@@ -22,6 +22,9 @@ end
 
 -- Finds the limit of every charge and checks its spec. Changes nothing.
 function charges.locate_all(list)
+  if #list > 1 then
+    store.read_limits(list)
+  end
   local places = {}
   for i, charge in ipairs(list) do
     places[i] = locate(charge, i - 1)
@@ -122,14 +125,20 @@ end
 local function missing(list, places)
   local count = 0
   for i, charge in ipairs(list) do
-    local limit = places[i].limit
-    count = count + (limit and store.entry(limit, charge[2]).b and 0 or 1)
+    local place = places[i]
+    place.entry = place.limit and store.entry(place.limit, charge[2])
+    count = count + (place.entry and place.entry.b and 0 or 1)
   end
   return count
 end
 
 -- Finds the bucket of every charge, making what is missing. Fails before it changes anything.
 function charges.place_all(list, places)
+  for _, place in ipairs(places) do
+    if place.replaces then
+      leases.require_none(place.limit, false)
+    end
+  end
   local count = missing(list, places)
   if count > 0 then
     store.check_room(count)
@@ -137,22 +146,22 @@ function charges.place_all(list, places)
     places = charges.locate_all(list)
   end
   for i, charge in ipairs(list) do
+    local place = places[i]
     -- Two charges of one call may share a limit that the first of them makes.
-    if not store.limit(charge[1]) then
-      store.make_limit(charge[1], charge[4], INLINE)
-    end
+    place.limit = place.limit or store.limit(charge[1]) or store.make_limit(charge[1], charge[4], INLINE)
   end
   local wants = {}
   for i, charge in ipairs(list) do
-    local limit = store.limit(charge[1])
-    if places[i].replaces then
-      limit.spec, limit.dirty = charge[4], true
+    local place = places[i]
+    if place.replaces then
+      place.limit.spec, place.limit.dirty = charge[4], true
     end
-    local entry = store.entry(limit, charge[2])
-    store.make(entry)
+    local entry = place.entry or store.entry(place.limit, charge[2])
+    if not entry.b then
+      store.make(entry)
+    end
     wants[i] = {
-      limit = charge[1], key = charge[2], amount = charge[3], replaced = places[i].replaces,
-      entry = entry,
+      limit = charge[1], key = charge[2], amount = charge[3], replaced = place.replaces, entry = entry,
     }
   end
   for i, want in ipairs(wants) do
@@ -201,7 +210,7 @@ end
 
 -- Charging.
 
--- Takes every charge. Returns what each met, and what is needed to give it back.
+-- Takes every charge. Returns what each met, and what is needed to give it back to a hold.
 function charges.take_all(wants, hold, til)
   local states, taken = {}, {}
   for i, want in ipairs(wants) do
@@ -209,10 +218,12 @@ function charges.take_all(wants, hold, til)
     bucket.take(entry.b, want.amount, now, hold, til)
     entry.dirty = true
     states[i] = state_of(bucket.available(entry.b), nil, entry.b.spec, entry.limit.source, want.replaced)
-    taken[i] = {
-      limit = entry.limit.name, life = entry.limit.life, key = entry.key, amount = want.amount,
-      slots = bucket.holds_slots(entry.b), at = now, hold = hold,
-    }
+    if hold ~= '' then
+      taken[i] = {
+        limit = entry.limit.name, life = entry.limit.life, key = entry.key, amount = want.amount,
+        slots = bucket.holds_slots(entry.b), at = now, hold = hold,
+      }
+    end
   end
   return states, taken
 end

@@ -7,6 +7,7 @@ function op()
   requests.recall(args[2])
   local limit = store.limit(args[1])
   if limit then
+    leases.require_none(limit, false)
     -- Declared while it goes, so that it does not vanish with its last bucket.
     limit.source = SET_LIMIT
     -- All leave before anyone is served, so that none is granted what is going.

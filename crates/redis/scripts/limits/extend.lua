@@ -22,6 +22,7 @@ local function extend(id, ttl, list)
     local _, states = charges.refusal(wants, INTERACTIVE)
     return {NEVER, false, states}
   elseif not charges.all_open(wants, INTERACTIVE) then
+    leases.needed(wants, false)
     local wait, states = charges.refusal(wants, INTERACTIVE)
     return {DENIED, wait, states}
   end

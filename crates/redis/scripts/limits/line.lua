@@ -20,7 +20,7 @@ local PATIENCE = 50000
 local LOOKS = 256
 
 local function lines_key(entry)
-  return root .. ':lines:' .. whole(entry.limit.life)
+  return root .. ':lines:' .. entry.limit.tag
 end
 
 -- The line of an entry: false when nobody waits there.
@@ -173,6 +173,9 @@ function line.leave(w)
     if l.wanted == 0 then
       redis.call('HDEL', lines_key(entry), entry.key)
       entry.line, entry.waited, entry.dirty = false, 0, true
+      if entry.lease then
+        leases.line_ended(entry)
+      end
     end
   end
   w.gone, line.waiters[w.ticket] = true, false

@@ -12,6 +12,7 @@ function looking.bucket_state(limit, key)
     limit.name, key, b.spec, limit.source, bucket.available(b), bucket.capacity(b.spec),
     math.max(bucket.ready_at(b, bucket.capacity(b.spec), now) - now, 0),
     entry.paused > now and entry.paused - now or NONE, l and l.claims or 0,
+    limit.sharing, entry.lease and entry.lease.open_til > 0 and leases.count(entry) or 0, leases.open(entry),
   }
 end
 
@@ -19,13 +20,14 @@ function looking.limit_state(limit)
   local overrides = {}
   if limit.overrides ~= 0 then
     local all = redis.call('HGETALL',
-      root .. ':overrides:' .. whole(limit.life) .. ':' .. whole(limit.overrides))
+      root .. ':overrides:' .. limit.tag .. ':' .. whole(limit.overrides))
     for i = 1, #all, 2 do
       overrides[#overrides + 1] = {all[i], cmsgpack.unpack(all[i + 1])}
     end
     table.sort(overrides, function(one, other) return one[1] < other[1] end)
   end
-  return {limit.name, limit.spec, overrides, limit.source, store.bucket_count(limit)}
+  return {limit.name, limit.spec, overrides, limit.source, store.bucket_count(limit),
+    limit.sharing}
 end
 
 function looking.limit(name)

@@ -8,17 +8,21 @@ local function publish(daemon, message)
   redis.call('PUBLISH', env.mailbox .. daemon, cmsgpack.pack(message))
 end
 
+local function publish_messages()
+  for daemon, told in pairs(messages) do
+    for _, message in ipairs(told) do
+      publish(daemon, message)
+    end
+  end
+end
+
 local done, payload = pcall(op)
 if done then
   if rawget(line, 'waiters') then
     line.commit()
   end
   store.commit()
-  for daemon, told in pairs(messages) do
-    for _, message in ipairs(told) do
-      publish(daemon, message)
-    end
-  end
+  publish_messages()
   for daemon, told in pairs(look_messages) do
     publish(daemon, {'look', env.namespace, told, now})
   end
@@ -27,6 +31,10 @@ end
 local failure = payload
 if type(failure) ~= 'table' then
   return redis.error_reply('SCRIPT ' .. tostring(failure))
+elseif failure.recalling then
+  -- Nothing was changed but the recall.
+  publish_messages()
+  return answer({'recalling', now, failure.recalling})
 elseif failure.fail then
   return answer({'error', now, unpack(failure.fail)})
 elseif failure.period then

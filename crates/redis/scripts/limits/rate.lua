@@ -1,5 +1,5 @@
 -- The token bucket. A bucket is {spec, level, rest, at}: whole units, a fraction in 1/period, and when
--- both were true. Mirrors `core/src/limits/rate.rs`.
+-- both were true. `open` units of it are in slices until `open_til`. Mirrors `core/src/limits/rate.rs`.
 --
 -- spec: {1, amount, period, burst}
 
@@ -23,25 +23,27 @@ function rate.respec(b, spec)
   }
 end
 
--- Adds what has been refilled until `time`: exactly floor(amount * elapsed / period) over any readings.
+-- Adds what has been refilled until `time`: exactly floor(amount * elapsed / period) over any readings, and no
+-- more than fits beside the open slices.
 function rate.advance(b, time)
   local elapsed = time - b.at
   if elapsed <= 0 then
     return
   end
   b.at = time
-  local amount, period, burst = b.spec[2], b.spec[3], b.spec[4]
-  if b.level >= burst then
+  local amount, period, most = b.spec[2], b.spec[3], b.spec[4] - (b.open or 0)
+  if b.level >= most then
+    b.rest = 0
     return
   end
-  local missing = burst - b.level
+  local missing = most - b.level
   local units, rest = muldiv(elapsed, amount, period)
   rest = rest + b.rest
   if rest >= period then
     units, rest = units + 1, rest - period
   end
   if units >= missing then
-    b.level, b.rest = burst, 0
+    b.level, b.rest = most, 0
   else
     b.level, b.rest = b.level + units, rest
   end
@@ -57,17 +59,26 @@ function rate.ready_at(b, need)
     return b.at
   end
   local units, rest = muldiv(missing, b.spec[3], b.spec[2])
-  return math.min(b.at + units + ceil_divide(rest - b.rest, b.spec[2]), WHOLE)
+  local ready = math.min(b.at + units + ceil_divide(rest - b.rest, b.spec[2]), WHOLE)
+  if (b.open or 0) > 0 and need > b.spec[4] - b.open then
+    return math.max(ready, b.open_til)
+  end
+  return ready
 end
 
 function rate.take(b, amount)
   b.level = capped(b.level - amount)
 end
 
+function rate.lend(b, amount)
+  rate.take(b, amount)
+end
+
 function rate.give_back(b, amount)
-  local given = math.max(math.min(amount, b.spec[4] - b.level), 0)
+  local most = b.spec[4] - (b.open or 0)
+  local given = math.max(math.min(amount, most - b.level), 0)
   b.level = b.level + given
-  if b.level >= b.spec[4] then
+  if b.level >= most then
     b.rest = 0
   end
   return given

@@ -5,6 +5,10 @@
 
 function op()
   requests.recall(args[6])
+  local known = store.limit(args[1])
+  if known then
+    leases.require_none(known, args[2])
+  end
   -- Found as a charge would find it: declared, kept inline, or brought by the report.
   local list = {{args[1], args[2], 1, args[5], false}}
   local entry = charges.place_all(list, charges.locate_all(list))[1].entry

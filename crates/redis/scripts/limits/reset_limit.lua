@@ -25,6 +25,7 @@ end
 function op()
   requests.recall(args[3])
   local limit = looking.limit(args[1])
+  leases.require_none(limit, args[2])
   local many = not args[2] and store.bucket_count(limit)
   local filled = {}
   for _, key in ipairs(keys_to_fill(limit, args[2])) do

@@ -1,12 +1,15 @@
 -- Declares or changes a limit, however many buckets it has.
 --
--- args     {name, spec, {{key, spec}, ...}, policy, source, request}
--- payload  {{name, spec, overrides, source, buckets}, created}
+-- args     {name, spec, {{key, spec}, ...}, policy, source, request, sharing}
+-- payload  {{name, spec, overrides, source, buckets, sharing}, created}
 
 function op()
   local name, spec, overrides, policy, source = args[1], args[2], args[3], args[4], args[5]
   requests.recall(args[6])
   local found = store.limit(name)
+  if found then
+    leases.require_none(found, false)
+  end
   local limit = found or store.make_limit(name, spec, source)
   local live = found and store.bucket_count(limit) > 0
   if live and #limit.changes >= MAX_CHANGES then
@@ -24,7 +27,7 @@ function op()
     waited[#waited + 1] = store.entry(limit, key)
   end
   limit.version = found and limit.version + 1 or limit.version
-  limit.spec, limit.source, limit.dirty = spec, source, true
+  limit.spec, limit.source, limit.sharing, limit.dirty = spec, source, args[7] or AUTO, true
   local former = limit.overrides
   limit.overrides = #overrides > 0 and limit.version or 0
   for _, one in ipairs(overrides) do

@@ -1,8 +1,9 @@
 -- Limits and buckets: finding, making, keeping and dropping them.
 --
--- <root>:limits        hash: name -> {source, life, version, spec, overrides, dropped, changes}
+-- <root>:limits        hash: name -> {source, life, version, spec, overrides, dropped, changes,
+--                      sharing}
 -- <root>:names         zset: names in byte order
--- <root>:buckets:<life>  hash: key -> {paused, filled, version, waited, spec, fields of its kind...}
+-- <root>:buckets:<life>  hash: key -> {paused, filled, version, waited, lease, spec, fields of its kind}
 -- <root>:keys:<life>   zset: keys in byte order
 -- <root>:overrides:<life>:<version>  hash: key -> spec
 -- <root>:pins          hash: life -> charges of reservations that may still owe; an inline limit stays for them
@@ -19,22 +20,40 @@ local function limits_key()
   return root .. ':limits'
 end
 
+local function keep_limit(name, record)
+  local limit = false
+  if record then
+    local r = cmsgpack.unpack(record)
+    limit = {
+      name = name, source = r[1], life = r[2], version = r[3], spec = r[4], overrides = r[5],
+      dropped = r[6], changes = r[7], sharing = r[8], tag = whole(r[2]),
+    }
+  end
+  store.limits[name] = limit
+  return limit
+end
+
 function store.limit(name)
   local limit = store.limits[name]
   if limit == nil then
-    local record = redis.call('HGET', limits_key(), name)
-    if record then
-      local r = cmsgpack.unpack(record)
-      limit = {
-        name = name, source = r[1], life = r[2], version = r[3], spec = r[4], overrides = r[5],
-        dropped = r[6], changes = r[7],
-      }
-    else
-      limit = false
-    end
-    store.limits[name] = limit
+    limit = keep_limit(name, redis.call('HGET', limits_key(), name))
   end
   return limit
+end
+
+-- Reads the limits of several charges in one command, as far as they are not known.
+function store.read_limits(list)
+  local names = {}
+  for _, charge in ipairs(list) do
+    if store.limits[charge[1]] == nil then
+      names[#names + 1] = charge[1]
+    end
+  end
+  if #names > 1 then
+    for i, record in ipairs(redis.call('HMGET', limits_key(), unpack(names))) do
+      keep_limit(names[i], record)
+    end
+  end
 end
 
 -- The limit that a charge was taken from; false when it was deleted since.
@@ -55,6 +74,7 @@ local function write_limit(limit)
   limit.dirty = false
   redis.call('HSET', limits_key(), limit.name, cmsgpack.pack({
     limit.source, limit.life, limit.version, limit.spec, limit.overrides, limit.dropped, limit.changes,
+    limit.sharing,
   }))
 end
 
@@ -75,14 +95,14 @@ function store.make_limit(name, spec, source)
   last_life = math.max(last, last_life, now) + 1
   local limit = {
     name = name, source = source, life = last_life, version = 1, spec = spec,
-    overrides = 0, dropped = 0, changes = {}, fresh = true,
+    overrides = 0, dropped = 0, changes = {}, sharing = AUTO, fresh = true, tag = whole(last_life),
   }
   store.limits[name] = limit
   return limit
 end
 
 local function overrides_key(limit, version)
-  return root .. ':overrides:' .. whole(limit.life) .. ':' .. whole(version)
+  return root .. ':overrides:' .. limit.tag .. ':' .. whole(version)
 end
 
 -- The spec of a limit for one key, at present or as of a change.
@@ -98,11 +118,11 @@ function store.spec_for(limit, key, change)
 end
 
 local function buckets_key(limit)
-  return root .. ':buckets:' .. whole(limit.life)
+  return root .. ':buckets:' .. limit.tag
 end
 
 local function keys_key(limit)
-  return root .. ':keys:' .. whole(limit.life)
+  return root .. ':keys:' .. limit.tag
 end
 
 function store.bucket_count(limit)
@@ -131,7 +151,7 @@ function store.respec(entry, spec, policy, time)
   if policy == REFILL then
     entry.filled = time
   end
-  entry.dirty = true
+  entry.dirty, entry.freed = true, true
 end
 
 -- Makes an entry's bucket full by decree: what was charged before is forgiven.
@@ -140,7 +160,7 @@ function store.refill(entry, time)
     slots.forget(entry.b)
   end
   entry.b = bucket.full(entry.b.spec, time, entry.place)
-  entry.paused, entry.filled, entry.dirty = 0, time, true
+  entry.paused, entry.filled, entry.dirty, entry.freed = 0, time, true, true
 end
 
 -- Brings a bucket through the changes of its limit that it has not seen.
@@ -164,14 +184,14 @@ end
 
 -- The bucket of a limit for a key, at the present; `entry.b` is false when there is none.
 function store.entry(limit, key)
-  local place = whole(limit.life) .. '|' .. key
+  local place = limit.tag .. '|' .. key
   local entry = store.entries[place]
   if entry then
     return entry
   end
   entry = {
     limit = limit, key = key, place = place, b = false, paused = 0, filled = limit.dropped,
-    version = limit.version, waited = 0,
+    version = limit.version, waited = 0, lease = false,
   }
   store.entries[place] = entry
   store.order[#store.order + 1] = entry
@@ -179,16 +199,26 @@ function store.entry(limit, key)
   if record then
     local r = cmsgpack.unpack(record)
     entry.paused, entry.filled, entry.version, entry.waited = r[1], r[2], r[3], r[4]
-    local b = {spec = r[5], place = place}
-    for i, field in ipairs(KINDS[r[5][1]].fields) do
-      b[field] = r[5 + i]
+    local b = {spec = r[6], place = place}
+    for i, field in ipairs(KINDS[r[6][1]].fields) do
+      b[field] = r[6 + i]
     end
     entry.b, entry.kept = b, true
     if entry.version < limit.version then
       store.catch_up(entry)
     end
-    if bucket.advance(entry.b, now) then
-      entry.dirty = true
+    local changed = false
+    if r[5] then
+      entry.lease = leases.unpack(r[5])
+      b.open, b.open_til = r[5][1], r[5][3]
+      changed = r[5][2] > 0 and r[5][2] <= now
+      if changed then
+        leases.close_due(entry)
+      end
+    end
+    if bucket.advance(entry.b, now) or changed then
+      -- At once: it stands although the call may still fail.
+      store.write_entry(entry)
     end
   end
   return entry
@@ -207,7 +237,7 @@ function store.make(entry)
   end
 end
 
-local function write_entry(entry)
+function store.write_entry(entry)
   local limit, b = entry.limit, entry.b
   if limit.fresh then
     write_limit(limit)
@@ -217,9 +247,10 @@ local function write_entry(entry)
     redis.call('ZADD', keys_key(limit), 0, entry.key)
     redis.call('HINCRBY', root .. ':counts', 'buckets', 1)
   end
-  local record = {entry.paused, entry.filled, entry.version, entry.waited, b.spec}
+  local lease = entry.lease and leases.pack(entry.lease)
+  local record = {entry.paused, entry.filled, entry.version, entry.waited, lease, b.spec}
   for i, field in ipairs(KINDS[b.spec[1]].fields) do
-    record[5 + i] = b[field]
+    record[6 + i] = b[field]
   end
   redis.call('HSET', buckets_key(limit), entry.key, cmsgpack.pack(record))
   entry.dirty = false
@@ -227,7 +258,8 @@ end
 
 -- Whether an entry is as good as none.
 function store.is_idle_and_full(entry)
-  return not entry.b or (bucket.is_full(entry.b) and entry.waited == 0 and entry.paused <= now)
+  return not entry.b
+    or (bucket.is_full(entry.b) and entry.waited == 0 and entry.paused <= now and leases.open(entry) == 0)
 end
 
 -- Gives back up to `amount` units of a charge. Returns how many.
@@ -235,7 +267,7 @@ function store.give_back(entry, amount, taken)
   if entry.filled > taken.at and not bucket.holds_slots(entry.b) then
     return 0
   end
-  entry.dirty = true
+  entry.dirty, entry.freed = true, true
   return bucket.give_back(entry.b, amount, taken.hold, taken.at)
 end
 
@@ -249,7 +281,7 @@ end
 
 -- Forgets a limit and its buckets; nobody waits for them any more.
 function store.remove_limit(limit)
-  local life = whole(limit.life)
+  local life = limit.tag
   if may_hold_slots(limit) then
     for _, key in ipairs(redis.call('HKEYS', buckets_key(limit))) do
       slots.forget({place = life .. '|' .. key})
@@ -259,6 +291,7 @@ function store.remove_limit(limit)
   redis.call('HDEL', limits_key(), limit.name)
   redis.call('ZREM', root .. ':names', limit.name)
   redis.call('HDEL', root .. ':pins', life)
+  leases.forget_limit(limit)
   local gone = {buckets_key(limit), keys_key(limit)}
   if limit.overrides ~= 0 then
     gone[#gone + 1] = overrides_key(limit, limit.overrides)
@@ -281,7 +314,7 @@ end
 -- Forgets an inline limit that has no bucket and owes none.
 local function drop_unused(limit)
   if limit.source == INLINE and store.limits[limit.name] == limit and store.bucket_count(limit) == 0
-    and redis.call('HEXISTS', root .. ':pins', whole(limit.life)) == 0 then
+    and redis.call('HEXISTS', root .. ':pins', limit.tag) == 0 then
     store.remove_limit(limit)
   end
 end
@@ -291,6 +324,9 @@ function store.remove_bucket(entry)
   local limit = entry.limit
   if bucket.holds_slots(entry.b) then
     slots.forget(entry.b)
+  end
+  if entry.lease then
+    leases.forget(entry)
   end
   redis.call('HDEL', buckets_key(limit), entry.key)
   redis.call('ZREM', keys_key(limit), entry.key)
@@ -307,7 +343,7 @@ function store.pin(taken, by)
   for _, charge in ipairs(taken) do
     local limit = store.limit_of(charge)
     if limit then
-      local life = whole(limit.life)
+      local life = limit.tag
       local pins = redis.call('HINCRBY', root .. ':pins', life, by)
       if pins <= 0 then
         redis.call('HDEL', root .. ':pins', life)
@@ -358,7 +394,10 @@ end
 function store.commit()
   for _, entry in ipairs(store.order) do
     if entry.dirty and entry.b then
-      write_entry(entry)
+      if entry.freed and entry.lease then
+        leases.freed(entry)
+      end
+      store.write_entry(entry)
     end
   end
   for _, limit in pairs(store.limits) do

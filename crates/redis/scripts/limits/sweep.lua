@@ -49,7 +49,7 @@ local function trim_changes(limit, version)
     if change[1] > version then
       kept[#kept + 1] = change
     elseif change[5] ~= 0 and change[5] ~= limit.overrides then
-      redis.call('UNLINK', root .. ':overrides:' .. whole(limit.life) .. ':' .. whole(change[5]))
+      redis.call('UNLINK', root .. ':overrides:' .. limit.tag .. ':' .. whole(change[5]))
     end
   end
   if #kept < #limit.changes then
@@ -59,6 +59,9 @@ end
 
 local function visit(limit, key)
   local entry = store.entry(limit, key)
+  if entry.lease then
+    leases.tidy(entry)
+  end
   if entry.kept and store.is_idle_and_full(entry) then
     store.remove_bucket(entry)
   end
@@ -80,7 +83,7 @@ local function sweep_buckets(budget)
       limit, cursor = store.limit(name), '0'
       version = limit.version
     end
-    local page = redis.call('HSCAN', root .. ':buckets:' .. whole(limit.life), cursor, 'COUNT', 64)
+    local page = redis.call('HSCAN', root .. ':buckets:' .. limit.tag, cursor, 'COUNT', 64)
     cursor = page[1]
     for i = 1, #page[2], 2 do
       visit(limit, page[2][i])

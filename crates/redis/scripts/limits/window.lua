@@ -77,23 +77,34 @@ function window.ready_at(b, need, time)
   return math.min(time + period + later, WHOLE)
 end
 
-function window.take(b, amount, time)
+-- Counts units taken at `time` as used at `til`, and with them those of their sub-window.
+local function count(b, amount, time, til)
   b.used = capped(b.used + amount)
   local parts = b.parts
   local n = #parts
   local width = math.floor(b.spec[3] / SUB_WINDOWS)
   if n > 0 and (time < parts[n - 2] + width or time == parts[n - 1]) then
-    parts[n - 1], parts[n] = time, capped(parts[n] + amount)
+    parts[n - 1], parts[n] = math.max(parts[n - 1], til), capped(parts[n] + amount)
   else
-    parts[n + 1], parts[n + 2], parts[n + 3] = time, time, amount
+    parts[n + 1], parts[n + 2], parts[n + 3] = time, math.max(til, parts[n - 1] or 0), amount
   end
+end
+
+function window.take(b, amount, time)
+  count(b, amount, time, time)
+end
+
+-- Lends units that may be used until `til`.
+function window.lend(b, amount, time, til)
+  count(b, amount, time, til)
 end
 
 function window.counts_with_newest(b, taken_at)
   return #b.parts > 0 and b.parts[#b.parts - 2] <= taken_at
 end
 
--- Gives back into the sub-window that held the charge; none when that is past.
+-- Gives back into the sub-window that held the charge, the newest that had begun by then; none when that is
+-- past.
 function window.give_back(b, amount, _, taken_at)
   for i = #b.parts - 2, 1, -3 do
     if b.parts[i] <= taken_at and taken_at <= b.parts[i + 1] then

@@ -4,7 +4,7 @@ use super::call::{Claim, Failure, RETRY_AFTER, failed_call};
 use super::convert;
 use super::failure::{Asked, failed, unavailable};
 use super::scripts::{ACQUIRE, LEAVE};
-use super::seats::{End, Waiting};
+use super::seats::{Abandoned, End, Unreceived, Waiting};
 use super::wire::{Data, Decision, QUEUED, Reply, State};
 use super::{RedisLimits, wire};
 use crate::CallError;
@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::futures::Notified;
 use tokio::time::{Instant, sleep_until, timeout};
-use trellis_core::limits::{AcquireRequest, Acquired, Mode};
+use trellis_core::limits::{AcquireRequest, Acquired, Mode, Outcome};
 use trellis_core::{Error, ErrorCode, FairKey, Micros, Result};
 
 /// A wait as long as this is as good as endless.
@@ -55,8 +55,10 @@ pub(super) enum Attempt {
 }
 
 impl RedisLimits {
-    pub(super) async fn acquire_all(self: Arc<Self>, request: AcquireRequest) -> Result<Acquired> {
-        let request = Arc::new(request);
+    pub(super) async fn acquire_all(
+        self: Arc<Self>,
+        request: Arc<AcquireRequest>,
+    ) -> Result<Acquired> {
         let started = Instant::now();
         let deadline = match request.mode {
             Mode::Try => None,
@@ -159,6 +161,7 @@ impl RedisLimits {
             Reply::Period { .. } => {
                 Err(convert::unreadable("it asks for too many calendar periods"))
             }
+            Reply::Recalling { .. } => Err(convert::unreadable("slices do not come back")),
         }
     }
 
@@ -258,6 +261,21 @@ impl RedisLimits {
 /// The TTL as scripts take it.
 pub(super) fn ttl(ttl: Option<Micros>) -> i64 {
     ttl.map_or(-1, |ttl| i64::try_from(ttl.0).unwrap_or(i64::MAX))
+}
+
+impl RedisLimits {
+    /// Takes a grant, made at a time of the store, back that its caller is not to have.
+    pub(super) fn undo(&self, request: &Arc<AcquireRequest>, acquired: &Acquired, at: u64) {
+        let reservation = match &acquired.outcome {
+            Outcome::Granted(Some(granted)) => Some(granted.id.as_str().to_owned()),
+            _ => None,
+        };
+        self.seats.abandon(Abandoned::Granted(Unreceived {
+            request: request.clone(),
+            reservation,
+            at,
+        }));
+    }
 }
 
 /// A name that nobody can guess: whoever knows it was given it.

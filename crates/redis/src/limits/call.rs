@@ -8,6 +8,7 @@ use crate::{Call, CallError, Script, Session};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use std::time::Duration;
 use trellis_core::limits::{AcquireRequest, CalendarSpec};
 use trellis_core::{Error, Micros, Namespace, Result, Time};
 
@@ -47,6 +48,11 @@ impl<P> Done<P> {
     }
 }
 
+/// How often a call is made while slices come back.
+const MAX_RECALLS: usize = 64;
+
+/// How long after their time slices are certainly closed.
+const BEYOND: Duration = Duration::from_millis(1);
 /// The acquire that a call is made for.
 #[derive(Clone, Debug)]
 pub(super) struct Claim {
@@ -101,6 +107,7 @@ impl RedisLimits {
                 ))
             }
             Reply::Period { .. } => Err(unreadable("it asks for too many calendar periods")),
+            Reply::Recalling { .. } => Err(unreadable("slices do not come back")),
         }
     }
 
@@ -152,7 +159,10 @@ impl RedisLimits {
         let keys = self.store.keys();
         let args = pack(args)?;
         let mut periods = Vec::new();
+        let mut recalls = 0;
         loop {
+            // Begun before the call: what is told while it is answered is not missed.
+            let returned = self.returned.notified();
             let env = pack(&self.env(namespace, &periods))?;
             let call = Call::new(script)
                 .key(keys.of("limits", &[namespace]))
@@ -164,11 +174,18 @@ impl RedisLimits {
                 self.note_failure(namespace, error);
             }
             let mut reply: Reply<P> = unpack(&answer?)?;
-            if let Reply::Period { now, unit, zone } = &reply
-                && periods.len() < MAX_PERIODS
-            {
-                periods.push(period(*unit, zone, *now)?);
-                continue;
+            match &mut reply {
+                Reply::Period { now, unit, zone } if periods.len() < MAX_PERIODS => {
+                    periods.push(period(*unit, zone, *now)?);
+                    continue;
+                }
+                Reply::Recalling { now, until } if recalls < MAX_RECALLS => {
+                    recalls += 1;
+                    let wait = Duration::from_micros(until.saturating_sub(*now)) + BEYOND;
+                    let _ = tokio::time::timeout(wait, returned).await;
+                    continue;
+                }
+                _ => {}
             }
             self.take_note(namespace, &mut reply);
             return Ok(reply);

@@ -5,7 +5,7 @@ use serde::Serialize;
 use trellis_core::limits::{
     Acquired, BucketState, CalendarSpec, CalendarUnit, Charge, ChargeState, ConcurrencySpec,
     Granted, KeyOverride, LevelPolicy, LimitSpec, LimitState, Outcome, RateSpec, ReservationId,
-    SettledCharge, SpecSource, WindowSpec,
+    SettledCharge, Sharing, SpecSource, WindowSpec,
 };
 use trellis_core::{Error, ErrorCode, Key, Micros, Name, RequestId, Result, Scope};
 
@@ -120,12 +120,29 @@ pub(super) fn source(source: SpecSource) -> u8 {
     }
 }
 
-fn source_of(number: u8) -> Result<SpecSource> {
+pub(super) fn source_of(number: u8) -> Result<SpecSource> {
     Ok(match number {
         0 => SpecSource::Inline,
         1 => SpecSource::Configuration,
         2 => SpecSource::SetLimit,
         _ => return Err(unreadable("a spec's source")),
+    })
+}
+
+pub(super) fn sharing(sharing: Sharing) -> u8 {
+    match sharing {
+        Sharing::Auto => 0,
+        Sharing::Exact => 1,
+        Sharing::Leased => 2,
+    }
+}
+
+fn sharing_of(number: u8) -> Result<Sharing> {
+    Ok(match number {
+        0 => Sharing::Auto,
+        1 => Sharing::Exact,
+        2 => Sharing::Leased,
+        _ => return Err(unreadable("how a limit is shared")),
     })
 }
 
@@ -214,10 +231,11 @@ pub(super) fn settled(charges: Vec<SettledWire>) -> Result<Vec<SettledCharge>> {
     charges.into_iter().map(one).collect()
 }
 
-/// Name, spec, overrides, source, buckets.
-pub(super) type LimitWire = (String, Spec, Vec<(String, Spec)>, u8, usize);
+/// Name, spec, overrides, source, buckets, sharing.
+pub(super) type LimitWire = (String, Spec, Vec<(String, Spec)>, u8, usize, u8);
 
-pub(super) fn limit((name, spec, overrides, source, buckets): LimitWire) -> Result<LimitState> {
+pub(super) fn limit(limit: LimitWire) -> Result<LimitState> {
+    let (name, spec, overrides, source, buckets, sharing) = limit;
     let one = |(key, spec): (String, Spec)| {
         Ok(KeyOverride {
             key: Key::new(key, "key")?,
@@ -230,14 +248,30 @@ pub(super) fn limit((name, spec, overrides, source, buckets): LimitWire) -> Resu
         overrides: overrides.into_iter().map(one).collect::<Result<_>>()?,
         source: source_of(source)?,
         buckets,
+        sharing: sharing_of(sharing)?,
     })
 }
 
-/// Limit, key, spec, source, remaining, capacity, full after, paused for (-1), waiters.
-pub(super) type BucketWire = (String, String, Spec, u8, i64, i64, u64, i64, usize);
+/// Limit, key, spec, source, remaining, capacity, full after, paused for (-1), waiters, sharing, slices, units in
+/// them.
+pub(super) type BucketWire = (
+    String,
+    String,
+    Spec,
+    u8,
+    i64,
+    i64,
+    u64,
+    i64,
+    usize,
+    u8,
+    usize,
+    i64,
+);
 
 pub(super) fn bucket(state: BucketWire) -> Result<BucketState> {
-    let (limit, key, spec, source, remaining, capacity, full_after, paused_for, waiters) = state;
+    let (limit, key, spec, source, remaining, capacity, full_after, ..) = state;
+    let (.., paused_for, waiters, sharing, slices, stranded) = state;
     Ok(BucketState {
         limit: Name::new(limit, "limit")?,
         key: Key::new(key, "key")?,
@@ -248,6 +282,10 @@ pub(super) fn bucket(state: BucketWire) -> Result<BucketState> {
         full_after: Micros(full_after),
         paused_for: u64::try_from(paused_for).ok().map(Micros),
         waiters,
+        sharing: sharing_of(sharing)?,
+        slices,
+        stranded,
+        overshoot: 0,
     })
 }
 

@@ -5,9 +5,10 @@
 //! and when to look at a line again, is handed to the callers and to [`RedisLimitsTask`].
 //!
 //! Files: `wire` and `convert` shapes, `scripts`, `failure` errors, `call` one call of a script, `heir` what
-//! becomes of its answer without a caller, `acquire` acquiring and waiting, `seats` the calls that wait here,
-//! `looks` when to look again, `port` the rest of the port; `task` what time and other daemons bring, `leaving`
-//! taking back, `again` calls that the store has forgotten, `house` housekeeping.
+//! becomes of its answer without a caller, `acquire` acquiring and waiting, `leasing` deciding hot limits here and
+//! `slices` what that takes of the store, `seats` the calls that wait here, `looks` when to look again, `port` the
+//! rest of the port; `task` what time and other daemons bring, `leaving` taking back, `again` calls that the store
+//! has forgotten, `house` housekeeping.
 
 mod acquire;
 mod again;
@@ -16,16 +17,19 @@ mod convert;
 mod failure;
 mod heir;
 mod house;
+mod leasing;
 mod leaving;
 mod looks;
 mod merge;
 mod port;
 mod scripts;
 mod seats;
+mod slices;
 mod task;
 mod wire;
 
 use crate::{Membership, Store};
+use leasing::Leasing;
 use looks::Looks;
 use parking_lot::Mutex;
 use seats::Seats;
@@ -34,6 +38,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 pub use task::RedisLimitsTask;
 use tokio::sync::Notify;
+use trellis_core::limits::leases::LeaseConfig;
 use trellis_core::limits::{LimitsStatus, MachineConfig, Outcome};
 use trellis_core::{Clock, Micros, Time};
 
@@ -44,6 +49,8 @@ pub struct RedisLimitsConfig {
     pub machine: MachineConfig,
     /// Namespaces.
     pub max_namespaces: usize,
+    /// Slices of hot limits.
+    pub leases: LeaseConfig,
 }
 
 /// Limits that all daemons on one Redis share.
@@ -67,6 +74,9 @@ pub struct RedisLimits {
     forgotten: Notify,
     /// Told when a joined call has ended, or may have.
     joined: Notify,
+    /// Told when slices that a call of this daemon waits for have come back.
+    returned: Notify,
+    leasing: Arc<Leasing>,
     decided: Decided,
     /// What sweeps have counted, by namespace.
     counted: Mutex<HashMap<String, LimitsStatus>>,
@@ -105,6 +115,8 @@ impl RedisLimits {
         let limits = Arc::new_cyclic(|me| Self {
             me: me.clone(),
             mailbox: store.keys().mailbox(""),
+            leasing: Arc::new(Leasing::new(config.leases, clock.clone())),
+            returned: Notify::new(),
             store,
             membership,
             clock,
@@ -144,6 +156,7 @@ impl RedisLimits {
         total.denied = self.decided.denied.load(Ordering::Relaxed);
         total.never = self.decided.never.load(Ordering::Relaxed);
         total.timed_out = self.decided.timed_out.load(Ordering::Relaxed);
+        (total.leased, total.slices, total.slice_units) = self.leasing.figures();
         total
     }
 }

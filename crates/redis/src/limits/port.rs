@@ -5,6 +5,7 @@ use super::acquire::ttl;
 use super::call::Done;
 use super::convert::{self, BucketWire, LimitWire, SettledWire};
 use super::failure::Asked;
+use super::leasing::{Decided, may_be_leased};
 use super::scripts::{
     DELETE_LIMIT, EXTEND, LIST_BUCKETS, LIST_LIMITS, PEEK, REPORT_THROTTLED, RESET_LIMIT,
     SET_LIMIT, SETTLE,
@@ -50,13 +51,30 @@ fn about(limit: &Name) -> Asked<'_> {
     }
 }
 
+impl RedisLimits {
+    /// What this daemon holds of a bucket it can admit, like what is in the store.
+    fn add_own(&self, namespace: &Namespace, bucket: &mut BucketState) {
+        let (limit, key) = (bucket.limit.as_str(), bucket.key.as_str());
+        bucket.remaining += self.leasing.left(namespace.as_str(), limit, key);
+    }
+}
+
 #[async_trait]
 impl Limits for RedisLimits {
     fn acquire(self: Arc<Self>, request: AcquireRequest) -> Acquiring {
         if let Err(error) = check_charges(&request.charges) {
             return Acquiring::done(Err(error));
         }
-        Acquiring::Waiting(Box::pin(self.acquire_all(request)))
+        if !may_be_leased(&request) {
+            return Acquiring::Waiting(Box::pin(self.acquire_all(Arc::new(request))));
+        }
+        match self.leasing.decide(&request, true) {
+            Decided::Done(acquired) => {
+                self.decided.count(&acquired.outcome);
+                Acquiring::done(Ok(acquired))
+            }
+            decided => Acquiring::Waiting(Box::pin(self.acquire_leased(request, decided))),
+        }
     }
 
     async fn settle(&self, settle: Settle) -> Result<Settled> {
@@ -103,7 +121,9 @@ impl Limits for RedisLimits {
     ) -> Result<(BucketState, Scope)> {
         let args = (limit.as_str(), key.as_str());
         let done: Done<BucketWire> = self.call(&PEEK, &namespace, &args, about(&limit)).await?;
-        Ok((convert::bucket(done.payload()?)?, Scope::Shared))
+        let mut bucket = convert::bucket(done.payload()?)?;
+        self.add_own(&namespace, &mut bucket);
+        Ok((bucket, Scope::Shared))
     }
 
     async fn set_limit(&self, set: SetLimit) -> Result<(LimitState, bool, Scope)> {
@@ -117,9 +137,10 @@ impl Limits for RedisLimits {
             convert::policy(set.level_policy),
             convert::source(set.source),
         );
-        let body = (name, &spec, &overrides, policy, source);
+        let sharing = convert::sharing(set.sharing);
+        let body = (name, &spec, &overrides, policy, source, sharing);
         let named = convert::request("set", set.request_id.as_ref(), &body);
-        let args = (name, &spec, &overrides, policy, source, &named);
+        let args = (name, &spec, &overrides, policy, source, &named, sharing);
         let asked = Asked {
             request_id: set.request_id.as_ref(),
             ..Asked::default()
@@ -167,10 +188,13 @@ impl Limits for RedisLimits {
             .call(&LIST_BUCKETS, &list.namespace, &args, about(&list.limit))
             .await?;
         let (buckets, more) = done.payload()?;
-        let buckets = buckets
+        let mut buckets: Vec<BucketState> = buckets
             .into_iter()
             .map(convert::bucket)
             .collect::<Result<_>>()?;
+        for bucket in &mut buckets {
+            self.add_own(&list.namespace, bucket);
+        }
         Ok(BucketPage {
             buckets,
             more,

@@ -42,6 +42,8 @@ macro_rules! operation {
                 library!("schedule"),
                 library!("reservations"),
                 library!("charges"),
+                library!("leases"),
+                library!("shares"),
                 library!("looking"),
                 lua!($name),
                 lua!("main"),
@@ -65,6 +67,8 @@ operation!(REPORT_THROTTLED, "report_throttled");
 operation!(LIST_LIMITS, "list_limits");
 operation!(LIST_BUCKETS, "list_buckets");
 operation!(SWEEP, "sweep");
+operation!(LEASE, "lease");
+operation!(LEASE_RETURN, "lease_return");
 operation!(MERGE, "merge");
 
 /// The namespaces that have state.

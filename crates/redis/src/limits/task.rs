@@ -12,6 +12,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use trellis_core::limits::leases::Leases;
 use trellis_core::{Micros, Time};
 
 /// When something that failed is tried again.
@@ -49,9 +50,21 @@ impl RedisLimitsTask {
         under_way.push(limits.keep_house().boxed());
         under_way.push(limits.keep_taking_back().boxed());
         loop {
-            let next = limits.looks.lock().next();
+            let due = limits.leasing.tick();
+            let looks = limits.looks.lock().next();
+            let next = [looks, due].into_iter().flatten().min();
             tokio::select! {
                 () = stop.cancelled() => break,
+                () = limits.leasing.work.notified() => {
+                    let work = limits.leasing.take_work();
+                    for ask in work.asks {
+                        under_way.push(limits.ask_slice(ask).map(|()| Finished::Other).boxed());
+                    }
+                    if !work.returns.is_empty() {
+                        let returns = limits.return_slices(work.returns);
+                        under_way.push(returns.map(|()| Finished::Other).boxed());
+                    }
+                }
                 Some(finished) = under_way.next() => match finished {
                     Finished::Served(namespace, not_in_line) => {
                         serving.remove(&namespace);
@@ -68,7 +81,11 @@ impl RedisLimitsTask {
                 },
                 () = limits.sooner.notified() => {}
                 () = limits.sleep_until(next) => {}
-                _ = sessions.changed() => limits.forgotten.notify_one(),
+                _ = sessions.changed() => {
+                    let now = *sessions.borrow_and_update();
+                    limits.leasing.attached(now);
+                    limits.forgotten.notify_one();
+                }
                 () = limits.forgotten.notified(), if !making_again => {
                     making_again = true;
                     under_way.push(limits.make_forgotten_again().boxed());
@@ -86,7 +103,8 @@ impl RedisLimitsTask {
             }
         }
         drop(under_way);
-        let _ = timeout(limits.store.timeout(), limits.take_back()).await;
+        let last = async { tokio::join!(limits.take_back(), limits.return_all()) };
+        let _ = timeout(limits.store.timeout(), last).await;
     }
 }
 
@@ -102,6 +120,8 @@ impl RedisLimits {
         let MailboxEvent::Message(bytes) = event else {
             // Messages may have been lost: everything is looked at, once.
             self.joined.notify_waiters();
+            self.returned.notify_waiters();
+            self.leasing.all(Leases::refill_all);
             let namespaces = self.seats.namespaces();
             self.doubted.lock().extend(namespaces);
             return;
@@ -112,8 +132,22 @@ impl RedisLimits {
                 self.look_again(&namespace, vec![ENDS.to_owned()], Micros::ZERO);
             }
             Ok(Message::Done) => self.joined.notify_waiters(),
+            Ok(Message::Recall(namespace, limit, key)) => {
+                self.leasing.recall(&namespace, &limit, &key);
+            }
+            Ok(Message::Refill(namespace, limit, key)) => {
+                self.leasing.refill(&namespace, &limit, &key);
+            }
+            Ok(Message::Returned) => self.returned.notify_waiters(),
             Ok(Message::Other) | Err(_) => {}
         }
+    }
+
+    /// Gives back every slice before this daemon stops.
+    async fn return_all(&self) {
+        self.leasing.all(Leases::recall_all);
+        let work = self.leasing.take_work();
+        self.return_slices(work.returns).await;
     }
 
     fn look_again(&self, namespace: &str, buckets: Vec<String>, after: Micros) {

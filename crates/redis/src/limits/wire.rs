@@ -284,6 +284,8 @@ pub(super) enum Reply<P> {
         index: i64,
         detail: Detail,
     },
+    /// Slices are recalled, until then at the latest; the call is to be made again.
+    Recalling { now: u64, until: u64 },
     /// The calendar period of this unit and zone that holds `now` is missing.
     Period { now: u64, unit: u8, zone: String },
 }
@@ -329,6 +331,10 @@ impl<'de, P: Deserialize<'de>> Visitor<'de> for ReplyVisitor<P> {
                 until: next(&mut items)?,
             },
             "running" => Reply::Running,
+            "recalling" => Reply::Recalling {
+                now,
+                until: next(&mut items)?,
+            },
             "error" => Reply::Failed {
                 code: next(&mut items)?,
                 index: next(&mut items)?,
@@ -353,6 +359,12 @@ pub(super) enum Message {
     Look(String, Vec<Look>, u64),
     Ended(String),
     Done,
+    /// Namespace, limit, key of a bucket whose slices are wanted back.
+    Recall(String, String, String),
+    /// Of one in which there is something again.
+    Refill(String, String, String),
+    /// Slices that a call waits for have come back.
+    Returned,
     /// Of another primitive or a later version.
     Other,
 }
@@ -378,6 +390,9 @@ impl<'de> Visitor<'de> for MessageVisitor {
             "look" => Message::Look(next(&mut items)?, next(&mut items)?, next(&mut items)?),
             "ended" => Message::Ended(next(&mut items)?),
             "done" => Message::Done,
+            "recall" => Message::Recall(next(&mut items)?, next(&mut items)?, next(&mut items)?),
+            "refill" => Message::Refill(next(&mut items)?, next(&mut items)?, next(&mut items)?),
+            "returned" => Message::Returned,
             _ => Message::Other,
         };
         while items.next_element::<IgnoredAny>()?.is_some() {}

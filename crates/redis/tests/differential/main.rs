@@ -49,7 +49,7 @@ async fn scripts_and_machine_give_the_same_answers() {
     for seed in seeds() {
         // Every other run has three daemons, of which each makes some of the calls.
         let count = if seed % 2 == 0 { 1 } else { 3 };
-        let scripts = Scripts::new(&handles[..count], &format!("seed-{seed}"));
+        let scripts = Scripts::new(&handles[..count], &format!("seed-{seed}"), None);
         let mut run = Run::new(scripts, seed);
         run.declare().await;
         for _ in 0..STEPS {

@@ -245,6 +245,7 @@ impl Run {
             overrides,
             level_policy: policy,
             source: SpecSource::SetLimit,
+            sharing: trellis_core::limits::Sharing::default(),
             request_id: None,
         };
         let changed = self.machine.set_limit(&set, self.at());

@@ -18,12 +18,12 @@ macro_rules! modules {
 }
 
 const MODULES: &[(&str, &str)] = &modules!(
-    "rate" "window" "calendar" "slots" "bucket" "store" "requests" "fair" "queue" "line" "schedule" "reservations" "charges" "looking"
+    "rate" "window" "calendar" "slots" "bucket" "store" "requests" "fair" "queue" "line" "schedule" "reservations" "charges" "leases" "shares" "looking"
 );
 
 const OPERATIONS: &[(&str, &str)] = &modules!(
     "acquire" "serve" "leave" "give_back" "settle" "extend" "peek" "set_limit" "delete_limit"
-    "reset_limit" "report_throttled" "list_limits" "list_buckets" "sweep"
+    "reset_limit" "report_throttled" "list_limits" "list_buckets" "sweep" "lease" "lease_return"
 );
 
 /// What daemons tell each other comes with the reply, so that the test knows when it has all.
@@ -36,7 +36,10 @@ pub const NAMES: [&str; 3] = ["a", "b", "c"];
 /// The store's time, told by the test.
 const CLOCK: &str = "local function store_time() return tonumber(ARGV[6]) end\n";
 
-fn script(operation: &str) -> &'static Script {
+/// A piece of the scripts and what it is replaced by: a rule that is broken on purpose.
+pub type Mutation = (&'static str, &'static str);
+
+fn script(operation: &str, mutation: Option<Mutation>) -> &'static Script {
     let mut text = [CLOCK, lua!("call"), "local function body()\n", lua!("num")].concat();
     for (module, body) in MODULES {
         let _ = writeln!(text, "library({module}, function()\n{body}\nend)");
@@ -47,6 +50,10 @@ fn script(operation: &str) -> &'static Script {
     let main = lua!("main").replace(PUBLISH, COLLECT);
     text.push_str(&main.replace("results, looks}", "results, looks, published}"));
     text.push_str("\nend\nreturn body()\n");
+    if let Some((piece, instead)) = mutation {
+        assert!(text.contains(piece), "the scripts have no {piece:?}");
+        text = text.replace(piece, instead);
+    }
     Box::leak(Box::new(Script::guarded(&text)))
 }
 
@@ -59,12 +66,12 @@ pub struct Scripts {
 }
 
 impl Scripts {
-    pub fn new(daemons: &[(Store, u64)], namespace: &str) -> Self {
+    pub fn new(daemons: &[(Store, u64)], namespace: &str, mutation: Option<Mutation>) -> Self {
         Self {
             daemons: daemons.to_vec(),
             operations: OPERATIONS
                 .iter()
-                .map(|(name, text)| (*name, script(text)))
+                .map(|(name, text)| (*name, script(text, mutation)))
                 .collect(),
             namespace: namespace.to_owned(),
         }

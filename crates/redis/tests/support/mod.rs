@@ -19,11 +19,11 @@ pub use server::Server;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::LazyLock;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use trellis_core::{Clock, Now, Time};
+use trellis_core::{Clock, Micros, Now, Time};
 use trellis_redis::{
     Call, CallError, Condition, Health, Identity, Membership, RedisConfig, Reply, Script, Session,
     Start, Store,
@@ -54,6 +54,7 @@ where
 pub struct TestClock {
     start: Instant,
     leap_us: AtomicI64,
+    passed_us: AtomicU64,
 }
 
 impl TestClock {
@@ -61,7 +62,13 @@ impl TestClock {
         Arc::new(Self {
             start: Instant::now() - Duration::from_hours(1),
             leap_us: AtomicI64::new(0),
+            passed_us: AtomicU64::new(0),
         })
+    }
+
+    /// As if the machine had been suspended for so long.
+    pub fn pass(&self, span: Micros) {
+        self.passed_us.fetch_add(span.0, Ordering::Relaxed);
     }
 
     pub fn leap(&self, micros: i64) {
@@ -72,6 +79,7 @@ impl TestClock {
 impl Clock for TestClock {
     fn now(&self) -> Now {
         let mono = u64::try_from(self.start.elapsed().as_micros()).unwrap();
+        let mono = mono + self.passed_us.load(Ordering::Relaxed);
         let wall = 1_800_000_000_000_000 + mono;
         Now {
             mono: Time(mono),

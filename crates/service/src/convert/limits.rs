@@ -7,7 +7,7 @@ use trellis_core::limits::{
     AcquireRequest, Acquired, ActualAmount, BucketState, Charge, ChargeState, DeleteLimit,
     ExtendReservation, FairShare, KeyOverride, LevelPolicy, LimitSpec, LimitState, MAX_AMOUNT,
     Mode, Outcome, Priority, ReportThrottled, ReservationId, ResetLimit, SetLimit, Settle, Settled,
-    SpecSource, Usage,
+    Sharing, SpecSource, Usage,
 };
 use trellis_core::{Error, Key, Micros, Name, Namespace, Result};
 use trellis_proto::v1;
@@ -268,6 +268,27 @@ pub(crate) fn bucket_state(state: BucketState) -> v1::Bucket {
         full_after: Some(duration(state.full_after)),
         paused_for: state.paused_for.map(duration),
         waiters: count(state.waiters),
+        sharing: sharing_out(state.sharing).into(),
+        slices: count(state.slices),
+        stranded: state.stranded,
+        overshoot: state.overshoot,
+    }
+}
+
+fn sharing_in(sharing: i32) -> Result<Sharing> {
+    match v1::Sharing::try_from(sharing) {
+        Ok(v1::Sharing::Unspecified | v1::Sharing::Auto) => Ok(Sharing::Auto),
+        Ok(v1::Sharing::Exact) => Ok(Sharing::Exact),
+        Ok(v1::Sharing::Leased) => Ok(Sharing::Leased),
+        Err(_) => Err(Error::invalid("sharing", "must be AUTO, EXACT or LEASED")),
+    }
+}
+
+fn sharing_out(sharing: Sharing) -> v1::Sharing {
+    match sharing {
+        Sharing::Auto => v1::Sharing::Auto,
+        Sharing::Exact => v1::Sharing::Exact,
+        Sharing::Leased => v1::Sharing::Leased,
     }
 }
 
@@ -288,6 +309,7 @@ pub(crate) fn set_limit(request: v1::SetLimitRequest, context: &Context<'_>) -> 
         overrides: overrides(request.overrides)?,
         level_policy,
         source: SpecSource::SetLimit,
+        sharing: sharing_in(request.sharing)?,
         request_id: request_id(request.request_id)?,
     })
 }
@@ -331,6 +353,7 @@ pub(crate) fn limit_state(state: LimitState) -> v1::Limit {
         overrides: overrides.collect(),
         source: source(state.source).into(),
         buckets: count(state.buckets),
+        sharing: sharing_out(state.sharing).into(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Between the contract's messages and the ports' types: everything that a request may get wrong is
 //! found here, and named by its field.
 
+pub(crate) mod cache;
 mod limits;
 mod pages;
 mod spec;

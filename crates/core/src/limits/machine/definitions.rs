@@ -49,6 +49,7 @@ impl Machine {
             .map(|other| (other.key.clone(), other.spec.clone()))
             .collect();
         limit.source = set.source;
+        limit.sharing = set.sharing;
         let buckets = self.buckets_of(id);
         for &bucket in &buckets {
             let spec = limit_spec(&self.store, bucket).clone();

@@ -39,6 +39,10 @@ impl Machine {
             full_after: bucket.ready_at(bucket.capacity(), now) - now.mono,
             paused_for: (paused > Micros::ZERO).then_some(paused),
             waiters: queue.map_or(0, |queue| queue.len()),
+            sharing: limit.sharing,
+            slices: 0,
+            stranded: 0,
+            overshoot: 0,
         }
     }
 
@@ -56,6 +60,7 @@ impl Machine {
                 .collect(),
             source: limit.source,
             buckets: limit.bucket_count(),
+            sharing: limit.sharing,
         }
     }
 

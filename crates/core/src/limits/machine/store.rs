@@ -6,7 +6,7 @@
 
 use super::super::bucket::Bucket;
 use super::super::spec::LimitSpec;
-use super::super::types::{Charge, Priority, SpecSource};
+use super::super::types::{Charge, Priority, Sharing, SpecSource};
 use super::queue::{Caller, Queue};
 use super::reservations::Taken;
 use crate::{Error, ErrorCode, Key, Micros, Name, Now, Result, Time};
@@ -25,6 +25,7 @@ pub(super) struct Limit {
     pub spec: LimitSpec,
     pub overrides: BTreeMap<Key, LimitSpec>,
     pub source: SpecSource,
+    pub sharing: Sharing,
     /// Distinguishes this limit from a deleted one of the same name.
     pub life: u64,
     /// Charges of reservations that may still owe; an inline limit stays for them.
@@ -280,6 +281,7 @@ impl Store {
             spec,
             overrides: BTreeMap::new(),
             source,
+            sharing: Sharing::default(),
             life: self.lives,
             pins: 0,
             fills: 0,

@@ -300,6 +300,7 @@ pub fn set_limit(limit: &str, spec: LimitSpec) -> SetLimit {
         overrides: Vec::new(),
         level_policy: crate::limits::LevelPolicy::KeepAmount,
         source: SpecSource::SetLimit,
+        sharing: crate::limits::Sharing::default(),
         request_id: None,
     }
 }

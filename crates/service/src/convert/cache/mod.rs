@@ -1,0 +1,15 @@
+//! The cache's requests and answers between the contract and the port.
+
+mod answers;
+mod requests;
+
+pub(crate) use answers::{
+    answer_bytes, batch_item, deleted, end, entry, failure, hit_parts, lease, number, stats,
+    written,
+};
+pub(crate) use requests::{
+    clear, ended_by, entry_key, fill, lease_id, offset, options, part, set_item, version_is, wait,
+};
+
+/// The most of a value that one message carries.
+pub(crate) const PART_BYTES: usize = 1024 * 1024;
