@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tonic::transport::{Channel, Endpoint};
+use trellis_proto::v1::cache_service_client::CacheServiceClient;
 use trellis_proto::v1::limit_service_client::LimitServiceClient;
 use trellis_proto::v1::status_service_client::StatusServiceClient;
 
@@ -105,10 +106,14 @@ impl ClientBuilder {
         let limits = LimitServiceClient::new(channel.clone())
             .max_decoding_message_size(self.max_message_bytes)
             .max_encoding_message_size(self.max_message_bytes);
+        let cache = CacheServiceClient::new(channel.clone())
+            .max_decoding_message_size(self.max_message_bytes)
+            .max_encoding_message_size(self.max_message_bytes);
         let status = StatusServiceClient::new(channel)
             .max_decoding_message_size(self.max_message_bytes)
             .max_encoding_message_size(self.max_message_bytes);
-        let shared = Shared::new(limits, status, self.call_timeout, self.max_message_bytes);
+        let (timeout, bytes) = (self.call_timeout, self.max_message_bytes);
+        let shared = Shared::new(limits, cache, status, timeout, bytes);
         Client::assemble(shared, self.namespace)
     }
 

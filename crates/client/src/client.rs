@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use tonic::Request;
 use tonic::transport::Channel;
+use trellis_proto::v1::cache_service_client::CacheServiceClient;
 use trellis_proto::v1::limit_service_client::LimitServiceClient;
 use trellis_proto::v1::status_service_client::StatusServiceClient;
 use trellis_proto::v1::{GetStatusRequest, SettleRequest};
 
 use crate::background::Releases;
 use crate::builder::ClientBuilder;
+use crate::cache::Cache;
 use crate::convert::MAX_DURATION;
 use crate::error::Result;
 use crate::limits::Limits;
@@ -63,6 +65,12 @@ impl Client {
         Limits::new(self.shared.clone(), self.namespace.clone())
     }
 
+    /// The cache of a namespace.
+    #[must_use]
+    pub fn cache(&self, namespace: impl Into<String>) -> Cache {
+        Cache::new(self.shared.clone(), namespace.into())
+    }
+
     /// What the daemon is and how it does.
     pub async fn status(&self) -> Result<DaemonStatus> {
         let request = self.shared.request(GetStatusRequest {}, Duration::ZERO);
@@ -80,6 +88,7 @@ impl Client {
 #[derive(Debug)]
 pub(crate) struct Shared {
     limits: LimitServiceClient<Channel>,
+    cache: CacheServiceClient<Channel>,
     status: StatusServiceClient<Channel>,
     releases: Releases,
     timeout: Duration,
@@ -89,6 +98,7 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(
         limits: LimitServiceClient<Channel>,
+        cache: CacheServiceClient<Channel>,
         status: StatusServiceClient<Channel>,
         timeout: Duration,
         max_message_bytes: usize,
@@ -97,6 +107,7 @@ impl Shared {
         let releases = Releases::start(limits.clone(), timeout);
         Self {
             limits,
+            cache,
             status,
             releases,
             timeout,
@@ -106,6 +117,10 @@ impl Shared {
 
     pub(crate) fn limits(&self) -> LimitServiceClient<Channel> {
         self.limits.clone()
+    }
+
+    pub(crate) fn cache(&self) -> CacheServiceClient<Channel> {
+        self.cache.clone()
     }
 
     pub(crate) fn max_message_bytes(&self) -> usize {

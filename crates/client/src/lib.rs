@@ -86,6 +86,23 @@
 //! # }
 //! ```
 //!
+//! # Values computed once
+//!
+//! [`Client::cache`] keeps values, and has each computed by one caller at a time, of all that ask:
+//!
+//! ```no_run
+//! # use std::time::Duration;
+//! # use trellis_client::{Client, cache::{CacheKey, Keep}};
+//! # async fn ask_model(_: &str) -> Result<String, std::io::Error> { Ok(String::new()) }
+//! # async fn run(client: Client) -> Result<(), Box<dyn std::error::Error>> {
+//! let cache = client.cache("answers");
+//! let key = CacheKey::new("answer").model("small-1").parameter("temperature", "0").text("Hello");
+//! let keep = Keep::new(Duration::from_mins(5));
+//! let answer: String = cache.get_or_compute_as(key, keep, || ask_model("Hello")).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # What this crate leaves to others
 //!
 //! It depends on the contract (`trellis-proto`) alone, checks nothing that the daemon checks, and
@@ -98,6 +115,7 @@ mod awaited;
 mod background;
 mod bucket;
 mod builder;
+pub mod cache;
 mod charge;
 mod client;
 mod convert;

@@ -54,21 +54,21 @@ fn span(duration: Option<prost_types::Duration>) -> Micros {
     Micros::from(Duration::try_from(duration.unwrap()).unwrap())
 }
 
-fn duration(span: Micros) -> Option<prost_types::Duration> {
-    Some(Duration::from(span).try_into().unwrap())
+fn duration(span: Micros) -> prost_types::Duration {
+    Duration::from(span).try_into().unwrap()
 }
 
 /// Unset for no time at all.
 fn some(span: Micros) -> Option<prost_types::Duration> {
-    duration(span).filter(|_| span > Micros::ZERO)
+    (span > Micros::ZERO).then(|| duration(span))
 }
 
 pub(super) fn policy(policy: &Policy) -> v1::EntryPolicy {
     v1::EntryPolicy {
-        ttl: duration(policy.ttl),
+        ttl: Some(duration(policy.ttl)),
         jitter: some(policy.jitter),
         stale_for: some(policy.stale_for),
-        refresh_after: policy.refresh_after.and_then(duration),
+        refresh_after: policy.refresh_after.map(duration),
         tags: policy.tags.iter().map(ToString::to_string).collect(),
     }
 }
@@ -82,8 +82,8 @@ pub(super) fn options(options: &FetchOptions) -> v1::FetchOptions {
     v1::FetchOptions {
         stale: stale.into(),
         refresh: options.refresh,
-        lease_ttl: duration(options.lease_ttl),
-        compute_deadline: duration(options.compute_deadline),
+        lease_ttl: Some(duration(options.lease_ttl)),
+        compute_deadline: Some(duration(options.compute_deadline)),
     }
 }
 

@@ -3,7 +3,6 @@
 
 use super::convert;
 use async_trait::async_trait;
-use bytes::Bytes;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use tokio::sync::Mutex;
@@ -44,15 +43,15 @@ impl Stream {
 /// What became of every key, once the first answer to each is there.
 pub(super) async fn begin(
     mut stub: CacheServiceClient<Channel>,
-    begin: Begin,
+    wanted: Begin,
 ) -> Result<(Vec<Result<Begun>>, Scope)> {
-    let count = begin.keys.len();
+    let count = wanted.keys.len();
     let fetch = v1::FetchKeys {
-        namespace: begin.namespace.to_string(),
-        keys: begin.keys.iter().map(ToString::to_string).collect(),
-        options: Some(convert::options(&begin.options)),
+        namespace: wanted.namespace.to_string(),
+        keys: wanted.keys.iter().map(ToString::to_string).collect(),
+        options: Some(convert::options(&wanted.options)),
         max_wait: None,
-        parts: begin.wait == Wait::Parts,
+        parts: wanted.wait == Wait::Parts,
         detached: true,
     };
     let open = v1::StreamOpen::default();
@@ -70,15 +69,10 @@ pub(super) async fn begin(
     let stream = Arc::new(Mutex::new(Stream { inbound, keys }));
     let mut answers = Vec::with_capacity(count);
     for index in 0..count {
-        let mut call = Call::new(&stream, index, begin.wait == Wait::Parts);
+        let mut call = Call::new(&stream, index, wanted.wait == Wait::Parts);
         answers.push(call.first().await);
     }
-    let answers = answers.into_iter().map(|answer| match answer {
-        Ok(Some(begun)) => Ok(begun),
-        Ok(None) => unreachable!("a first answer is always something"),
-        Err(error) => Err(error),
-    });
-    Ok((answers.collect(), Scope::Local))
+    Ok((answers, Scope::Local))
 }
 
 /// One key of a request.
@@ -110,9 +104,9 @@ impl Call {
         }
     }
 
-    async fn first(&mut self) -> Result<Option<Begun>> {
+    async fn first(&mut self) -> Result<Begun> {
         loop {
-            return Ok(Some(match self.answer().await? {
+            return Ok(match self.answer().await? {
                 Answer::Part(part) => {
                     self.value.extend_from_slice(&part);
                     continue;
@@ -128,7 +122,7 @@ impl Call {
                 Answer::Failure(failure) => Begun::Failed(convert::failure(&failure)),
                 Answer::Error(error) => return Err(convert::item(&error)),
                 other => panic!("not a first answer: {other:?}"),
-            }));
+            });
         }
     }
 }
@@ -143,7 +137,7 @@ impl Waiting for Call {
                     if !self.parts {
                         continue;
                     }
-                    Progress::Part(Bytes::from(part))
+                    Progress::Part(part)
                 }
                 Answer::Restarted(restarted) => {
                     self.value.clear();

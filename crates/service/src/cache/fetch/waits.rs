@@ -71,12 +71,13 @@ pub(super) async fn wait(
         }
     };
     let progress = tokio::select! {
+        // In this order, so that nobody is handed a lease that ends with the stream.
         biased;
-        progress = waiting.next() => progress,
         () = ends.cancel.cancelled() => {
             Err(Error::new(ErrorCode::Cancelled, "taken back by `cancel`"))
         }
         () = ends.drain.cancelled() => Err(draining()),
+        progress = waiting.next() => progress,
         () = over => {
             let told = Told::Ended(Outcome::Busy, told);
             return Waited { place, told, next: None };
