@@ -11,8 +11,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
 
-/// How long a call may take.
-const PATIENCE: Duration = Duration::from_mins(2);
+/// How long a call may take, waiting for room under a limit of a minute included.
+const PATIENCE: Duration = Duration::from_mins(5);
 
 /// Why a call has no answer.
 #[derive(Debug, thiserror::Error)]

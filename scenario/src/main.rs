@@ -101,14 +101,18 @@ async fn measure(arguments: &Arguments) -> Result<()> {
         embeddings: workload.embeddings,
         answers: workload.answers,
     };
-    let columns = columns(&arguments.column)?;
+    let mut columns = columns(&arguments.column)?;
     let directory = tempfile::tempdir()?;
     let index = directory.path().join("index.json");
     let (chunks, ledgers) = stage::build_index(metering, &index).await?;
     report::index(chunks, &ledgers)?;
-    if !matches!(arguments.show, Some(Show::Shares)) {
-        for column in &columns {
-            report::hello(*column, shows::hello(*column, metering, &index).await?)?;
+    for column in columns.clone() {
+        let calls = shows::hello(column, metering, &index).await?;
+        report::hello(column, calls)?;
+        // What is not shared must not be called sharing.
+        if column == Column::Sharing && calls != 1 {
+            report::not_shared()?;
+            columns.retain(|column| *column != Column::Sharing);
         }
     }
     if !matches!(arguments.show, Some(Show::Hello)) {
@@ -145,7 +149,7 @@ async fn measure(arguments: &Arguments) -> Result<()> {
 
 /// The columns of these names, or all.
 fn columns(names: &[String]) -> Result<Vec<Column>> {
-    let all = [Column::Alone, Column::Limits];
+    let all = [Column::Alone, Column::Embedded, Column::Sharing];
     let known = all.map(Column::name);
     if let Some(other) = names.iter().find(|name| !known.contains(&name.as_str())) {
         return Err(format!("no column {other:?}: {}", known.join(", ")).into());

@@ -45,6 +45,11 @@ pub fn hello(column: Column, calls: u64) -> Result<()> {
     ))
 }
 
+/// Why a column is left out.
+pub fn not_shared() -> Result<()> {
+    say("the daemons of this build do not share their cache: the column \"sharing\" is left out")
+}
+
 /// How one limit is divided.
 pub fn shares(period: Duration, shares: &Shares) -> Result<()> {
     let lines = shares

@@ -16,8 +16,8 @@ use tokio::time::Instant;
 /// Calls in a period that three servers divide.
 pub const LIMIT: u32 = 100;
 
-/// Callers at each server: more than a period has room for, so that somebody always waits.
-const CALLERS: usize = 60;
+/// Callers at each server: more than its share, so that somebody always waits at each.
+const CALLERS: usize = 40;
 
 /// Periods that are looked at, the first of which is whoever's comes first.
 const PERIODS: u32 = 3;
@@ -56,7 +56,7 @@ pub async fn shares(metering: Metering, period: Duration, index: &Path) -> Resul
         embeddings,
         ..metering
     };
-    let stage = Stage::start(Column::Limits, metering, index)?;
+    let stage = Stage::start(Column::Sharing, metering, index)?;
     // Aborted when dropped.
     let mut callers = JoinSet::new();
     for (server, address) in stage.servers().into_iter().enumerate() {

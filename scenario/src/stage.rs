@@ -20,8 +20,10 @@ const INDEX_BATCH: usize = 16;
 pub enum Column {
     /// Nothing: the guide's mode.
     Alone,
-    /// The limits of three daemons on one Redis; each has a cache of its own.
-    Limits,
+    /// Each server has a daemon, and the daemons have nothing in common.
+    Embedded,
+    /// Each server has a daemon, and the daemons are one, by way of one Redis.
+    Sharing,
 }
 
 impl Column {
@@ -29,7 +31,8 @@ impl Column {
     pub fn name(self) -> &'static str {
         match self {
             Self::Alone => "alone",
-            Self::Limits => "limits only",
+            Self::Embedded => "embedded",
+            Self::Sharing => "sharing",
         }
     }
 }
@@ -71,7 +74,8 @@ impl Stage {
         let provider = Process::part("provider", &metering)?;
         let (redis, daemons) = match column {
             Column::Alone => (None, Vec::new()),
-            Column::Limits => {
+            Column::Embedded => (None, daemons(&[])?),
+            Column::Sharing => {
                 let redis = Process::redis()?;
                 let daemons = daemons(&shared(&redis))?;
                 (Some(redis), daemons)
@@ -81,7 +85,7 @@ impl Stage {
             let daemon = || daemons[number].address.clone();
             let mode = match column {
                 Column::Alone => Mode::Alone,
-                Column::Limits => Mode::Limits { daemon: daemon() },
+                Column::Embedded | Column::Sharing => Mode::Daemon { daemon: daemon() },
             };
             let config = Config {
                 name: format!("server-{}", number + 1),

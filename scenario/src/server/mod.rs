@@ -21,7 +21,8 @@ use rag::{Provider, Rag};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::sync::Arc;
-use trellis::SharedLimits;
+use trellis::{SharedCache, SharedLimits};
+use trellis_client::Client;
 
 pub use trellis::TRAVEL;
 
@@ -47,8 +48,8 @@ pub struct Config {
 pub enum Mode {
     /// Nothing: the guide's mode.
     Alone,
-    /// The limits of this daemon, and a cache of its own.
-    Limits {
+    /// The cache and the limits of this daemon.
+    Daemon {
         /// Where the daemon is.
         daemon: String,
     },
@@ -62,10 +63,13 @@ pub async fn serve(config: Config) -> Result<()> {
             Box::<OwnCache>::default(),
             Box::new(OwnLimits::new(embeddings, answers)),
         ),
-        Mode::Limits { daemon } => (
-            Box::<OwnCache>::default(),
-            Box::new(SharedLimits::connect(daemon, embeddings, answers).await?),
-        ),
+        Mode::Daemon { daemon } => {
+            let client = Client::connect(format!("http://{daemon}")).await?;
+            (
+                Box::new(SharedCache::new(&client)),
+                Box::new(SharedLimits::new(&client, embeddings, answers)),
+            )
+        }
     };
     let index = serde_json::from_slice(&std::fs::read(&config.index)?)?;
     let provider = Provider {
