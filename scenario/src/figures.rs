@@ -81,7 +81,7 @@ pub async fn measure(stage: &Stage, arrivals: &[Arrival], span: Duration) -> Res
     let asked = load::run(arrivals, &stage.servers()).await?;
     let elapsed = start.elapsed();
     let cpu = stage.cpu()?.since(cpu);
-    let other_cpu = (machine_cpu()? - machine).saturating_sub(cpu.total());
+    let other_cpu = machine_cpu()?.saturating_sub(machine + cpu.total());
     let ledgers = stage.ledgers().await?;
     let mut figures = Figures {
         span,

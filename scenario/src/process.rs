@@ -19,8 +19,8 @@ pub struct Process {
     child: Child,
     /// Where it serves.
     pub address: String,
-    /// Its own directory, when it has one.
-    _directory: Option<TempDir>,
+    /// Its own directory, when it has one, which goes with it.
+    directory: Option<TempDir>,
 }
 
 impl Process {
@@ -68,7 +68,7 @@ impl Process {
         command.stdin(Stdio::null()).stdout(Stdio::null());
         let mut process = Self::spawn(command)?;
         process.address = format!("127.0.0.1:{port}");
-        process._directory = Some(directory);
+        process.directory = Some(directory);
         while TcpStream::connect(&process.address).is_err() {
             if process.child.try_wait()?.is_some() {
                 return Err(format!("redis-server does not start on port {port}").into());
@@ -88,7 +88,7 @@ impl Process {
         Ok(Self {
             child,
             address: String::new(),
-            _directory: None,
+            directory: None,
         })
     }
 
@@ -108,6 +108,8 @@ impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // Nobody writes to it any more.
+        drop(self.directory.take());
     }
 }
 
@@ -125,8 +127,8 @@ pub fn machine_cpu() -> Result<Duration> {
     let [user, nice, system, _, _, irq, softirq, steal, ..] = ticks[..] else {
         return Err("too few fields in /proc/stat".into());
     };
-    let used = user + nice + system + irq + softirq + steal;
-    Ok(Duration::from_micros(used * 1_000_000 / ticks_per_second()))
+    let busy = user + nice + system + irq + softirq + steal;
+    Ok(Duration::from_micros(busy * 1_000_000 / ticks_per_second()))
 }
 
 /// The first line in which `find` sees an address. The rest is read too, so that nobody is held up.

@@ -1,7 +1,7 @@
 //! Numbers that depend on a seed and on nothing else: the same on every machine, for good, which no
 //! library promises over its versions.
 
-/// The next number of the SplitMix64 sequence whose state is `state`.
+/// The next number of the `SplitMix64` sequence whose state is `state`.
 fn step(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut z = *state;

@@ -187,18 +187,10 @@ impl Desk {
             .admit(call.caller, &self.endpoint, input, output);
         let text = hash(call.text.as_bytes());
         let room = book.seen.len() < MAX_TEXTS;
-        let nth = match book.seen.get_mut(&text) {
-            Some(nth) => {
-                *nth += 1;
-                *nth
-            }
-            None => {
-                if room {
-                    book.seen.insert(text, 0);
-                }
-                0
-            }
-        };
+        let nth = book.seen.get(&text).map_or(0, |before| before + 1);
+        if nth > 0 || room {
+            book.seen.insert(text, nth);
+        }
         Ok(latency(&self.endpoint, text.wrapping_add(nth), output))
     }
 }

@@ -31,7 +31,9 @@ pub fn embed(text: &str) -> Vec<f32> {
     }
     let length = sums.iter().map(|x| x * x).sum::<f32>().sqrt();
     if length > 0.0 {
-        sums.iter_mut().for_each(|x| *x /= length);
+        for sum in &mut sums {
+            *sum /= length;
+        }
     }
     sums
 }

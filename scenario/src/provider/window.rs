@@ -39,7 +39,7 @@ impl Window {
             return Ok(());
         }
         let first = self.admitted.front().copied().unwrap_or(now);
-        Err(first + self.period - now)
+        Err((first + self.period).saturating_sub(now))
     }
 }
 
