@@ -192,7 +192,7 @@ mod tests {
             .filter(|arrival| arrival.question == first.question)
             .collect();
         assert!(trend.len() <= 10);
-        let spread = trend.last().unwrap().at - first.at;
+        let spread = trend.last().unwrap().at.saturating_sub(first.at);
         assert!(spread < Duration::from_millis(350), "{spread:?}");
     }
 }
