@@ -256,4 +256,6 @@ pub struct CacheStatus {
     pub stats: CacheStats,
     /// Entries thrown out for want of room since the start.
     pub evictions: u64,
+    /// Values in a shared store that could not be read since the start; each counted as a miss.
+    pub damaged: u64,
 }
