@@ -113,10 +113,10 @@ impl Cache for RedisCache {
             return Err(Error::invalid(field, "must not be there twice"));
         }
         let wanted = (begin.options, begin.wait);
-        let began = self
+        let decided = self
             .begin_keys(&begin.namespace, &begin.keys, wanted)
             .await?;
-        let begun = began.into_iter().map(|one| {
+        let all = decided.into_iter().map(|one| {
             Ok(match one? {
                 Began::Hit(hit, refresh) => Begun::Hit { hit, refresh },
                 Began::Lease(lease) => Begun::Lease(lease),
@@ -125,7 +125,7 @@ impl Cache for RedisCache {
                 Began::Failed(failure) => Begun::Failed(failure),
             })
         });
-        Ok((begun.collect(), Scope::Shared))
+        Ok((all.collect(), Scope::Shared))
     }
 
     async fn append(
@@ -142,9 +142,10 @@ impl Cache for RedisCache {
                 let allowed = format!("must be at most the {have} bytes taken so far, is {offset}");
                 return Err(Error::invalid("offset", allowed));
             }
-            let new = match offset > have {
-                true => Bytes::new(),
-                false => part.slice(part.len().min(have - offset)..),
+            let new = if offset > have {
+                Bytes::new()
+            } else {
+                part.slice(part.len().min(have - offset)..)
             };
             // Never what the store has: it tells.
             let known = i64::try_from(have)
