@@ -11,13 +11,15 @@ use trellis_core::limits::{Limits, Reconcile, SetLimit};
 use trellis_core::{Clock, Cluster, StoreView};
 use trellis_local::{MemoryCache, MemoryLimits};
 use trellis_redis::{
-    Identity, RedisCluster, RedisConfig, RedisLimits, RedisLimitsConfig, Start, Store,
+    Identity, Membership, RedisCache, RedisCacheConfig, RedisCluster, RedisConfig, RedisLimits,
+    RedisLimitsConfig, Start, Store,
 };
-use trellis_resilience::FallbackLimits;
+use trellis_resilience::{FallbackCache, FallbackLimits};
 
 /// The backend of a daemon.
 pub(crate) struct Backend {
     pub limits: Arc<dyn Limits>,
+    pub cache: Arc<dyn Cache>,
     /// The shared store and its members; `None` in embedded mode.
     pub cluster: Option<Arc<dyn Cluster>>,
     /// Left at the end.
@@ -51,6 +53,7 @@ impl Backend {
         declare(&*memory, &config.limits).await?;
         Ok(Self {
             limits: memory,
+            cache: own_cache(config, clock, supervisor, TaskKind::CacheTimer)?,
             cluster: None,
             store: None,
         })
@@ -65,7 +68,7 @@ impl Backend {
         tracing::info!(
             daemon = identity.daemon,
             advertise = identity.address,
-            "sharing limits with every daemon on this Redis"
+            "sharing limits and the cache with every daemon on this Redis"
         );
         let opened = Store::open(redis, identity, clock.clone());
         let (store, tasks, membership) =
@@ -84,7 +87,7 @@ impl Backend {
         let (limits, task) =
             RedisLimits::open(store.clone(), membership.clone(), bounds, clock.clone());
         supervisor.start(TaskKind::LimitsTimer, |stop| task.run(stop));
-        let cluster = Arc::new(RedisCluster::new(store.clone(), membership));
+        let cluster = Arc::new(RedisCluster::new(store.clone(), membership.clone()));
         match store.started().await {
             Ok(Start::Attached(_)) => declare(&*limits, &config.limits).await?,
             Ok(Start::Degraded(health)) => tracing::warn!(
@@ -100,8 +103,10 @@ impl Backend {
             stop.run_until_cancelled(keep_declared(sessions, again, declared))
                 .await;
         });
+        let cache = shared_cache(config, (&store, membership), clock, supervisor);
         Ok(Self {
             limits: with_fallback(config, limits, cluster.clone(), clock, supervisor),
+            cache: cache_with_fallback(config, cache, cluster.clone(), clock, supervisor)?,
             cluster: Some(cluster),
             store: Some(store),
         })
@@ -131,18 +136,53 @@ fn with_fallback(
     limits
 }
 
-/// Starts the cache: this daemon's own in both modes.
-pub(crate) fn cache(
+/// Starts a cache of this daemon alone.
+fn own_cache(
     config: &Config,
     clock: &Arc<dyn Clock>,
     supervisor: &mut Supervisor,
+    timer_kind: TaskKind,
 ) -> Result<Arc<dyn Cache>, RunError> {
     let cache = MemoryCache::new(config.memory_cache(), clock.clone());
     let cache = Arc::new(cache.map_err(RunError::Contract)?);
     let timer = Arc::clone(&cache);
-    supervisor.start(TaskKind::CacheTimer, |stop| async move {
+    supervisor.start(timer_kind, |stop| async move {
         stop.run_until_cancelled(timer.run()).await;
     });
+    Ok(cache)
+}
+
+/// Starts the cache that all daemons share.
+fn shared_cache(
+    config: &Config,
+    (store, membership): (&Store, Membership),
+    clock: &Arc<dyn Clock>,
+    supervisor: &mut Supervisor,
+) -> Arc<RedisCache> {
+    let memory = config.memory_cache();
+    let bounds = RedisCacheConfig {
+        machine: memory.machine,
+        max_namespaces: memory.max_namespaces,
+    };
+    let (cache, task) = RedisCache::open(store.clone(), membership, bounds, clock.clone());
+    supervisor.start(TaskKind::CacheTimer, |stop| task.run(stop));
+    cache
+}
+
+/// Puts a cache of this daemon alone behind the shared one, for the time in which the store is away.
+fn cache_with_fallback(
+    config: &Config,
+    shared: Arc<RedisCache>,
+    cluster: Arc<RedisCluster>,
+    clock: &Arc<dyn Clock>,
+    supervisor: &mut Supervisor,
+) -> Result<Arc<dyn Cache>, RunError> {
+    if !config.cache_falls_back() {
+        return Ok(shared);
+    }
+    let local = own_cache(config, clock, supervisor, TaskKind::CacheFallbackTimer)?;
+    let (cache, task) = FallbackCache::new(shared, local, cluster, clock.clone());
+    supervisor.start(TaskKind::CacheFallback, |stop| task.run(stop));
     Ok(cache)
 }
 

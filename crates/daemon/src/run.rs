@@ -1,6 +1,6 @@
 //! Puts the daemon together and runs it until it is told to end.
 
-use crate::backend::{self, Backend};
+use crate::backend::Backend;
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::connection::Acceptor;
@@ -99,10 +99,9 @@ impl Daemon {
         let cut_all = CancellationToken::new();
         let mut supervisor = Supervisor::default();
         let backend = Backend::start(&config, &clock, &mut supervisor).await?;
-        let cache = backend::cache(&config, &clock, &mut supervisor)?;
         let parts = Parts {
             limits: backend.limits,
-            cache,
+            cache: backend.cache,
             cluster: backend.cluster,
             stats: Arc::new(RpcStats::new(Arc::clone(&clock))),
             info: DaemonInfo {

@@ -15,8 +15,12 @@ use tokio_util::sync::CancellationToken;
 pub(crate) enum TaskKind {
     /// Serves waiting calls of the limits when their time comes.
     LimitsTimer,
-    /// Ends leases of the cache when their time comes.
+    /// Ends leases of the cache when their time comes, and serves the calls that wait for them.
     CacheTimer,
+    /// Ends leases of the cache that stands in for the shared one.
+    CacheFallbackTimer,
+    /// Opens and closes the cache's fallback, and tells what was deleted in it.
+    CacheFallback,
     /// Carries out the calls of the shared store.
     StoreCalls,
     /// Keeps the connections to the shared store.
@@ -50,6 +54,8 @@ impl TaskKind {
         match self {
             Self::LimitsTimer => "limits timer",
             Self::CacheTimer => "cache timer",
+            Self::CacheFallbackTimer => "cache fallback timer",
+            Self::CacheFallback => "cache fallback",
             Self::StoreCalls => "store calls",
             Self::StoreConnections => "store connections",
             Self::Membership => "membership",
@@ -65,6 +71,8 @@ impl TaskKind {
         match self {
             Self::LimitsTimer
             | Self::CacheTimer
+            | Self::CacheFallbackTimer
+            | Self::CacheFallback
             | Self::StoreCalls
             | Self::StoreConnections
             | Self::Membership

@@ -63,8 +63,8 @@ impl Cached {
             },
             wait,
         };
-        let (begun, _) = self.cache.clone().begin(begin).await.unwrap();
-        begun.into_iter().map(Result::unwrap).collect()
+        let (answers, _) = self.cache.clone().begin(begin).await.unwrap();
+        answers.into_iter().map(Result::unwrap).collect()
     }
 
     async fn one(&self, of: &str, lease_ttl: Micros) -> Begun {

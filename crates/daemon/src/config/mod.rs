@@ -251,6 +251,11 @@ impl Config {
         }
     }
 
+    /// Whether this daemon caches alone while the shared store is away.
+    pub(crate) fn cache_falls_back(&self) -> bool {
+        self.settings.cache.falls_back()
+    }
+
     pub(crate) fn memory_cache(&self) -> MemoryCacheConfig {
         self.settings.cache.memory()
     }

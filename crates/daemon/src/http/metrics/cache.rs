@@ -52,10 +52,24 @@ pub(super) fn encode(encoder: &mut DescriptorEncoder, status: &CacheStatus) -> f
         &writes,
     )?;
     saved(encoder, ledger)?;
-    let help = "Entries thrown out for want of room.";
-    encoder
-        .encode_descriptor("trellis_cache_evictions", help, None, MetricType::Counter)?
-        .encode_counter::<NoLabelSet, _, f64>(&status.evictions, None)
+    for (noun, help, count) in [
+        (
+            "evictions",
+            "Entries thrown out for want of room.",
+            status.evictions,
+        ),
+        (
+            "damaged",
+            "Values in the shared store that could not be read; each counted as a miss.",
+            status.damaged,
+        ),
+    ] {
+        let name = format!("trellis_cache_{noun}");
+        encoder
+            .encode_descriptor(&name, help, None, MetricType::Counter)?
+            .encode_counter::<NoLabelSet, _, f64>(&count, None)?;
+    }
+    Ok(())
 }
 
 /// What hits and coalesced calls saved.
