@@ -43,6 +43,11 @@ campaign name *arguments:
     cargo build --release --bin trellisd
     cargo bench --package trellis-tests --bench campaign -- {{name}} {{arguments}}
 
+# Three servers alone, and sharing, beside the guide's table: half an hour; `just scenario --short` takes seconds.
+scenario *arguments:
+    cargo build --release --bin trellisd --bin scenario
+    ${CARGO_TARGET_DIR:-target}/release/scenario {{arguments}}
+
 # Open the documentation of the crates.
 docs:
     cargo doc --workspace --no-deps --open

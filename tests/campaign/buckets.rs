@@ -2,6 +2,7 @@
 
 use crate::checker::Rule;
 use crate::history::Micros;
+use std::collections::BTreeMap;
 use trellis_proto::v1::{self, limit_spec::Kind, window_spec::Span};
 
 const MINUTE: Micros = 60_000_000;
@@ -77,6 +78,34 @@ pub fn spec(rule: Rule) -> v1::LimitSpec {
         }),
     };
     v1::LimitSpec { kind: Some(kind) }
+}
+
+/// All limits as a daemon's configuration declares them, so that they are there again when the store has lost them.
+pub fn configuration() -> String {
+    let mut declared = BTreeMap::new();
+    for bucket in all(0) {
+        let spec = match bucket.rule {
+            Rule::Rate {
+                amount,
+                period,
+                burst,
+            } => format!(
+                "rate = {{ amount = {amount}, period = \"{}ms\", burst = {burst} }}",
+                period / 1_000
+            ),
+            Rule::Window { amount, period } => format!(
+                "window = {{ amount = {amount}, period = \"{}ms\" }}",
+                period / 1_000
+            ),
+            Rule::Calendar { amount, .. } => {
+                format!("window = {{ amount = {amount}, calendar = \"minute\" }}")
+            }
+            Rule::Slots(slots) => format!("concurrency = {{ slots = {slots} }}"),
+        };
+        declared.insert(bucket.limit, spec);
+    }
+    let one = |(name, spec)| format!("[[limits.declared]]\nname = \"{name}\"\n{spec}\n");
+    declared.into_iter().map(one).collect()
 }
 
 /// A time as messages carry it.

@@ -13,6 +13,7 @@ fn grant(amount: u64, sent: Micros, received: Micros) -> Grant {
         bucket: 0,
         amount,
         at: Span { sent, received },
+        degraded: false,
         ttl: None,
         settled: None,
     }
@@ -296,4 +297,35 @@ fn nothing_admitted_is_nothing_over() {
     for rule in [RATE, WINDOW, Rule::Slots(1)] {
         assert_eq!(check(rule, &[]).over(), 0);
     }
+}
+
+/// A window of 10 that is used up before and after each loss, and by what lies within one.
+fn around_losses(after_second: u64) -> (Rule, Vec<Grant>, [std::ops::Range<Micros>; 2]) {
+    let rule = Rule::Window {
+        amount: 10,
+        period: 100 * PERIOD,
+    };
+    let at = |amount, time| grant(amount, time, time + 10);
+    let grants = vec![
+        at(10, 100),
+        grant(5, 900, 1_100),
+        at(10, 3_000),
+        at(6, 5_000),
+        at(after_second, 6_000),
+    ];
+    (rule, grants, [1_000..2_000, 4_000..4_500])
+}
+
+#[test]
+fn a_loss_allows_one_more_capacity_and_no_more() {
+    let (rule, grants, losses) = around_losses(4);
+    let apart = |grants: &[Grant]| checker::check_apart(rule, grants, 0..10_000, &losses);
+    assert_eq!(apart(&grants[..1]).over(), 0);
+    // What may have been decided within a loss is left to the total: 35 of 30.
+    assert_eq!((apart(&grants).over, apart(&grants).over()), (0, 5));
+    let surely: Vec<Grant> = grants.iter().filter(|it| it.amount != 5).copied().collect();
+    assert_eq!(apart(&surely).over(), 0);
+    assert_eq!(check(rule, &surely).over(), 20, "without the losses");
+    let (_, grants, _) = around_losses(5);
+    assert_eq!(apart(&grants).over, 1, "after the second loss");
 }

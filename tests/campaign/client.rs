@@ -9,6 +9,7 @@ use crate::link::{Answer, Link};
 use crate::random::Random;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tonic::Code;
@@ -29,6 +30,8 @@ pub struct Field {
     pub target: AtomicU64,
     /// What was done to the daemons and their store, and when.
     pub caused: Mutex<Vec<(Micros, String)>>,
+    /// When the store lost everything.
+    pub losses: Mutex<Vec<Range<Micros>>>,
 }
 
 /// What a client saw.
@@ -170,6 +173,7 @@ impl<'a> Client<'a> {
         if answer.outcome() != Outcome::Granted {
             return;
         }
+        let degraded = is_degraded(&answer);
         let settled = if answer.reservation_id.is_empty() {
             Vec::new()
         } else {
@@ -181,6 +185,7 @@ impl<'a> Client<'a> {
                 bucket,
                 amount,
                 at,
+                degraded,
                 ttl: plan.ttl,
                 settled: settled.get(place).copied(),
             });
@@ -328,10 +333,10 @@ impl<'a> Client<'a> {
         let said = match answer {
             None => "cancelled".to_owned(),
             Some(Ok(answer)) => {
-                let scope = answer.scope.as_ref().map(v1::Scope::kind);
-                let degraded = match scope {
-                    Some(ScopeKind::Degraded) => ", degraded",
-                    _ => "",
+                let degraded = if is_degraded(answer) {
+                    ", degraded"
+                } else {
+                    ""
                 };
                 let outcome = answer.outcome().as_str_name();
                 let outcome = outcome.trim_start_matches("OUTCOME_").to_lowercase();
@@ -352,4 +357,8 @@ impl<'a> Client<'a> {
         }
         *self.seen.outcomes.entry(said).or_default() += 1;
     }
+}
+
+fn is_degraded(answer: &AcquireResponse) -> bool {
+    answer.scope.as_ref().map(v1::Scope::kind) == Some(ScopeKind::Degraded)
 }

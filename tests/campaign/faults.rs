@@ -2,6 +2,7 @@
 
 use crate::client::Field;
 use crate::clock::pause;
+use crate::history::Micros;
 use crate::random::Random;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,10 +24,37 @@ pub enum Fault {
     Stall,
     /// SIGKILL of the store, which has everything on disk, and a start some time later.
     StoreRestart,
+    /// FLUSHALL: everything is lost, so every bucket is full once more.
+    Flush,
+    /// SCRIPT FLUSH: nothing is lost.
+    ScriptFlush,
+    /// The store writes no more for a while, for want of replicas.
+    ReadOnly,
+    /// The store is a replica of nothing for a while: it writes no more, and its history is another one then.
+    Replica,
+    /// CLIENT PAUSE: what is sent is carried out late.
+    Pause,
+    /// SIGSTOP of the store, and SIGCONT some time later.
+    Hang,
+}
+
+impl Fault {
+    /// Whether it befalls the store and not one of the daemons.
+    fn is_of_the_store(self) -> bool {
+        use Fault::{Flush, Hang, Pause, ReadOnly, Replica, ScriptFlush, StoreRestart};
+        matches!(
+            self,
+            Flush | Hang | Pause | ReadOnly | Replica | ScriptFlush | StoreRestart
+        )
+    }
 }
 
 /// How many of each.
 pub type Counts = BTreeMap<Fault, u64>;
+
+/// When no daemon spends any more of a slice that it was handed before the store lost its memory: a slice lasts a
+/// second at most, and what was answered last is still on its way.
+const SLICES_END: Micros = 1_500_000;
 
 /// Between two faults at most.
 const SPREAD: Duration = Duration::from_secs(20);
@@ -97,12 +125,54 @@ async fn cause(field: &Arc<Field>, fault: Fault, random: &mut Random) {
             let started = tokio::task::spawn_blocking(move || field.cluster.start_store()).await;
             assert!(started.is_ok(), "the store does not start again");
         }
+        store => befall(field, store, time(random, 50..2_500)).await,
     }
     let took = Duration::from_micros(field.clock.now() - at);
-    let whom = match fault {
-        Fault::StoreRestart => String::new(),
-        _ => format!(" of daemon {seat}"),
+    let whom = if fault.is_of_the_store() {
+        String::new()
+    } else {
+        format!(" of daemon {seat}")
     };
     let caused = format!("{fault:?}{whom} for {} ms", took.as_millis());
     field.caused.lock().push((at, caused));
+}
+
+/// Does something to the store that its process survives, for so long.
+async fn befall(field: &Arc<Field>, fault: Fault, time: Duration) {
+    let tell = |command: &'static [&'static str]| {
+        let field = Arc::clone(field);
+        // Waits for the answer in a thread of its own.
+        tokio::task::spawn_blocking(move || field.cluster.tell_store(command))
+    };
+    match fault {
+        Fault::Flush => {
+            let begun = field.clock.now();
+            let _ = tell(&["FLUSHALL"]).await;
+            field
+                .losses
+                .lock()
+                .push(begun..field.clock.now() + SLICES_END);
+        }
+        Fault::ScriptFlush => _ = tell(&["SCRIPT", "FLUSH"]).await,
+        Fault::ReadOnly => {
+            let _ = tell(&["CONFIG", "SET", "min-replicas-to-write", "1"]).await;
+            pause(time).await;
+            let _ = tell(&["CONFIG", "SET", "min-replicas-to-write", "0"]).await;
+        }
+        Fault::Replica => {
+            // Nobody listens there, so it keeps what it has.
+            let _ = tell(&["REPLICAOF", "127.0.0.1", "1"]).await;
+            pause(time).await;
+            let _ = tell(&["REPLICAOF", "NO", "ONE"]).await;
+        }
+        Fault::Pause => {
+            let _ = tell(&["CLIENT", "PAUSE", "1500", "ALL"]).await;
+            pause(Duration::from_millis(1_500)).await;
+        }
+        _ => {
+            field.cluster.signal_store("STOP");
+            pause(time).await;
+            field.cluster.signal_store("CONT");
+        }
+    }
 }

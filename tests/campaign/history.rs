@@ -21,6 +21,8 @@ pub struct Grant {
     pub amount: u64,
     /// When.
     pub at: Span,
+    /// One daemon alone admitted it, because the store was away.
+    pub degraded: bool,
     /// How long its reservation lasts, where there is one.
     pub ttl: Option<Micros>,
     /// The settle that was sent, if one was.

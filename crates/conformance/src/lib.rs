@@ -10,6 +10,7 @@
 //! where `my_backend` is a function from [`limits::Settings`] to [`limits::Subject`], `async` or not. That makes one
 //! `#[tokio::test]` of every case, so that none can be left out by mistake.
 //!
+//! - [`limits`]: the suite of the limits port. [`locks`]: that of locks.
 //! - [`limits`]: the suite of the limits port. [`cache`]: that of the cache port, by `cache_conformance!`.
 //! - [`grpc`]: the same port through client, contract and server.
 //! - [`Pace`], [`PausedClock`]: how time passes in a case; [`on_real_time`]: what a failure on a busy machine
@@ -31,6 +32,7 @@ mod clock;
 pub mod grpc;
 pub mod leases;
 pub mod limits;
+pub mod locks;
 mod pace;
 mod starved;
 mod task;

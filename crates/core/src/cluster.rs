@@ -63,12 +63,16 @@ pub trait StoreView: Send + Sync {
     /// The store; `up` tells whether it can be used now.
     fn state(&self) -> StoreState;
 
-    /// Which of how many members this daemon was when it last saw them, from 0; `None` before it ever did.
+    /// Which of how many members this daemon was when it last told the store, from 0; `None` before it ever did.
     fn place(&self) -> Option<(u64, u64)>;
 
     /// When the last beat that the store has acknowledged was sent, on the clock that never goes back.
     fn acknowledged(&self) -> Option<Time>;
 
-    /// Waits until the store's state may have changed.
-    async fn changed(&self);
+    /// Lets the other members know whether this daemon spends its share of limits by itself, now or as soon as they
+    /// can be told: they withhold that share meanwhile.
+    fn set_apart(&self, apart: bool);
+
+    /// Returns once the store can be used, or cannot; at once where that is so.
+    async fn until(&self, up: bool);
 }

@@ -56,6 +56,14 @@ pub enum ErrorCode {
     StoreUnavailable,
     /// The shared store did not answer; the call may have been carried out.
     OutcomeUnknown,
+    /// No such lease or session.
+    LeaseNotFound,
+    /// The lease or session has ended, or is another stream's.
+    LeaseLost,
+    /// The lock is not held under the expected token.
+    TokenMismatch,
+    /// The bound on locks in use is reached.
+    TooManyLocks,
 }
 
 /// A field at fault and what is allowed there.

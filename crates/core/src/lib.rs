@@ -10,11 +10,13 @@
 //! - [`Scope`]: the guarantee an answer carries.
 //! - [`cache`]: the cache: its port, and the machine by which a value is computed once.
 //! - [`limits`]: the quota: its port, and the machine that memory backends run.
+//! - [`locks`]: mutual exclusion by leases: its port, and the machine that memory backends run.
 
 pub mod cache;
 mod cluster;
 mod error;
 pub mod limits;
+pub mod locks;
 mod name;
 mod scope;
 mod time;

@@ -1,46 +1,103 @@
 //! Which backends serve the limits and the cache, and the tasks that they need.
 
+use crate::caching;
 use crate::config::Config;
+use crate::declarations::{declare_once, keep_declared};
 use crate::error::RunError;
 use crate::supervisor::{Supervisor, TaskKind};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
 use trellis_core::cache::Cache;
 use trellis_core::limits::leases::LeaseConfig;
-use trellis_core::limits::{Limits, Reconcile, SetLimit};
+use trellis_core::limits::{Limits, Reconcile};
+use trellis_core::locks::Locks;
 use trellis_core::{Clock, Cluster, StoreView};
-use trellis_local::{MemoryCache, MemoryLimits};
+use trellis_local::{MemoryLimits, MemoryLocks};
 use trellis_redis::{
-    Identity, Membership, RedisCache, RedisCacheConfig, RedisCluster, RedisConfig, RedisLimits,
-    RedisLimitsConfig, Start, Store,
+    Identity, RedisCluster, RedisConfig, RedisLimits, RedisLimitsConfig, Start, Store,
 };
-use trellis_resilience::{FallbackCache, FallbackLimits};
+use trellis_resilience::{CacheFallbackTask, FallbackLimits, FallbackTask};
 
 /// The backend of a daemon.
 pub(crate) struct Backend {
     pub limits: Arc<dyn Limits>,
     pub cache: Arc<dyn Cache>,
+    /// Locks; `None` in distributed mode, which has none yet: those of one daemon would keep nobody out.
+    pub locks: Option<Arc<dyn Locks>>,
     /// The shared store and its members; `None` in embedded mode.
     pub cluster: Option<Arc<dyn Cluster>>,
     /// Left at the end.
     pub store: Option<Store>,
+    joining: Option<Joining>,
+}
+
+/// What a start waits for in distributed mode.
+struct Joining {
+    /// The generation of the store in which every declared limit was tried last.
+    tried: watch::Receiver<Option<u64>>,
+    /// How long it waits.
+    within: Duration,
+    /// Begins after that: a store that is not there *yet* is no store that was lost.
+    fallback: FallbackTask,
+    /// The same; `None` where the cache fails instead.
+    cache_fallback: Option<CacheFallbackTask>,
 }
 
 impl Backend {
-    /// Starts the backend that the configuration names. Its declared limits are declared when this returns,
-    /// or, while the store is away, as soon as it is there.
-    pub(crate) async fn start(
+    /// Starts the tasks of the backend that the configuration names, for a daemon that listens on this
+    /// address. Waits for nothing.
+    pub(crate) fn start(
         config: &Config,
+        listens_on: SocketAddr,
         clock: &Arc<dyn Clock>,
         supervisor: &mut Supervisor,
     ) -> Result<Self, RunError> {
-        match config.store() {
-            None => Self::embedded(config, clock, supervisor).await,
-            Some(store) => Self::distributed(config, store, clock, supervisor).await,
+        match config.store(listens_on) {
+            None => Self::embedded(config, clock, supervisor),
+            Some(store) => Self::distributed(config, store, clock, supervisor),
         }
     }
 
-    async fn embedded(
+    /// Waits until calls may come: in embedded mode until the declared limits are declared. In distributed
+    /// mode until the store is attached and they have been tried there, for at most the connect timeout; a
+    /// daemon whose store stays away goes on without it, and is joined to it when it comes.
+    pub(crate) async fn ready(
+        &mut self,
+        config: &Config,
+        supervisor: &mut Supervisor,
+    ) -> Result<(), RunError> {
+        let (Some(store), Some(mut joining)) = (&self.store, self.joining.take()) else {
+            return declare_once(&*self.limits, &config.limits).await;
+        };
+        let until = Instant::now() + joining.within;
+        let start = store
+            .started()
+            .await
+            .map_err(|error| RunError::Store(error.to_string()))?;
+        supervisor.start(TaskKind::Fallback, |stop| joining.fallback.run(stop));
+        if let Some(task) = joining.cache_fallback {
+            supervisor.start(TaskKind::CacheFallback, |stop| task.run(stop));
+        }
+        match start {
+            Start::Attached(_) => {
+                let tried = joining.tried.wait_for(Option::is_some);
+                if tokio::time::timeout_at(until, tried).await.is_err() {
+                    tracing::warn!("serving before all limits of the configuration are declared");
+                }
+            }
+            Start::Degraded(health) => tracing::warn!(
+                condition = ?health.condition,
+                reason = %health.reason,
+                "the store is away: starting degraded, joining when it is back"
+            ),
+        }
+        Ok(())
+    }
+
+    fn embedded(
         config: &Config,
         clock: &Arc<dyn Clock>,
         supervisor: &mut Supervisor,
@@ -50,16 +107,23 @@ impl Backend {
         supervisor.start(TaskKind::LimitsTimer, |stop| async move {
             stop.run_until_cancelled(timer.run()).await;
         });
-        declare(&*memory, &config.limits).await?;
+        let locks = MemoryLocks::new(config.memory_locks(clock.now()), clock.clone());
+        let locks = Arc::new(locks);
+        let timer = locks.clone();
+        supervisor.start(TaskKind::LocksTimer, |stop| async move {
+            stop.run_until_cancelled(timer.run()).await;
+        });
         Ok(Self {
             limits: memory,
-            cache: own_cache(config, clock, supervisor, TaskKind::CacheTimer)?,
+            cache: caching::own(config, clock, (supervisor, TaskKind::CacheTimer))?,
+            locks: Some(locks),
             cluster: None,
             store: None,
+            joining: None,
         })
     }
 
-    async fn distributed(
+    fn distributed(
         config: &Config,
         (redis, identity): (RedisConfig, Identity),
         clock: &Arc<dyn Clock>,
@@ -70,6 +134,7 @@ impl Backend {
             advertise = identity.address,
             "sharing limits and the cache with every daemon on this Redis"
         );
+        let within = redis.connect_timeout;
         let opened = Store::open(redis, identity, clock.clone());
         let (store, tasks, membership) =
             opened.map_err(|error| RunError::Store(error.to_string()))?;
@@ -83,34 +148,54 @@ impl Backend {
             machine: memory.machine,
             max_namespaces: memory.max_namespaces,
             leases: LeaseConfig::default(),
+            after_loss: config.after_loss(),
         };
         let (limits, task) =
             RedisLimits::open(store.clone(), membership.clone(), bounds, clock.clone());
         supervisor.start(TaskKind::LimitsTimer, |stop| task.run(stop));
         let cluster = Arc::new(RedisCluster::new(store.clone(), membership.clone()));
-        match store.started().await {
-            Ok(Start::Attached(_)) => declare(&*limits, &config.limits).await?,
-            Ok(Start::Degraded(health)) => tracing::warn!(
-                condition = ?health.condition,
-                reason = %health.reason,
-                "the store is away: starting degraded, joining when it is back"
-            ),
-            Err(error) => return Err(RunError::Store(error.to_string())),
-        }
-        let (again, declared) = (limits.clone(), config.limits.clone());
-        let sessions = store.clone();
-        supervisor.start(TaskKind::Declarations, |stop| async move {
-            stop.run_until_cancelled(keep_declared(sessions, again, declared))
-                .await;
-        });
-        let cache = shared_cache(config, (&store, membership), clock, supervisor);
+        let cache = caching::shared(config, (&store, membership), clock, supervisor);
+        let (cache, cache_fallback) =
+            caching::with_fallback(config, cache, cluster.clone(), clock, supervisor)?;
+        let tried = declare_in_every_history(config, &store, &limits, supervisor);
+        let (limits, fallback) = with_fallback(config, limits, cluster.clone(), clock, supervisor);
         Ok(Self {
-            limits: with_fallback(config, limits, cluster.clone(), clock, supervisor),
-            cache: cache_with_fallback(config, cache, cluster.clone(), clock, supervisor)?,
+            limits,
+            cache,
+            locks: None,
             cluster: Some(cluster),
             store: Some(store),
+            joining: Some(Joining {
+                tried,
+                within,
+                fallback,
+                cache_fallback,
+            }),
         })
     }
+}
+
+/// Starts the task that declares the configuration's limits in the store; tells where all have been tried.
+/// Calls that miss a limit wait for that.
+fn declare_in_every_history(
+    config: &Config,
+    store: &Store,
+    limits: &Arc<RedisLimits>,
+    supervisor: &mut Supervisor,
+) -> watch::Receiver<Option<u64>> {
+    let (sender, tried) = watch::channel(None);
+    limits.await_declarations(tried.clone());
+    let (sessions, declared) = (store.sessions(), config.limits.clone());
+    let limits = Arc::clone(limits);
+    let declare = move |limit| {
+        let limits = Arc::clone(&limits);
+        async move { limits.set_limit(limit).await.map(drop) }
+    };
+    supervisor.start(TaskKind::Declarations, |stop| async move {
+        stop.run_until_cancelled(keep_declared(sessions, declared, declare, sender))
+            .await;
+    });
+    tried
 }
 
 /// Puts limits of this daemon alone behind the shared ones, for the time in which the store is away.
@@ -120,7 +205,7 @@ fn with_fallback(
     cluster: Arc<RedisCluster>,
     clock: &Arc<dyn Clock>,
     supervisor: &mut Supervisor,
-) -> Arc<dyn Limits> {
+) -> (Arc<dyn Limits>, FallbackTask) {
     let local = Arc::new(MemoryLimits::new(config.memory_limits(), clock.clone()));
     let timer = local.clone();
     supervisor.start(TaskKind::FallbackTimer, |stop| async move {
@@ -132,95 +217,5 @@ fn with_fallback(
     );
     let (limits, task) =
         FallbackLimits::new(shared, local, store, config.fallback(), clock.clone());
-    supervisor.start(TaskKind::Fallback, |stop| task.run(stop));
-    limits
-}
-
-/// Starts a cache of this daemon alone.
-fn own_cache(
-    config: &Config,
-    clock: &Arc<dyn Clock>,
-    supervisor: &mut Supervisor,
-    timer_kind: TaskKind,
-) -> Result<Arc<dyn Cache>, RunError> {
-    let cache = MemoryCache::new(config.memory_cache(), clock.clone());
-    let cache = Arc::new(cache.map_err(RunError::Contract)?);
-    let timer = Arc::clone(&cache);
-    supervisor.start(timer_kind, |stop| async move {
-        stop.run_until_cancelled(timer.run()).await;
-    });
-    Ok(cache)
-}
-
-/// Starts the cache that all daemons share.
-fn shared_cache(
-    config: &Config,
-    (store, membership): (&Store, Membership),
-    clock: &Arc<dyn Clock>,
-    supervisor: &mut Supervisor,
-) -> Arc<RedisCache> {
-    let memory = config.memory_cache();
-    let bounds = RedisCacheConfig {
-        machine: memory.machine,
-        max_namespaces: memory.max_namespaces,
-    };
-    let (cache, task) = RedisCache::open(store.clone(), membership, bounds, clock.clone());
-    supervisor.start(TaskKind::CacheTimer, |stop| task.run(stop));
-    cache
-}
-
-/// Puts a cache of this daemon alone behind the shared one, for the time in which the store is away.
-fn cache_with_fallback(
-    config: &Config,
-    shared: Arc<RedisCache>,
-    cluster: Arc<RedisCluster>,
-    clock: &Arc<dyn Clock>,
-    supervisor: &mut Supervisor,
-) -> Result<Arc<dyn Cache>, RunError> {
-    if !config.cache_falls_back() {
-        return Ok(shared);
-    }
-    let local = own_cache(config, clock, supervisor, TaskKind::CacheFallbackTimer)?;
-    let (cache, task) = FallbackCache::new(shared, local, cluster, clock.clone());
-    supervisor.start(TaskKind::CacheFallback, |stop| task.run(stop));
-    Ok(cache)
-}
-
-/// Declares the configuration's limits before the first call can ask for them.
-async fn declare(limits: &dyn Limits, declared: &[SetLimit]) -> Result<(), RunError> {
-    for (index, limit) in declared.iter().enumerate() {
-        if let Err(error) = limits.set_limit(limit.clone()).await {
-            return Err(RunError::Declared { index, error });
-        }
-    }
-    Ok(())
-}
-
-/// How long to wait before a declaration that failed is tried again.
-const DECLARE_AGAIN: Duration = Duration::from_secs(1);
-
-/// Declares the configuration's limits anew in every history of the store that does not know them.
-async fn keep_declared(store: Store, limits: Arc<RedisLimits>, declared: Vec<SetLimit>) {
-    let mut sessions = store.sessions();
-    let mut done = sessions
-        .borrow_and_update()
-        .map(|session| session.generation);
-    loop {
-        let generation = sessions
-            .borrow_and_update()
-            .map(|session| session.generation);
-        if generation.is_some() && generation != done {
-            match declare(&*limits, &declared).await {
-                Ok(()) => done = generation,
-                Err(error) => {
-                    tracing::warn!(%error, "the configuration's limits are not declared yet");
-                    tokio::time::sleep(DECLARE_AGAIN).await;
-                    continue;
-                }
-            }
-        }
-        if sessions.changed().await.is_err() {
-            return;
-        }
-    }
+    (limits, task)
 }

@@ -8,8 +8,8 @@ use trellis_daemon::Sources;
 const SETTINGS_HELP: &str = "\
 Settings, strongest last: defaults; trellis.toml in the working directory, or --config FILE; ./.env;
 the environment; these flags. Each setting has a variable, TRELLIS_ and its name in capitals with __
-for the dot, such as TRELLIS_GRPC__MAX_CALLS for grpc.max_calls; REDIS_*, KAFKA_* and USE_DISTRIBUTED
-go by their usual names as well. An empty variable counts as not set.
+for the dot, such as TRELLIS_GRPC__MAX_CALLS for grpc.max_calls; USE_DISTRIBUTED, KAFKA_* and of REDIS_*
+HOST, PORT, DB, USERNAME, PASSWORD, URL, KEY_PREFIX go by their usual names as well. An empty variable counts as not set.
 `trellisd --dump-config` prints every setting with its meaning, default and bounds.
 
 Exit codes: 0 ended cleanly; 1 could not serve, a fault, or calls were cut while ending; 2 a bad setting.

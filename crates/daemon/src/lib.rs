@@ -25,9 +25,11 @@
 //! - [`start_logging`]: log lines on stderr.
 
 mod backend;
+mod caching;
 mod clock;
 mod config;
 mod connection;
+mod declarations;
 mod error;
 mod grpc;
 mod http;

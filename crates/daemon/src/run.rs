@@ -12,6 +12,7 @@ use crate::{grpc, http};
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -56,7 +57,8 @@ async fn bind(setting: &'static str, address: SocketAddr) -> Result<TcpListener,
         })
 }
 
-/// Runs a daemon until `shutdown` completes and everything has ended in order.
+/// Runs a daemon until `shutdown` completes and everything has ended in order. While it starts there is
+/// nothing to end: it returns at once then.
 ///
 /// Dropping the future cuts at once whatever is in flight.
 pub async fn run(
@@ -64,7 +66,15 @@ pub async fn run(
     listeners: Listeners,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
-    let mut daemon = Daemon::start(config, listeners).await?;
+    let mut shutdown = pin!(shutdown);
+    let mut daemon = tokio::select! {
+        biased;
+        started = Daemon::start(config, listeners) => started?,
+        () = &mut shutdown => {
+            tracing::info!("told to end while starting");
+            return Ok(());
+        }
+    };
     let fault = tokio::select! {
         fault = daemon.supervisor.critical_fault() => Some(fault),
         () = shutdown => None,
@@ -98,11 +108,14 @@ impl Daemon {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let cut_all = CancellationToken::new();
         let mut supervisor = Supervisor::default();
-        let backend = Backend::start(&config, &clock, &mut supervisor).await?;
+        let address = listeners.grpc.local_addr();
+        let listens_on = *address.as_ref().unwrap_or(&config.settings.listen);
+        let mut backend = Backend::start(&config, listens_on, &clock, &mut supervisor)?;
         let parts = Parts {
-            limits: backend.limits,
-            cache: backend.cache,
-            cluster: backend.cluster,
+            limits: Arc::clone(&backend.limits),
+            locks: backend.locks.clone(),
+            cache: Arc::clone(&backend.cache),
+            cluster: backend.cluster.clone(),
             stats: Arc::new(RpcStats::new(Arc::clone(&clock))),
             info: DaemonInfo {
                 version: env!("CARGO_PKG_VERSION"),
@@ -125,9 +138,9 @@ impl Daemon {
             http::serve(acceptor, pages, stop)
         });
 
+        backend.ready(&config, &mut supervisor).await?;
         let (services, health) = routes(&parts, config.service()).map_err(RunError::Contract)?;
         let settings = config.settings.grpc;
-        let address = listeners.grpc.local_addr();
         let cut = cut_all.child_token();
         let acceptor = Acceptor::new(
             listeners.grpc,
@@ -159,6 +172,7 @@ impl Daemon {
 fn metrics(parts: &Parts, readiness: &Arc<Readiness>) -> DaemonMetrics {
     DaemonMetrics {
         limits: Arc::clone(&parts.limits),
+        locks: parts.locks.clone(),
         cache: Arc::clone(&parts.cache),
         cluster: parts.cluster.clone(),
         stats: Arc::clone(&parts.stats),

@@ -4,7 +4,8 @@
 //! 2. Waiting calls and streams end with the reason.
 //! 3. Nothing more is accepted; calls in flight end.
 //! 4. What is left after `shutdown_timeout` is cut.
-//! 5. The timers stop, the shared store is left and, last, HTTP stops: metrics can be read until the end.
+//! 5. The timers stop; what was spent without the shared store is merged if it is back, else the log says
+//!    what is lost; the store is left and, last, HTTP stops: metrics can be read until the end.
 //!
 //! It leaves a second signal to its caller, who drops the future.
 
@@ -16,6 +17,9 @@ use std::time::Duration;
 
 /// How long a task may take to end when nothing holds it any more.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// How long merging may take: longer than any call of the store, by default.
+const MERGING: Duration = Duration::from_secs(5);
 
 impl Daemon {
     /// Takes every step, in order. Fails when calls or connections had to be cut.
@@ -40,6 +44,7 @@ impl Daemon {
 
         tracing::info!("shutting down: stopping the timers, leaving the store, stopping HTTP");
         self.end(TaskKind::LimitsTimer).await;
+        self.end(TaskKind::LocksTimer).await;
         self.end(TaskKind::CacheTimer).await;
         self.leave_store().await;
         self.end(TaskKind::HttpServer).await;
@@ -62,7 +67,12 @@ impl Daemon {
         let Some(store) = self.store.take() else {
             return;
         };
-        self.end(TaskKind::Fallback).await;
+        if !self.supervisor.stop(TaskKind::Fallback, MERGING).await {
+            self.supervisor.abort(TaskKind::Fallback);
+            let fallback = self.limits.fallback();
+            let units = fallback.map_or(0, |fallback| fallback.unmerged_units);
+            tracing::warn!(units, "the store may never know what was spent without it");
+        }
         if let Err(error) = store.leave().await {
             tracing::warn!(%error, "the other daemons will notice the end by silence only");
         }

@@ -15,6 +15,8 @@ use tokio_util::sync::CancellationToken;
 pub(crate) enum TaskKind {
     /// Serves waiting calls of the limits when their time comes.
     LimitsTimer,
+    /// Ends leases and waits of locks when their time comes.
+    LocksTimer,
     /// Ends leases of the cache when their time comes, and serves the calls that wait for them.
     CacheTimer,
     /// Ends leases of the cache that stands in for the shared one.
@@ -53,6 +55,7 @@ impl TaskKind {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::LimitsTimer => "limits timer",
+            Self::LocksTimer => "locks timer",
             Self::CacheTimer => "cache timer",
             Self::CacheFallbackTimer => "cache fallback timer",
             Self::CacheFallback => "cache fallback",
@@ -70,6 +73,7 @@ impl TaskKind {
     const fn on_end(self) -> OnEnd {
         match self {
             Self::LimitsTimer
+            | Self::LocksTimer
             | Self::CacheTimer
             | Self::CacheFallbackTimer
             | Self::CacheFallback

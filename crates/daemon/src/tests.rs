@@ -5,7 +5,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 /// A hang fails the test instead of stopping the suite.
@@ -200,4 +200,28 @@ async fn a_connection_that_never_said_anything_does_not_hold_the_end_up() {
     })
     .await;
     assert!(ended.is_ok(), "{ended:?}");
+}
+
+#[tokio::test]
+async fn while_its_store_keeps_it_waiting_a_daemon_is_alive_not_ready_and_can_be_ended() {
+    // Accepts connections, as a hung server does, and says nothing.
+    let store = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = store.local_addr().unwrap().port();
+    let settings =
+        format!("use_distributed = true\nredis.port = {port}\nredis.connect_timeout = \"1m\"");
+    let ended = with_daemon(&settings, |_, http, shutdown| async move {
+        assert!(get(http, "/healthz").await.contains("200 OK"));
+        let answer = get(http, "/readyz").await;
+        assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+        assert!(answer.contains("starting"), "{answer}");
+        let metrics = get(http, "/metrics").await;
+        assert!(metrics.contains("trellis_store_up 0\n"), "{metrics}");
+        assert!(
+            metrics.contains("trellis_fallback_share 0.0\n"),
+            "{metrics}"
+        );
+        shutdown.cancel();
+    });
+    let ended = tokio::time::timeout(PATIENCE / 2, ended).await;
+    assert!(matches!(ended, Ok(Ok(()))), "{ended:?}");
 }

@@ -1,5 +1,7 @@
 //! The memory backend against the suite of the cache port.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::sync::Arc;
 use trellis_conformance::cache::{Settings, Subject};
 use trellis_conformance::{Pace, PausedClock, spawn};

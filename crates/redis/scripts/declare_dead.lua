@@ -1,6 +1,6 @@
 -- Declares a peer dead, provided that its heart has not moved since the caller looked.
 --
--- KEYS[1]  the guard    KEYS[2]  the members
+-- KEYS[1]  the guard    KEYS[2]  the members    KEYS[3]  the dead; see `beat.lua`
 -- ARGV[1..3]  the guard's
 -- ARGV[4]  the peer's daemon id    ARGV[5]  its incarnation    ARGV[6]  the beat the caller saw
 --
@@ -14,7 +14,8 @@ local record = redis.call('HGET', KEYS[2], ARGV[4])
 if not record then
   return 'gone'
 end
-record = cjson.decode(record)
+local found = record
+record = cjson.decode(found)
 if record.incarnation ~= ARGV[5] then
   return 'gone'
 end
@@ -23,4 +24,5 @@ if record.beat ~= ARGV[6] then
 end
 redis.call('HDEL', KEYS[1], 'm:' .. ARGV[4])
 redis.call('HDEL', KEYS[2], ARGV[4])
+redis.call('HSET', KEYS[3], ARGV[4], found)
 return 'dead'

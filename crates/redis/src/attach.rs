@@ -34,7 +34,12 @@ pub(crate) async fn attach(shared: &Shared, connection: &Connection) -> Result<A
     let floor = shared.floor.load(Ordering::Relaxed);
     let incarnation = shared.incarnation.load(Ordering::Relaxed);
     let identity = &shared.identity;
-    let keys = vec![shared.keys.guard().into(), shared.keys.members().into()];
+    let keys = vec![
+        shared.keys.guard().into(),
+        shared.keys.members().into(),
+        shared.keys.dead().into(),
+    ];
+    let apart = if *shared.apart.borrow() { "1" } else { "0" };
     let args: Vec<Value> = vec![
         facts.history.run_id.as_str().into(),
         facts.history.repl_id.as_str().into(),
@@ -46,13 +51,14 @@ pub(crate) async fn attach(shared: &Shared, connection: &Connection) -> Result<A
         identity.version.as_str().into(),
         identity.protocol.to_string().into(),
         identity.address.as_str().into(),
+        apart.into(),
     ];
     let sent_at = shared.clock.now().mono;
     let reply = ATTACH
         .run(connection, shared.clock.as_ref(), (keys, args), within)
         .await
         .map_err(failed)?;
-    let [generation, incarnation, began, _now] = reply.items() else {
+    let [generation, incarnation, began, _now, lost] = reply.items() else {
         return Err(Finding::new(
             Condition::Faulty,
             "attach.lua answered something else",
@@ -71,6 +77,9 @@ pub(crate) async fn attach(shared: &Shared, connection: &Connection) -> Result<A
     };
     shared.incarnation.store(incarnation, Ordering::Relaxed);
     shared.saw_token(generation.max(incarnation));
+    if lost.number() == Some(1) {
+        shared.lost_before.store(generation, Ordering::Relaxed);
+    }
     if began.number() == Some(1) {
         tracing::warn!(generation, "a new generation of the store begins");
     }

@@ -1,6 +1,6 @@
 //! The store and its members, for operators.
 
-use crate::{Condition, Membership, Store};
+use crate::{Condition, Health, Membership, Store};
 use async_trait::async_trait;
 use trellis_core::{Cluster, MemberState, StoreState, StoreView, Time};
 
@@ -40,13 +40,14 @@ impl Cluster for RedisCluster {
     fn members(&self) -> Vec<MemberState> {
         let generation = self.store.session().map(|session| session.generation);
         let members = self.membership.snapshot();
+        let now = self.store.now();
         let one = |member: &crate::Member| MemberState {
             daemon: member.daemon.clone(),
             incarnation: member.incarnation,
             version: member.version.clone(),
             protocol: member.protocol,
             address: member.address.clone(),
-            silence: member.silence,
+            silence: member.silence_at(now),
             attached: Some(member.generation) == generation,
             this_daemon: member.daemon == self.store.daemon(),
         };
@@ -61,12 +62,7 @@ impl StoreView for RedisCluster {
     }
 
     fn place(&self) -> Option<(u64, u64)> {
-        let members = self.membership.snapshot();
-        let index = members
-            .iter()
-            .position(|member| member.daemon == self.store.daemon())?;
-        let number = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
-        Some((number(index), number(members.len())))
+        self.membership.place()
     }
 
     fn acknowledged(&self) -> Option<Time> {
@@ -75,10 +71,14 @@ impl StoreView for RedisCluster {
         Some(Time(until.0.saturating_sub(self.store.death_after().0)))
     }
 
-    async fn changed(&self) {
+    fn set_apart(&self, apart: bool) {
+        self.store.set_apart(apart);
+    }
+
+    async fn until(&self, up: bool) {
         let mut health = self.store.health();
-        health.borrow_and_update();
+        let is_so = |health: &Health| (health.condition == Condition::Up) == up;
         // The sender lives as long as the store.
-        let _ = health.changed().await;
+        let _ = health.wait_for(is_so).await;
     }
 }

@@ -33,6 +33,9 @@ pub struct RedisConfig {
     pub heartbeat_interval: Duration,
     /// How long a peer's heart must stand still before the peer is declared dead. Equal on all daemons.
     pub death_after: Duration,
+    /// For how long after a member's last beat the others decide about limits without its share, which it may be
+    /// spending by itself; zero: never. Equal on all daemons.
+    pub withhold_for: Duration,
 }
 
 impl Default for RedisConfig {
@@ -50,6 +53,7 @@ impl Default for RedisConfig {
             max_in_flight: 1024,
             heartbeat_interval: Duration::from_secs(1),
             death_after: Duration::from_secs(5),
+            withhold_for: Duration::ZERO,
         }
     }
 }
@@ -66,9 +70,26 @@ pub struct ConfigError {
     pub allowed: &'static str,
 }
 
-impl RedisConfig {
-    /// The defaults with host, port, database and credentials of a `redis://` or `rediss://` URL.
-    pub fn from_url(url: &str) -> Result<Self, ConfigError> {
+/// What a `redis://` or `rediss://` URL says; `None` where it leaves the matter open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RedisUrl {
+    /// Host name or address, an IPv6 address without its brackets.
+    pub host: String,
+    /// TCP port: 6379 where the URL names none.
+    pub port: u16,
+    /// Database number.
+    pub db: Option<u8>,
+    /// ACL user.
+    pub username: Option<String>,
+    /// Password.
+    pub password: Option<Secret>,
+    /// Whether it is a `rediss://` URL.
+    pub tls: bool,
+}
+
+impl RedisUrl {
+    /// Reads a URL. The error shows nothing of it.
+    pub fn parse(url: &str) -> Result<Self, ConfigError> {
         let bad = || ConfigError {
             setting: "url",
             // The URL may hold the password anywhere once it is malformed.
@@ -86,13 +107,30 @@ impl RedisConfig {
         let ServerConfig::Centralized { server } = parsed.server else {
             return Err(bad());
         };
+        let host: &str = &server.host;
+        let bare = host.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
         Ok(Self {
-            host: server.host.to_string(),
+            host: bare.unwrap_or(host).to_owned(),
             port: server.port,
-            db: parsed.database.unwrap_or(0),
+            db: parsed.database,
             username: parsed.username,
             password: parsed.password.map(Secret::new),
             tls,
+        })
+    }
+}
+
+impl RedisConfig {
+    /// The defaults with host, port, database and credentials of a `redis://` or `rediss://` URL.
+    pub fn from_url(url: &str) -> Result<Self, ConfigError> {
+        let url = RedisUrl::parse(url)?;
+        Ok(Self {
+            host: url.host,
+            port: url.port,
+            db: url.db.unwrap_or(0),
+            username: url.username,
+            password: url.password,
+            tls: url.tls,
             ..Self::default()
         })
     }
@@ -155,6 +193,12 @@ impl RedisConfig {
             let within = (millis(*range.start())..=millis(*range.end())).contains(&time);
             check(within, setting, format_args!("{time:?}"), allowed)?;
         }
+        check(
+            self.withhold_for <= Duration::from_hours(24),
+            "withhold_for",
+            format_args!("{:?}", self.withhold_for),
+            "must be at most 24 h",
+        )?;
         let fits = self.death_after >= self.heartbeat_interval * 3
             && self.death_after > self.store_timeout * 2
             && self.death_after <= Duration::from_mins(10);
@@ -197,6 +241,8 @@ mod tests {
         assert_eq!(config.username.as_deref(), Some("ann"));
         assert_eq!(config.password, Some(Secret::new("a/b")));
         assert!(config.tls);
+        let six = RedisConfig::from_url("redis://[::1]:6380").unwrap();
+        assert_eq!((six.host.as_str(), six.port), ("::1", 6380));
         let plain = RedisConfig::from_url("redis://localhost").unwrap();
         assert_eq!((plain.port, plain.db, plain.tls), (6379, 0, false));
         assert_eq!(plain.validate(), Ok(()));

@@ -222,6 +222,8 @@ impl HealthBoard {
     }
 }
 
+/// One line for each change of the condition. The pauses between attempts bound their number: while a store
+/// comes and goes, at most a few a second.
 fn log(from: Condition, finding: &Finding) {
     let (to, reason) = (finding.condition, &*finding.reason);
     if to.needs_operator() {
@@ -231,6 +233,10 @@ fn log(from: Condition, finding: &Finding) {
             reason,
             "the store cannot be used as it is set up"
         );
+    } else if to == Condition::Up {
+        tracing::info!(?from, "the store is up");
+    } else if matches!(from, Condition::Up | Condition::Attaching) && to != Condition::Attaching {
+        tracing::warn!(?to, reason, "the store is away");
     } else {
         tracing::info!(?from, ?to, reason, "the store's health changed");
     }

@@ -33,6 +33,10 @@ pub(crate) struct Shared {
     pub(crate) incarnation: AtomicU64,
     /// The highest token seen: what is minted next lies above it, whatever the store has forgotten.
     pub(crate) floor: AtomicU64,
+    /// The last generation before which data may have been lost; 0 before there is one.
+    pub(crate) lost_before: AtomicU64,
+    /// Whether this daemon spends its share of limits by itself.
+    pub(crate) apart: watch::Sender<bool>,
     /// Set by a clean leave: no connection is attached any more.
     pub(crate) left: AtomicBool,
 }

@@ -75,6 +75,8 @@ impl Store {
             incarnation: AtomicU64::new(0),
             floor: AtomicU64::new(0),
             left: AtomicBool::new(false),
+            apart: watch::Sender::new(false),
+            lost_before: AtomicU64::new(0),
             config,
             identity,
             clock,
@@ -138,6 +140,11 @@ impl Store {
         self.shared.config.death_after.into()
     }
 
+    /// The time, on the clock that never goes back.
+    pub(crate) fn now(&self) -> trellis_core::Time {
+        self.shared.clock.now().mono
+    }
+
     /// This daemon's id.
     #[must_use]
     pub fn daemon(&self) -> &str {
@@ -168,6 +175,16 @@ impl Store {
         *self.shared.session.borrow()
     }
 
+    /// The present generation, which is the store's time in microseconds when it began, if data may have been lost
+    /// before it: any but the very first.
+    #[must_use]
+    pub fn lost_before(&self) -> Option<u64> {
+        let lost = self.shared.lost_before.load(Ordering::Relaxed);
+        self.session()
+            .map(|session| session.generation)
+            .filter(|generation| *generation == lost)
+    }
+
     /// The session, whenever it changes.
     #[must_use]
     pub fn sessions(&self) -> watch::Receiver<Option<Session>> {
@@ -189,6 +206,16 @@ impl Store {
     /// Takes note of a token seen elsewhere: should the store lose its memory, it mints above this one.
     pub fn saw_token(&self, token: u64) {
         self.shared.saw_token(token);
+    }
+
+    /// Lets the others know whether this daemon spends its share of limits by itself: they decide without that
+    /// share meanwhile. Told at once when the store is there, else when it is attached to again.
+    pub fn set_apart(&self, apart: bool) {
+        self.shared.apart.send_if_modified(|current| {
+            let changed = *current != apart;
+            *current = apart;
+            changed
+        });
     }
 
     /// Leaves the store cleanly: peers need not wait for this daemon's death. No connection is attached

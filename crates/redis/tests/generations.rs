@@ -197,7 +197,9 @@ async fn a_verdict_on_a_beat_that_has_passed_is_void() {
     );
     let incarnation = b.attached().await.incarnation;
     let verdict = |incarnation, beat| {
-        let call = trellis_redis::Call::new(&DECLARE_DEAD).key(a.store.keys().members());
+        let call = trellis_redis::Call::new(&DECLARE_DEAD)
+            .key(a.store.keys().members())
+            .key(a.store.keys().dead());
         a.store
             .call(call.text("b").number(incarnation).number(beat))
     };

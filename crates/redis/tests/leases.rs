@@ -20,7 +20,7 @@ use trellis_core::limits::{
     WindowSpec,
 };
 use trellis_core::{Key, Micros, Name, Namespace};
-use trellis_redis::{RedisConfig, RedisLimits, RedisLimitsConfig, Store};
+use trellis_redis::{AfterLoss, RedisConfig, RedisLimits, RedisLimitsConfig, Store};
 
 struct Daemon {
     limits: Arc<RedisLimits>,
@@ -53,6 +53,7 @@ async fn daemon(server: &Server, name: &str) -> Daemon {
         machine: MachineConfig::default(),
         max_namespaces: 16,
         leases: LeaseConfig::default(),
+        after_loss: AfterLoss::default(),
     };
     let (limits, task) = RedisLimits::open(store, membership, config, clock.clone());
     let paused = pause.clone();

@@ -12,7 +12,7 @@ use trellis_conformance::limits::{Settings, Subject};
 use trellis_core::Micros;
 use trellis_core::limits::Limits;
 use trellis_core::limits::leases::LeaseConfig;
-use trellis_redis::{RedisConfig, RedisLimits, RedisLimitsConfig, Store};
+use trellis_redis::{AfterLoss, RedisConfig, RedisLimits, RedisLimitsConfig, Store};
 
 /// More than a round trip on a busy machine.
 const TOLERANCE: Micros = Micros::from_millis(80);
@@ -49,6 +49,7 @@ async fn daemon(
         machine: settings.machine,
         max_namespaces: settings.max_namespaces,
         leases: LeaseConfig::default(),
+        after_loss: AfterLoss::default(),
     };
     let (limits, task) = RedisLimits::open(store, membership, config, clock);
     spawn(task.run(stop.clone()));

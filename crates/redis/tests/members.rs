@@ -4,8 +4,8 @@ mod support;
 
 use std::time::Duration;
 use support::{Daemon, Server, quick, soon};
-use trellis_core::Clock;
-use trellis_redis::{CallError, RefusalKind};
+use trellis_core::{Clock, Cluster, Micros};
+use trellis_redis::{CallError, Condition, RedisCluster, RefusalKind};
 
 const YEARS: i64 = 10 * 365 * 86_400 * 1_000_000;
 
@@ -164,4 +164,30 @@ async fn a_member_that_the_store_has_lost_counts_until_it_would_be_dead() {
     let lost = members.iter().find(|member| member.daemon == "b");
     assert_eq!(lost.map(|member| member.generation), Some(old.generation));
     a.sees(&["a"]).await;
+}
+
+#[tokio::test]
+#[cfg_attr(no_redis, ignore = "no redis-server")]
+async fn a_silence_grows_while_nobody_can_look() {
+    let Some(mut server) = Server::start() else {
+        return;
+    };
+    let (a, b) = (
+        Daemon::with(quick(&server), "a"),
+        Daemon::with(quick(&server), "b"),
+    );
+    a.sees(&["a", "b"]).await;
+    drop(b);
+    server.kill();
+    a.is(Condition::Down).await;
+    let cluster = RedisCluster::new(a.store.clone(), a.membership.clone());
+    let members = cluster.members();
+    soon("silence", async {
+        let grown = Micros::from_millis(200);
+        while cluster.members()[1].silence < Micros(members[1].silence.0 + grown.0) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert!(cluster.members()[0].silence > members[0].silence, "its own");
 }

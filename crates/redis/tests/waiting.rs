@@ -22,7 +22,7 @@ use trellis_core::limits::{
     Usage,
 };
 use trellis_core::{ErrorCode, Key, Micros, Name, Namespace, RequestId, Result};
-use trellis_redis::{Condition, RedisConfig, RedisLimits, RedisLimitsConfig};
+use trellis_redis::{AfterLoss, Condition, RedisConfig, RedisLimits, RedisLimitsConfig};
 
 /// Longer than a test may take.
 const LONG: Mode = Mode::Wait(Micros::from_secs(60));
@@ -53,6 +53,7 @@ impl Limited {
             machine: MachineConfig::default(),
             max_namespaces: 16,
             leases: LeaseConfig::default(),
+            after_loss: AfterLoss::default(),
         };
         let clock = daemon.clock.clone();
         let (store, members) = (daemon.store.clone(), daemon.membership.clone());
@@ -367,7 +368,7 @@ async fn calls_wait_in_order_of_arrival_again_when_the_store_has_forgotten_them(
     };
     let a = Limited::at(server.port, "a").await;
     let session = a.daemon.attached().await;
-    a.hold().await;
+    let first = a.hold().await;
     let (sender, mut order) = tokio::sync::mpsc::channel(CALLS);
     for number in 0..CALLS {
         let (caller, sender) = (a.clone(), sender.clone());
@@ -385,6 +386,8 @@ async fn calls_wait_in_order_of_arrival_again_when_the_store_has_forgotten_them(
     assert!(order.try_recv().is_err());
     server.restart(&[]);
     a.daemon.session_after(session).await;
+    // The slot is held still: the store was told.
+    a.settle(&first).await.unwrap();
     for number in 0..CALLS {
         let (next, held) = soon("the next", order.recv()).await.unwrap();
         assert_eq!(next, number);

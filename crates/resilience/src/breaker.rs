@@ -1,18 +1,18 @@
 //! When calls go to the store and when they do not: a pure machine, time handed in.
 //!
-//! It opens at the first call that the store could not take, or when the store is known to be away. It closes
-//! when the store is there, a dwell is over and what was spent meanwhile is merged. The dwell doubles with every
-//! opening within [`BreakerConfig::calm`] of the last closing, so that a store that comes and goes does not make
-//! the answers' scope come and go with it.
+//! It opens at the first sign that the store is away: a call that the store could not take, or its health. It
+//! closes when there was no such sign for a dwell and what was spent meanwhile is merged. The dwell doubles with
+//! every opening within [`BreakerConfig::calm`] of the last closing, so that a store that comes and goes does not
+//! make the answers' scope come and go with it.
 
 use trellis_core::{Micros, Time};
 
 /// Times of a [`Breaker`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BreakerConfig {
-    /// The shortest time that it stays open.
+    /// How long it stays open after the last sign, at least.
     pub dwell: Micros,
-    /// The longest.
+    /// And at most, once it has doubled.
     pub max_dwell: Micros,
     /// After so long without an opening the dwell is the shortest again.
     pub calm: Micros,
@@ -32,9 +32,9 @@ impl Default for BreakerConfig {
 #[derive(Clone, Debug)]
 pub struct Breaker {
     config: BreakerConfig,
-    /// Since when it is open; `None` while it is closed.
-    opened: Option<Time>,
-    closed: Time,
+    /// When the last sign was seen; `None` while it is closed.
+    last_sign: Option<Time>,
+    closed: Option<Time>,
     dwell: Micros,
 }
 
@@ -44,8 +44,8 @@ impl Breaker {
     pub fn new(config: BreakerConfig) -> Self {
         Self {
             config,
-            opened: None,
-            closed: Time(0),
+            last_sign: None,
+            closed: None,
             dwell: config.dwell,
         }
     }
@@ -53,36 +53,39 @@ impl Breaker {
     /// Whether calls go elsewhere.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.opened.is_some()
+        self.last_sign.is_some()
     }
 
-    /// Opens it; tells whether it was closed.
+    /// There is a sign that the store is away. Tells whether this opens it.
     pub fn open(&mut self, now: Time) -> bool {
-        if self.opened.is_some() {
+        if self.last_sign.replace(now).is_some() {
             return false;
         }
-        let again = self.closed > Time(0) && now - self.closed < self.config.calm;
+        let again = self
+            .closed
+            .is_some_and(|closed| now - closed < self.config.calm);
         self.dwell = if again {
             Micros(self.dwell.0.saturating_mul(2)).min(self.config.max_dwell)
         } else {
             self.config.dwell
         };
-        self.opened = Some(now);
         true
     }
 
-    /// How long until it may close; no time when it may.
+    /// How long until it may close if there is no further sign; no time when it may.
     #[must_use]
     pub fn may_close_in(&self, now: Time) -> Micros {
-        self.opened
-            .map_or(Micros::ZERO, |opened| opened + self.dwell - now)
+        self.last_sign
+            .map_or(Micros::ZERO, |sign| sign + self.dwell - now)
     }
 
-    /// Closes it.
-    pub fn close(&mut self, now: Time) {
-        if self.opened.take().is_some() {
-            self.closed = now;
+    /// Closes it if it may. Tells whether it has.
+    pub fn close(&mut self, now: Time) -> bool {
+        if self.last_sign.is_none() || self.may_close_in(now) > Micros::ZERO {
+            return false;
         }
+        (self.last_sign, self.closed) = (None, Some(now));
+        true
     }
 }
 
@@ -105,11 +108,21 @@ mod tests {
             dwells.push(dwell);
             at += dwell;
             assert_eq!(breaker.may_close_in(seconds(at)), Micros::ZERO);
-            breaker.close(seconds(at));
+            assert!(breaker.close(seconds(at)));
             at += 1;
         }
         assert_eq!(dwells, [1, 2, 4, 8, 16, 30, 30]);
         assert!(breaker.open(seconds(at + 60)));
         assert_eq!(breaker.may_close_in(seconds(at + 60)), Micros::from_secs(1));
+    }
+
+    #[test]
+    fn the_dwell_counts_from_the_last_sign() {
+        let mut breaker = Breaker::new(BreakerConfig::default());
+        assert!(breaker.open(seconds(100)));
+        assert!(!breaker.open(seconds(150)), "it is open already");
+        assert!(!breaker.close(seconds(150)));
+        assert_eq!(breaker.may_close_in(seconds(150)), Micros::from_secs(1));
+        assert!(breaker.close(seconds(151)) && !breaker.close(seconds(152)));
     }
 }

@@ -1,9 +1,9 @@
 //! Limits that go on while the shared store is away.
 
 use crate::breaker::{Breaker, BreakerConfig};
-use crate::known::{Known, Memory};
+use crate::known::{Known, Memory, Place};
 use crate::outage::Ledger;
-use crate::share::{Share, share_of};
+use crate::share::share_of;
 use crate::task::FallbackTask;
 use parking_lot::Mutex;
 use std::collections::HashSet;
@@ -11,10 +11,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::{Notify, watch};
 use trellis_core::limits::{
-    AcquireRequest, Acquired, Charge, Granted, LimitSpec, Limits, Mode, Outcome, Reconcile,
-    ReportThrottled, ReservationId, Settled,
+    AcquireRequest, Acquired, Charge, FallbackStatus, Granted, LimitSpec, Limits, Mode, Outcome,
+    Reconcile, ReportThrottled, ReservationId, Settled, Share,
 };
-use trellis_core::{Clock, Error, ErrorCode, Micros, Result, Scope, StoreView, Time};
+use trellis_core::{
+    Clock, Error, ErrorCode, Key, Micros, Name, RequestId, Result, Scope, StoreView, Time,
+};
 
 /// From where a daemon begins to spend its share of a limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,19 +52,6 @@ impl Default for FallbackPolicy {
     }
 }
 
-/// How the fallback does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct FallbackStatus {
-    /// Whether calls go to this daemon's own limits.
-    pub open: bool,
-    /// How often they have begun to.
-    pub outages: u64,
-    /// Acquires decided here instead of in the store.
-    pub decisions: u64,
-    /// Units spent here that the store does not know of yet.
-    pub unmerged: i64,
-}
-
 /// Shared limits with a fallback. See the crate's documentation.
 pub struct FallbackLimits {
     pub(crate) primary: Arc<dyn Limits>,
@@ -77,14 +66,18 @@ pub struct FallbackLimits {
     opening: watch::Sender<bool>,
     memory: Memory,
     pub(crate) ledger: Mutex<Ledger>,
-    /// Told when there is something to merge.
-    pub(crate) spent: Notify,
+    /// Told when calls begin to go elsewhere, or there is something to merge.
+    pub(crate) news: Notify,
     /// Buckets whose level was set in this outage.
-    begun: Mutex<HashSet<(String, String, String)>>,
-    since: Mutex<Time>,
+    begun: Mutex<HashSet<Place>>,
+    /// When the present or last outage began, and why.
+    since: Mutex<(Time, Arc<str>)>,
     outages: AtomicU64,
     decisions: AtomicU64,
 }
+
+/// Buckets whose level was set in an outage, kept in mind.
+const MAX_BEGUN: usize = 1_000_000;
 
 /// Before the name of a reservation that was made here.
 pub(crate) const OURS: &str = "local-";
@@ -114,65 +107,91 @@ impl FallbackLimits {
             opening: watch::Sender::new(false),
             memory: Memory::new(),
             ledger: Mutex::default(),
-            spent: Notify::new(),
+            news: Notify::new(),
             begun: Mutex::default(),
-            since: Mutex::new(Time(0)),
+            since: Mutex::new((Time(0), Arc::from(""))),
             outages: AtomicU64::new(0),
             decisions: AtomicU64::new(0),
         });
         (limits.clone(), FallbackTask { limits })
     }
 
-    /// How the fallback does.
-    #[must_use]
-    pub fn fallback_status(&self) -> FallbackStatus {
-        FallbackStatus {
-            open: self.is_open(),
-            outages: self.outages.load(Ordering::Relaxed),
-            decisions: self.decisions.load(Ordering::Relaxed),
-            unmerged: self.ledger.lock().units(),
-        }
-    }
-
     pub(crate) fn is_open(&self) -> bool {
         self.open.load(Ordering::Acquire)
     }
 
-    /// The store cannot be used: calls go to this daemon's own limits from now on.
+    /// There is a sign that the store cannot be used: calls go to this daemon's own limits from now on.
     pub(crate) fn trip(&self) {
         let now = self.clock.now();
-        if !self.breaker.lock().open(now.mono) {
+        let mut breaker = self.breaker.lock();
+        if !breaker.open(now.mono) {
             return;
         }
-        *self.since.lock() = now.wall;
+        let reason = self.reason();
+        *self.since.lock() = (now.wall, reason.clone());
         self.begun.lock().clear();
+        self.ledger.lock().begin();
         self.outages.fetch_add(1, Ordering::Relaxed);
+        // Under the breaker's lock, so that the two never differ for longer.
         self.open.store(true, Ordering::Release);
         self.opening.send_replace(true);
-        let reason = self.view.state().reason;
+        self.view.set_apart(true);
+        drop(breaker);
+        self.news.notify_one();
         tracing::warn!(%reason, "the shared store is away: limits go on with this daemon's share");
     }
 
-    /// The store is back and knows everything.
+    /// The store is back and knows everything. Nothing happens where it was away again meanwhile.
     pub(crate) fn close(&self) {
-        self.breaker.lock().close(self.clock.mono());
+        let mut breaker = self.breaker.lock();
+        if !breaker.close(self.clock.mono()) {
+            return;
+        }
         self.open.store(false, Ordering::Release);
         self.opening.send_replace(false);
+        self.view.set_apart(false);
+        drop(breaker);
         tracing::info!("limits are shared again");
+    }
+
+    /// Why the store cannot be used, as far as is known now.
+    fn reason(&self) -> Arc<str> {
+        let reason = self.view.state().reason;
+        if reason.is_empty() {
+            Arc::from("the store does not answer")
+        } else {
+            reason
+        }
     }
 
     /// The guarantee that answers carry while the store is away.
     pub(crate) fn degraded_scope(&self) -> Scope {
-        let reason = self.view.state().reason;
-        let reason = if reason.is_empty() {
-            "the store does not answer".into()
-        } else {
-            reason
+        let (since, first) = self.since.lock().clone();
+        let now = self.view.state().reason;
+        let reason = if now.is_empty() { first } else { now };
+        Scope::Degraded { since, reason }
+    }
+
+    /// How the fallback does.
+    pub(crate) fn status_of_fallback(&self) -> FallbackStatus {
+        let outage = match self.scope_while_open() {
+            Some(Scope::Degraded { since, reason }) => Some((since, reason)),
+            _ => None,
         };
-        Scope::Degraded {
-            since: *self.since.lock(),
-            reason,
+        let (unmerged_buckets, unmerged_units) = self.ledger.lock().unmerged();
+        FallbackStatus {
+            outage,
+            share: self.share().ok(),
+            outages: self.outages.load(Ordering::Relaxed),
+            decisions: self.decisions.load(Ordering::Relaxed),
+            unmerged_buckets,
+            unmerged_units,
         }
+    }
+
+    /// The scope of answers, where it is not the store's.
+    pub(crate) fn scope_while_open(&self) -> Option<Scope> {
+        self.is_open().then(|| self.degraded_scope())
     }
 
     pub(crate) async fn acquire_shared(
@@ -229,7 +248,7 @@ impl FallbackLimits {
             self.begin(&request, charge, known.as_ref(), share).await?;
         }
         let charges = request.charges.clone();
-        let dry_run = request.dry_run;
+        let (dry_run, request_id) = (request.dry_run, request.request_id.clone());
         let mut acquired = self.local.clone().acquire(request).await?;
         self.decisions.fetch_add(1, Ordering::Relaxed);
         acquired.scope = self.degraded_scope();
@@ -239,10 +258,12 @@ impl FallbackLimits {
                 acquired.outcome = Outcome::Denied(RETRY_AFTER);
             }
             Outcome::Granted(granted) if !dry_run => {
+                let held_for = granted.as_ref().map_or(Micros::ZERO, |it| it.ttl);
                 if let Some(granted) = granted {
                     *granted = renamed(granted)?;
                 }
-                self.note(&namespace, &charges, &specs);
+                let id = request_id.as_ref().map(RequestId::as_str);
+                self.note((&namespace, id), &charges, &specs, held_for);
             }
             _ => {}
         }
@@ -283,20 +304,14 @@ impl FallbackLimits {
         known: Option<&Known>,
         share: Share,
     ) -> Result<()> {
-        let texts = [
-            request.namespace.as_str(),
-            charge.limit.as_str(),
-            charge.key.as_str(),
-        ];
-        let [namespace, limit, key] = texts.map(str::to_owned);
-        if request.dry_run || !self.begun.lock().insert((namespace, limit, key)) {
-            return Ok(());
-        }
         let level = match (self.policy.level, known) {
             (Level::Empty, _) => 0,
             (Level::Seen, Some(known)) => share.of(known.remaining.max(0)),
             (Level::Seen, None) => return Ok(()),
         };
+        if request.dry_run || !self.is_first_use(request, charge)? {
+            return Ok(());
+        }
         let report = ReportThrottled {
             namespace: request.namespace.clone(),
             limit: charge.limit.clone(),
@@ -310,44 +325,62 @@ impl FallbackLimits {
         self.local.report_throttled(report).await.map(|_| ())
     }
 
-    /// Takes note of what was taken. Slots come back by themselves and are not merged.
-    fn note(&self, namespace: &str, charges: &[Charge], specs: &[(LimitSpec, Option<Known>)]) {
-        let mut ledger = self.ledger.lock();
-        for (charge, (spec, _)) in charges.iter().zip(specs) {
-            if !matches!(spec, LimitSpec::Concurrency(_)) {
-                let place = (
-                    namespace.into(),
-                    charge.limit.as_str().into(),
-                    charge.key.as_str().into(),
-                );
-                ledger.add(place, charge.amount(), spec);
-            }
+    /// Whether a bucket is used for the first time in this outage.
+    fn is_first_use(&self, request: &AcquireRequest, charge: &Charge) -> Result<bool> {
+        let place = place(request.namespace.as_str(), &charge.limit, &charge.key);
+        let mut begun = self.begun.lock();
+        if begun.contains(&place) {
+            return Ok(false);
         }
-        drop(ledger);
-        self.spent.notify_one();
+        if begun.len() >= MAX_BEGUN {
+            return Err(away("too many buckets were used since"));
+        }
+        Ok(begun.insert(place))
     }
 
-    /// Takes note of what a settle of a reservation made here has changed.
-    pub(crate) fn note_settled(&self, namespace: &str, settled: &Settled) {
+    /// Takes note of what was taken, the answer of a repeat apart.
+    fn note(
+        &self,
+        (namespace, request_id): (&str, Option<&str>),
+        charges: &[Charge],
+        specs: &[(LimitSpec, Option<Known>)],
+        held_for: Micros,
+    ) {
+        let until = self.clock.mono() + held_for;
         let mut ledger = self.ledger.lock();
+        if request_id.is_some_and(|id| !ledger.is_first_grant(namespace, id)) {
+            return;
+        }
+        for (charge, (spec, _)) in charges.iter().zip(specs) {
+            let place = place(namespace, &charge.limit, &charge.key);
+            ledger.take(place, charge.amount(), spec, until);
+        }
+        drop(ledger);
+        self.news.notify_one();
+    }
+
+    /// Takes note of what a settle of a reservation made here has changed, a repeat apart.
+    pub(crate) fn note_settled(&self, (namespace, id): (&str, &ReservationId), settled: &Settled) {
+        let mut ledger = self.ledger.lock();
+        if !ledger.is_first_settle(namespace, id.as_str()) {
+            return;
+        }
         for charge in &settled.charges {
-            let units = (charge.actual - charge.reserved).max(-charge.refunded);
-            let place = (
-                namespace.into(),
-                charge.limit.as_str().into(),
-                charge.key.as_str().into(),
-            );
-            let asked = Charge::new(charge.limit.clone(), charge.key.clone(), 1);
-            let known = asked
-                .ok()
-                .and_then(|asked| self.memory.of(namespace, &asked));
-            if let Some(known) = known.filter(|_| units != 0) {
-                ledger.add(place, units, &known.spec);
+            let place = place(namespace, &charge.limit, &charge.key);
+            ledger.give_back(&place, charge.refunded);
+            let debt = charge.actual - charge.reserved;
+            if debt > 0 {
+                let known = self.memory.at(&place).map(|known| known.spec);
+                ledger.owe(place, debt, known);
             }
         }
         drop(ledger);
-        self.spent.notify_one();
+        self.news.notify_one();
     }
+}
+
+fn place(namespace: &str, limit: &Name, key: &Key) -> Place {
+    (namespace.into(), limit.as_str().into(), key.as_str().into())
 }
 
 /// The spec that was last in force, or the one that the charge brings.

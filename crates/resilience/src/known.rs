@@ -59,7 +59,11 @@ impl Memory {
     /// What was last told of a charge's bucket.
     pub fn of(&self, namespace: &str, charge: &Charge) -> Option<Known> {
         let (limit, key) = (charge.limit.as_str(), charge.key.as_str());
-        let place = (namespace.into(), limit.into(), key.into());
-        self.shard(limit, key).lock().get(&place).cloned()
+        self.at(&(namespace.into(), limit.into(), key.into()))
+    }
+
+    /// What was last told of a bucket.
+    pub fn at(&self, place: &Place) -> Option<Known> {
+        self.shard(&place.1, &place.2).lock().get(place).cloned()
     }
 }

@@ -24,7 +24,7 @@ mod task;
 mod tests;
 
 pub use breaker::{Breaker, BreakerConfig};
-pub use cache::{CacheFallbackStatus, CacheFallbackTask, FallbackCache};
-pub use fallback::{FallbackLimits, FallbackPolicy, FallbackStatus, Level};
-pub use share::{Share, share_of};
+pub use cache::{CacheFallbackTask, FallbackCache};
+pub use fallback::{FallbackLimits, FallbackPolicy, Level};
+pub use share::share_of;
 pub use task::FallbackTask;

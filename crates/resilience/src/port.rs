@@ -5,8 +5,8 @@ use async_trait::async_trait;
 use std::sync::Arc;
 use trellis_core::limits::{
     AcquireRequest, Acquired, Acquiring, BucketPage, BucketState, DeleteLimit, ExtendReservation,
-    LimitPage, LimitState, Limits, LimitsStatus, ListBuckets, ListLimits, Outcome, ReportThrottled,
-    ReservationId, ResetLimit, SetLimit, Settle, Settled, check_charges,
+    FallbackStatus, LimitPage, LimitState, Limits, LimitsStatus, ListBuckets, ListLimits, Outcome,
+    ReportThrottled, ReservationId, ResetLimit, SetLimit, Settle, Settled, check_charges,
 };
 use trellis_core::{ErrorCode, Key, Micros, Name, Namespace, Result, Scope};
 
@@ -54,11 +54,11 @@ impl Limits for FallbackLimits {
             self.check_shared()?;
             return self.noted(self.primary.settle(settle).await);
         };
-        settle.reservation = id;
+        settle.reservation = id.clone();
         let namespace = settle.namespace.clone();
         let mut settled = self.local.settle(settle).await?;
         settled.scope = self.degraded_scope();
-        self.note_settled(namespace.as_str(), &settled);
+        self.note_settled((namespace.as_str(), &id), &settled);
         Ok(settled)
     }
 
@@ -144,9 +144,11 @@ impl Limits for FallbackLimits {
     }
 
     fn scope(&self) -> Scope {
-        if self.is_open() {
-            return self.degraded_scope();
-        }
-        self.primary.scope()
+        self.scope_while_open()
+            .unwrap_or_else(|| self.primary.scope())
+    }
+
+    fn fallback(&self) -> Option<FallbackStatus> {
+        Some(self.status_of_fallback())
     }
 }

@@ -1,29 +1,9 @@
 //! A daemon's share of a limit: of `count` daemons together exactly the limit, never more.
 
 use trellis_core::limits::{
-    CalendarSpec, ConcurrencySpec, LimitSpec, MAX_PERIOD, RateSpec, WindowSpec,
+    CalendarSpec, ConcurrencySpec, LimitSpec, MAX_PERIOD, RateSpec, Share, WindowSpec,
 };
 use trellis_core::{Micros, Result};
-
-/// Which of how many daemons.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Share {
-    /// From 0 to below `count`.
-    pub index: u64,
-    /// How many there are, at least 1.
-    pub count: u64,
-}
-
-impl Share {
-    /// The part of a whole amount: equal for all, and what cannot be divided goes to the first ones.
-    #[must_use]
-    pub fn of(self, amount: i64) -> i64 {
-        let (index, count) = (self.index, self.count.max(1));
-        let count = i64::try_from(count).unwrap_or(i64::MAX);
-        let extra = i64::try_from(index).is_ok_and(|index| index < amount.rem_euclid(count));
-        amount.div_euclid(count) + i64::from(extra)
-    }
-}
 
 /// The share of a limit, or nothing where the share is nothing.
 ///

@@ -23,8 +23,40 @@ pub struct ServiceConfig {
     pub max_pause: Micros,
     /// The largest message accepted, in bytes.
     pub max_message_bytes: usize,
+    /// Bounds on requests of locks.
+    pub locks: LockBounds,
     /// Bounds and defaults of the cache.
     pub cache: CacheServiceConfig,
+}
+
+/// Bounds on requests of locks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LockBounds {
+    /// Locks in one acquire.
+    pub max_targets: usize,
+    /// Bytes of a holder's value.
+    pub max_value_bytes: usize,
+    /// How long a lease or session lasts when the caller does not say.
+    pub default_ttl: Micros,
+    /// The longest time of a lease or session.
+    pub max_ttl: Micros,
+    /// The longest `max_wait`.
+    pub max_wait: Micros,
+    /// Requests in hand on one stream; then the stream is not read further.
+    pub max_stream_in_flight: usize,
+}
+
+impl Default for LockBounds {
+    fn default() -> Self {
+        Self {
+            max_targets: 32,
+            max_value_bytes: 4_096,
+            default_ttl: Micros::from_secs(30),
+            max_ttl: Micros::from_secs(3_600),
+            max_wait: Micros::from_secs(3_600),
+            max_stream_in_flight: 1_024,
+        }
+    }
 }
 
 /// Bounds on requests of the cache, and what they mean where they do not say.
@@ -87,6 +119,7 @@ impl Default for ServiceConfig {
             max_reservation_ttl: Micros::from_secs(24 * 3_600),
             max_pause: Micros::from_secs(24 * 3_600),
             max_message_bytes: 4 * 1024 * 1024,
+            locks: LockBounds::default(),
             cache: CacheServiceConfig::default(),
         }
     }

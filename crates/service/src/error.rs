@@ -37,10 +37,14 @@ fn mapped(code: ErrorCode) -> (Code, ErrorReason) {
         ErrorCode::TooManyRequestIds => (Code::ResourceExhausted, ErrorReason::TooManyRequestIds),
         ErrorCode::TooManyCalls => (Code::ResourceExhausted, ErrorReason::TooManyCalls),
         ErrorCode::TooManyStreams => (Code::ResourceExhausted, ErrorReason::TooManyStreams),
-        ErrorCode::TooManyLeases => (Code::ResourceExhausted, ErrorReason::TooManyLeases),
         ErrorCode::TooManyBytes => (Code::ResourceExhausted, ErrorReason::TooManyBytes),
         ErrorCode::StoreUnavailable => (Code::Unavailable, ErrorReason::StoreUnavailable),
         ErrorCode::OutcomeUnknown => (Code::Unknown, ErrorReason::OutcomeUnknown),
+        ErrorCode::LeaseNotFound => (Code::NotFound, ErrorReason::LeaseNotFound),
+        ErrorCode::LeaseLost => (Code::FailedPrecondition, ErrorReason::LeaseLost),
+        ErrorCode::TokenMismatch => (Code::FailedPrecondition, ErrorReason::TokenMismatch),
+        ErrorCode::TooManyLocks => (Code::ResourceExhausted, ErrorReason::TooManyLocks),
+        ErrorCode::TooManyLeases => (Code::ResourceExhausted, ErrorReason::TooManyLeases),
     }
 }
 

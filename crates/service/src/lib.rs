@@ -14,10 +14,12 @@ mod drain;
 mod error;
 mod layers;
 mod limits;
+mod lock_session;
+mod locks;
 mod routes;
 mod status;
 mod stream;
 
-pub use config::{CacheServiceConfig, ServiceConfig};
+pub use config::{CacheServiceConfig, LockBounds, ServiceConfig};
 pub use layers::{CallLimitLayer, RpcSnapshot, RpcStats, StatsLayer};
 pub use routes::{DaemonInfo, HealthHandle, Parts, Services, routes};

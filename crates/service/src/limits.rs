@@ -8,7 +8,7 @@ use crate::stream::AcquireStream;
 use crate::{Parts, RpcStats, ServiceConfig};
 use futures::future::join_all;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
@@ -34,14 +34,14 @@ pub(crate) struct LimitRpc {
 }
 
 impl LimitRpc {
-    pub fn new(parts: &Parts, config: ServiceConfig) -> Result<Self> {
+    pub fn new(parts: &Parts, config: ServiceConfig, streams: Arc<Semaphore>) -> Result<Self> {
         Ok(Self {
             limits: Arc::clone(&parts.limits),
             config,
             clock: Arc::clone(&parts.clock),
             stats: Arc::clone(&parts.stats),
             drain: parts.drain.clone(),
-            streams: Arc::new(Semaphore::new(config.max_streams)),
+            streams,
             default_namespace: convert::namespace(String::new())?,
             stream_place: parts.stats.find(crate::stream::NAME),
         })
@@ -138,6 +138,14 @@ pub(crate) enum Begun {
     Waiting(Acquiring),
 }
 
+/// A place for one more open stream.
+pub(crate) fn admit_stream(streams: &Arc<Semaphore>, max: usize) -> Result<OwnedSemaphorePermit> {
+    Arc::clone(streams).try_acquire_owned().map_err(|_| {
+        let message = format!("{max} streams are open in this daemon");
+        Error::new(ErrorCode::TooManyStreams, message).retry_after(Micros::from_secs(1))
+    })
+}
+
 /// How long a call may wait so that its answer is out before its gRPC deadline.
 pub(crate) fn deadline(metadata: &MetadataMap) -> Option<Micros> {
     let timeout = metadata.get("grpc-timeout")?.to_str().ok()?;
@@ -159,9 +167,9 @@ pub(crate) fn deadline(metadata: &MetadataMap) -> Option<Micros> {
 /// The service of the contract.
 pub(crate) struct LimitServer(pub Arc<LimitRpc>);
 
-type Answer<T> = std::result::Result<Response<T>, Status>;
+pub(crate) type Answer<T> = std::result::Result<Response<T>, Status>;
 
-fn answer<T>(result: Result<T>) -> Answer<T> {
+pub(crate) fn answer<T>(result: Result<T>) -> Answer<T> {
     result.map(Response::new).map_err(status)
 }
 
@@ -192,16 +200,7 @@ impl LimitService for LimitServer {
         &self,
         request: Request<Streaming<v1::AcquireStreamRequest>>,
     ) -> Answer<Self::AcquireStreamStream> {
-        let permit = Arc::clone(&self.0.streams)
-            .try_acquire_owned()
-            .map_err(|_| {
-                let message = format!(
-                    "{} streams are open in this daemon",
-                    self.0.config.max_streams
-                );
-                let error = Error::new(ErrorCode::TooManyStreams, message);
-                status(error.retry_after(Micros::from_secs(1)))
-            })?;
+        let permit = admit_stream(&self.0.streams, self.0.config.max_streams).map_err(status)?;
         let rpc = Arc::clone(&self.0);
         let stream = AcquireStream::new(rpc, request.into_inner(), permit);
         let mut answers = Response::new(stream);

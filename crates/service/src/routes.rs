@@ -3,6 +3,7 @@
 use crate::cache::{CacheRpc, CacheServer};
 use crate::layers::EndOnDrain;
 use crate::limits::{LimitRpc, LimitServer};
+use crate::locks::{LockRpc, LockServer};
 use crate::status::StatusServer;
 use crate::{RpcStats, ServiceConfig};
 use futures::future::BoxFuture;
@@ -10,6 +11,7 @@ use http::{Request, Response};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::codec::CompressionEncoding::Gzip;
@@ -20,10 +22,12 @@ use tonic_health::server::HealthReporter;
 use tower::Service;
 use trellis_core::cache::Cache;
 use trellis_core::limits::Limits;
+use trellis_core::locks::Locks;
 use trellis_core::{Clock, Cluster, Error, ErrorCode, Now, Result};
 use trellis_proto::FILE_DESCRIPTOR_SET;
 use trellis_proto::v1::cache_service_server::CacheServiceServer;
 use trellis_proto::v1::limit_service_server::LimitServiceServer;
+use trellis_proto::v1::lock_service_server::LockServiceServer;
 use trellis_proto::v1::status_service_server::StatusServiceServer;
 
 /// What this daemon is.
@@ -41,6 +45,8 @@ pub struct DaemonInfo {
 pub struct Parts {
     /// Limits.
     pub limits: Arc<dyn Limits>,
+    /// Locks; `None` where this version has none, which every call of them then answers.
+    pub locks: Option<Arc<dyn Locks>>,
     /// The cache.
     pub cache: Arc<dyn Cache>,
     /// Time, for latencies.
@@ -58,14 +64,10 @@ pub struct Parts {
 
 /// Sets what the health service answers.
 #[derive(Clone, Debug)]
-pub struct HealthHandle(HealthReporter);
-
-const SERVICES: [&str; 4] = [
-    "",
-    "trellis.v1.CacheService",
-    "trellis.v1.LimitService",
-    "trellis.v1.StatusService",
-];
+pub struct HealthHandle {
+    reporter: HealthReporter,
+    services: Vec<&'static str>,
+}
 
 impl HealthHandle {
     /// Sets the health of the daemon and of each service.
@@ -75,8 +77,8 @@ impl HealthHandle {
         } else {
             ServingStatus::NotServing
         };
-        for service in SERVICES {
-            self.0.set_service_status(service, status).await;
+        for service in &self.services {
+            self.reporter.set_service_status(*service, status).await;
         }
     }
 }
@@ -118,13 +120,19 @@ fn service(path: &str) -> Option<&str> {
 /// Every service: limits, cache, status, health (not serving yet), and reflection v1 and v1alpha.
 pub fn routes(parts: &Parts, config: ServiceConfig) -> Result<(Services, HealthHandle)> {
     let bytes = config.max_message_bytes;
-    let limits = LimitServiceServer::new(LimitServer(Arc::new(LimitRpc::new(parts, config)?)))
+    let streams = Arc::new(Semaphore::new(config.max_streams));
+    let limits = LimitRpc::new(parts, config, Arc::clone(&streams))?;
+    let limits = LimitServiceServer::new(LimitServer(Arc::new(limits)))
         .max_decoding_message_size(bytes)
         .accept_compressed(Gzip);
     let cache = CacheServiceServer::new(CacheServer(Arc::new(CacheRpc::new(parts, config)?)))
         .max_decoding_message_size(bytes)
         .accept_compressed(Gzip);
     let status = StatusServiceServer::new(StatusServer::new(parts))
+        .max_decoding_message_size(bytes)
+        .accept_compressed(Gzip);
+    let locks = LockRpc::new(parts, config, streams)?;
+    let locks = LockServiceServer::new(LockServer(Arc::new(locks)))
         .max_decoding_message_size(bytes)
         .accept_compressed(Gzip);
     let (reporter, health) = tonic_health::server::health_reporter();
@@ -142,16 +150,28 @@ pub fn routes(parts: &Parts, config: ServiceConfig) -> Result<(Services, HealthH
     let reflection_v1 = reflection().build_v1().map_err(broken)?;
     let reflection_v1alpha = reflection().build_v1alpha().map_err(broken)?;
     let others = Routes::new(status)
+        .add_service(locks)
         .add_service(EndOnDrain::new(health, &parts.drain))
         .add_service(EndOnDrain::new(reflection_v1, &parts.drain))
         .add_service(EndOnDrain::new(reflection_v1alpha, &parts.drain));
     let others = others.prepare();
+    let mut names = vec![
+        "",
+        "trellis.v1.CacheService",
+        "trellis.v1.LimitService",
+        "trellis.v1.StatusService",
+    ];
+    names.extend(parts.locks.is_some().then_some("trellis.v1.LockService"));
+    let health = HealthHandle {
+        reporter,
+        services: names,
+    };
     let services = Services {
         limits,
         cache,
         others,
     };
-    Ok((services, HealthHandle(reporter)))
+    Ok((services, health))
 }
 
 #[cfg(test)]

@@ -6,7 +6,8 @@ use crate::{Parts, RpcStats};
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 use trellis_core::cache::Cache;
-use trellis_core::limits::Limits;
+use trellis_core::limits::{FallbackStatus, Limits};
+use trellis_core::locks::{Locks, LocksStatus};
 use trellis_core::{Clock, Cluster, MemberState, Micros, StoreState};
 use trellis_proto::v1::{self, status_service_server::StatusService};
 
@@ -15,6 +16,7 @@ use crate::DaemonInfo;
 /// The service of the contract.
 pub(crate) struct StatusServer {
     limits: Arc<dyn Limits>,
+    locks: Option<Arc<dyn Locks>>,
     cache: Arc<dyn Cache>,
     clock: Arc<dyn Clock>,
     stats: Arc<RpcStats>,
@@ -26,6 +28,7 @@ impl StatusServer {
     pub fn new(parts: &Parts) -> Self {
         Self {
             limits: Arc::clone(&parts.limits),
+            locks: parts.locks.clone(),
             cache: Arc::clone(&parts.cache),
             clock: Arc::clone(&parts.clock),
             stats: Arc::clone(&parts.stats),
@@ -80,6 +83,8 @@ impl StatusService for StatusServer {
                 slices: count(limits.slices),
                 slice_units: limits.slice_units,
             }),
+            locks_scope: self.locks.as_ref().map(|locks| scope(&locks.scope())),
+            locks: self.locks.as_ref().map(|it| locks(&it.status())),
             rpcs: rpcs.collect(),
             store: self.cluster.as_ref().map(|cluster| store(cluster.store())),
             members: self.cluster.as_ref().map_or_else(Vec::new, |cluster| {
@@ -91,7 +96,24 @@ impl StatusService for StatusServer {
                 evictions: count(cache.evictions),
                 stats: Some(spelled::stats(&cache.stats)),
             }),
+            fallback: self.limits.fallback().map(fallback),
         }))
+    }
+}
+
+fn locks(status: &LocksStatus) -> v1::LocksStatus {
+    v1::LocksStatus {
+        namespaces: count(status.namespaces),
+        locks: count(status.locks),
+        leases: count(status.leases),
+        sessions: count(status.sessions),
+        waiters: count(status.waiters),
+        request_ids: count(status.request_ids),
+        granted: count(status.granted),
+        held: count(status.held),
+        timed_out: count(status.timed_out),
+        expired: count(status.expired),
+        forced: count(status.forced),
     }
 }
 
@@ -106,6 +128,20 @@ fn store(state: StoreState) -> v1::StoreStatus {
         generation: count(state.generation),
         incarnation: count(state.incarnation),
         calls_in_flight: count(state.calls_in_flight),
+    }
+}
+
+fn fallback(status: FallbackStatus) -> v1::FallbackStatus {
+    let reason = status.outage.as_ref().map(|(_, reason)| reason.to_string());
+    v1::FallbackStatus {
+        open: status.outage.is_some(),
+        since: status.outage.map(|(since, _)| timestamp(since)),
+        reason: reason.unwrap_or_default(),
+        shares: count(status.share.map_or(0, |share| share.count)),
+        outages: count(status.outages),
+        decisions: count(status.decisions),
+        unmerged_buckets: count(status.unmerged_buckets),
+        unmerged_units: status.unmerged_units,
     }
 }
 

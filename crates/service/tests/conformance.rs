@@ -22,6 +22,7 @@ fn daemon(settings: Settings) -> Client {
     spawn(async move { timers.run().await });
     let parts = Parts {
         limits,
+        locks: None,
         cache: Arc::new(MemoryCache::new(MemoryCacheConfig::default(), clock.clone()).unwrap()),
         info: DaemonInfo {
             version: "0.0.0",

@@ -1,6 +1,6 @@
 //! The grammar of the Fetch stream, and its bounds.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 mod support;
 

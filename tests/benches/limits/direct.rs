@@ -15,7 +15,9 @@ use trellis_core::limits::{
     AcquireRequest, Charge, FairShare, Limits, MachineConfig, Mode, Outcome, Priority,
 };
 use trellis_core::{Clock, Key, Name, Namespace, Now, Time};
-use trellis_redis::{Identity, RedisConfig, RedisLimits, RedisLimitsConfig, Start, Store};
+use trellis_redis::{
+    AfterLoss, Identity, RedisConfig, RedisLimits, RedisLimitsConfig, Start, Store,
+};
 
 /// Longer than a machine with other work keeps a call waiting; that shows in the figures, not as an error.
 pub const STORE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -73,6 +75,7 @@ impl Direct {
                 max_buckets: 0,
                 ..LeaseConfig::default()
             },
+            after_loss: AfterLoss::default(),
         };
         let (limits, task) = RedisLimits::open(store, membership, config, clock);
         tasks.spawn(task.run(stop));

@@ -10,6 +10,7 @@ mod slots;
 mod window;
 
 use crate::history::{Grant, Micros};
+use std::ops::Range;
 
 /// How far the clocks of this process and of the store may drift apart, in millionths: more than
 /// adjusting a clock makes it gain or lose.
@@ -37,6 +38,17 @@ pub enum Rule {
     Slots(u64),
 }
 
+impl Rule {
+    /// What a bucket admits at once when it is full.
+    fn capacity(self) -> u64 {
+        match self {
+            Self::Rate { burst, .. } => burst,
+            Self::Window { amount, .. } | Self::Calendar { amount, .. } => amount,
+            Self::Slots(slots) => slots,
+        }
+    }
+}
+
 /// What the arithmetic says of one bucket.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Verdict {
@@ -56,6 +68,16 @@ impl Verdict {
     /// Units over, in total or in the worst interval.
     pub fn over(&self) -> u64 {
         self.over.max(self.admitted.saturating_sub(self.allowed))
+    }
+
+    /// Of two stretches. A sum that is over in one is not made good by the other.
+    fn and(self, other: Self) -> Self {
+        Self {
+            intervals: self.intervals + other.intervals,
+            over: self.over().max(other.over()),
+            fullest: self.fullest.max(other.fullest),
+            ..self
+        }
     }
 }
 
@@ -80,6 +102,40 @@ pub fn check(rule: Rule, grants: &[Grant], time: Micros) -> Verdict {
         admitted: sum(|grant| grant.amount).saturating_sub(sum(Grant::refunded)),
         allowed: allowed(rule, time),
         ..worst
+    }
+}
+
+/// As [`check`], for a bucket that was lost with all others within these times, in order: it begins anew each time,
+/// so a loss allows one more capacity, in total and in every interval that it lies in. Each stretch between losses
+/// is checked by itself; a decision that may have been made within a loss counts for the total alone.
+pub fn check_apart(
+    rule: Rule,
+    grants: &[Grant],
+    time: Range<Micros>,
+    losses: &[Range<Micros>],
+) -> Verdict {
+    let begins = losses.iter().map(|loss| loss.end);
+    let ends = losses.iter().map(|loss| loss.start);
+    let stretches = std::iter::once(time.start)
+        .chain(begins)
+        .zip(ends.chain([time.end]));
+    let mut whole = Verdict::default();
+    for (number, (begin, end)) in stretches.enumerate() {
+        // What lies before the first or after the last loss need not lie within the time that was measured.
+        let (first, last) = (number == 0, number == losses.len());
+        let own = grants.iter().filter(|grant| {
+            (first || grant.at.sent >= begin) && (last || grant.at.received <= end)
+        });
+        let own: Vec<Grant> = own.copied().collect();
+        whole = whole.and(check(rule, &own, end.saturating_sub(begin)));
+    }
+    let count = u64::try_from(losses.len()).unwrap_or(u64::MAX);
+    let sum = |units: fn(&Grant) -> u64| grants.iter().map(units).sum::<u64>();
+    Verdict {
+        admitted: sum(|grant| grant.amount).saturating_sub(sum(Grant::refunded)),
+        allowed: allowed(rule, time.end.saturating_sub(time.start))
+            .saturating_add(count.saturating_mul(rule.capacity())),
+        ..whole
     }
 }
 

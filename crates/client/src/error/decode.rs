@@ -131,6 +131,9 @@ fn advice_for_reason(reason: ErrorReason) -> RetryAdvice {
         | ErrorReason::ReservationExpired
         | ErrorReason::ReservationSettled
         | ErrorReason::RequestIdReused
+        | ErrorReason::LeaseNotFound
+        | ErrorReason::LeaseLost
+        | ErrorReason::TokenMismatch
         | ErrorReason::Unauthenticated
         | ErrorReason::PermissionDenied => RetryAdvice::Never,
         ErrorReason::Draining | ErrorReason::Cancelled | ErrorReason::StoreUnavailable => {
@@ -145,6 +148,7 @@ fn advice_for_reason(reason: ErrorReason) -> RetryAdvice {
         | ErrorReason::TooManyRequestIds
         | ErrorReason::TooManyCalls
         | ErrorReason::TooManyStreams
+        | ErrorReason::TooManyLocks
         | ErrorReason::TooManyLeases
         | ErrorReason::TooManyBytes => RetryAdvice::Later(FULL_PAUSE),
     }

@@ -5,7 +5,8 @@ use std::time::{Duration, SystemTime};
 use futures::TryStreamExt as _;
 use tokio::join;
 use trellis_client::{
-    Acquired, CalendarUnit, ErrorKind, LevelPolicy, Mode, Scope, Sharing, Spec, SpecSource,
+    Acquired, CalendarUnit, ErrorKind, FallbackStatus, LevelPolicy, Mode, Scope, Sharing, Spec,
+    SpecSource,
 };
 use trellis_proto::v1 as proto;
 
@@ -177,6 +178,19 @@ async fn a_stream_of_buckets_ends_with_the_first_error() {
     assert!(buckets.try_next().await.unwrap().is_none());
 }
 
+fn fallback(since: prost_types::Timestamp) -> proto::FallbackStatus {
+    proto::FallbackStatus {
+        open: true,
+        since: Some(since),
+        reason: "redis is away".into(),
+        shares: 3,
+        outages: 2,
+        decisions: 7,
+        unmerged_buckets: 1,
+        unmerged_units: 5,
+    }
+}
+
 #[tokio::test]
 async fn the_status_is_typed() {
     let (mut fake, client) = Fake::with_client().await;
@@ -214,6 +228,8 @@ async fn the_status_is_typed() {
                 silence: answers::duration(Duration::from_secs(1)),
                 ..Default::default()
             }],
+            fallback: Some(fallback(moment)),
+            ..Default::default()
         })
     });
     let status = status.unwrap();
@@ -224,6 +240,16 @@ async fn the_status_is_typed() {
     assert_eq!(status.mode, Mode::Distributed);
     assert_eq!(status.started, since);
     assert_eq!(status.limits.granted, 8);
+    let fallback = FallbackStatus {
+        since: Some(since),
+        reason: "redis is away".into(),
+        shares: 3,
+        outages: 2,
+        decisions: 7,
+        unmerged_buckets: 1,
+        unmerged_units: 5,
+    };
+    assert_eq!(status.fallback, Some(fallback));
     assert_eq!(
         status.limits_scope,
         Scope::Degraded {

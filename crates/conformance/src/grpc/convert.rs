@@ -321,10 +321,14 @@ fn code_in(reason: ErrorReason) -> ErrorCode {
         ErrorReason::TooManyRequestIds => ErrorCode::TooManyRequestIds,
         ErrorReason::TooManyCalls => ErrorCode::TooManyCalls,
         ErrorReason::TooManyStreams => ErrorCode::TooManyStreams,
-        ErrorReason::TooManyLeases => ErrorCode::TooManyLeases,
         ErrorReason::TooManyBytes => ErrorCode::TooManyBytes,
         ErrorReason::StoreUnavailable => ErrorCode::StoreUnavailable,
         ErrorReason::OutcomeUnknown => ErrorCode::OutcomeUnknown,
+        ErrorReason::LeaseNotFound => ErrorCode::LeaseNotFound,
+        ErrorReason::LeaseLost => ErrorCode::LeaseLost,
+        ErrorReason::TokenMismatch => ErrorCode::TokenMismatch,
+        ErrorReason::TooManyLocks => ErrorCode::TooManyLocks,
+        ErrorReason::TooManyLeases => ErrorCode::TooManyLeases,
         // The port has no such codes.
         ErrorReason::Unspecified
         | ErrorReason::MalformedMessage

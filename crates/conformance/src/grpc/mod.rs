@@ -14,12 +14,14 @@
 mod cache;
 mod convert;
 mod limits;
+mod locks;
 mod pages;
 mod pipe;
 
 pub use cache::GrpcCache;
 pub use limits::GrpcLimits;
-pub use pipe::{channel, connect, connect_to};
+pub use locks::{GrpcLocks, locks_subject};
+pub use pipe::{Cut, PipeServer, channel, connect, connect_to};
 
 use crate::Pace;
 use crate::limits::Subject;

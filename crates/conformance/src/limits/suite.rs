@@ -81,6 +81,7 @@ macro_rules! __limits_cases {
                 a_repeated_acquire_gets_the_first_answer_and_is_charged_once,
                 a_repeated_denial_stays_one_with_its_time_counted_anew,
                 a_repeat_of_a_waiting_call_joins_it,
+                a_repeat_waits_no_longer_than_it_says_and_the_call_goes_on,
                 a_joined_call_goes_on_without_one_of_its_callers,
                 an_id_with_another_body_is_refused,
                 a_repeat_of_a_grant_that_has_ended_is_lost,

@@ -10,6 +10,7 @@
 mod bucket;
 mod calendar;
 mod fair;
+mod fallback;
 pub mod leases;
 mod machine;
 mod port;
@@ -21,8 +22,9 @@ mod window;
 
 pub use bucket::{Bucket, Hold};
 pub use fair::{FairShare, MAX_WEIGHT};
+pub use fallback::{FallbackStatus, Reconcile, Share, Spent};
 pub use machine::{Answer, Machine, MachineConfig, Receipt, Step, Ticket};
-pub use port::{Acquiring, Limits, Reconcile, Spent};
+pub use port::{Acquiring, Limits};
 pub use spec::{
     CalendarSpec, CalendarUnit, ConcurrencySpec, LimitSpec, MAX_AMOUNT, MAX_PERIOD, MIN_PERIOD,
     RateSpec, SUB_WINDOWS, WindowSpec,

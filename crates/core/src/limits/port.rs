@@ -1,6 +1,6 @@
 //! The limits port: what every backend does, and what a caller may rely on.
 
-use super::spec::LimitSpec;
+use super::fallback::FallbackStatus;
 use super::types::{
     AcquireRequest, Acquired, BucketPage, BucketState, DeleteLimit, ExtendReservation, LimitPage,
     LimitState, LimitsStatus, ListBuckets, ListLimits, ReportThrottled, ResetLimit, SetLimit,
@@ -62,7 +62,8 @@ pub trait Limits: Send + Sync {
     /// [`super::Mode::Wait`] joins the line then and takes effect when it is granted: of the calls that wait
     /// for a bucket, interactive ones go before batch ones, fair keys by turns in proportion to their
     /// weights, and those of one key in order of arrival. A dropped call leaves the
-    /// line; a grant that its caller did not receive is taken back whole. On a backend across a
+    /// line; a grant that its caller did not receive is taken back whole. A repeat of a call that waits joins it, for
+    /// as long as it would wait itself: then it alone ends as `TimedOut`. On a backend across a
     /// network a dropped call's grant may stand until its reservation ends; a `request_id` finds it.
     ///
     /// Errors: `LimitNotFound`, `LimitDeleted`, `SpecMismatch`, `RequestIdReused`, and `InvalidField`
@@ -126,28 +127,9 @@ pub trait Limits: Send + Sync {
 
     /// The guarantee that answers carry now. Never waits.
     fn scope(&self) -> Scope;
-}
 
-/// What a daemon took of a bucket on its own while the shared store was away.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Spent {
-    /// Where the limit lives.
-    pub namespace: Namespace,
-    /// The limit.
-    pub limit: Name,
-    /// The bucket of it.
-    pub key: Key,
-    /// Units, at least 1.
-    pub amount: i64,
-    /// The limit's spec, should the store know it no more.
-    pub spec: LimitSpec,
-}
-
-/// Brings what was spent apart back into the shared store.
-#[async_trait]
-pub trait Reconcile: Send + Sync {
-    /// Takes these amounts, into debt if need be; all of one namespace.
-    ///
-    /// Atomic, and once for each `batch`, a name never used before for anything else: a repeat changes nothing.
-    async fn merge(&self, batch: &str, spent: &[Spent]) -> Result<()>;
+    /// How it does without its store; `None` where there is no store to do without. Never waits.
+    fn fallback(&self) -> Option<FallbackStatus> {
+        None
+    }
 }

@@ -33,6 +33,8 @@ pub(super) enum Allowed {
     Text,
     /// A host name or IP address.
     Host,
+    /// `host:port`, or none.
+    Server,
     /// `host:port`, several with commas between them or as an array, or none.
     Servers,
     /// Text that never shows, or none.
@@ -92,6 +94,7 @@ impl Allowed {
             Self::Filter => filter::check(text),
             Self::Word(marks) => is_word(text, marks, MAX_WORD).then(|| text.to_owned()),
             Self::Host => is_host(text).then(|| text.to_owned()),
+            Self::Server => (text.is_empty() || is_server(text)).then(|| text.to_owned()),
             _ => (text.len() <= MAX_TEXT && !text.chars().any(char::is_control))
                 .then(|| text.to_owned()),
         }
@@ -187,6 +190,7 @@ impl fmt::Display for Allowed {
                 "at most {MAX_TEXT} bytes of text, or \"\" for none"
             ),
             Self::Host => formatter.write_str("a host name or an IP address, without a port"),
+            Self::Server => formatter.write_str("host:port, or none"),
             Self::Servers => write!(
                 formatter,
                 "at most {MAX_SERVERS} of host:port with commas between them, or none"

@@ -12,8 +12,9 @@ const HEADER: &str = "\
 # Settings of trellisd. What is left out has its default.
 #
 # Strongest last: defaults, this file, ./.env, the environment, flags. Each setting has a variable,
-# TRELLIS_ and its name in capitals with __ for the dot: TRELLIS_GRPC__MAX_CALLS. The groups redis and
-# kafka have the well-known ones as well (REDIS_HOST), and use_distributed has USE_DISTRIBUTED.
+# TRELLIS_ and its name in capitals with __ for the dot: TRELLIS_GRPC__MAX_CALLS. Some have well-known
+# ones as well: USE_DISTRIBUTED; REDIS_ and HOST, PORT, DB, USERNAME, PASSWORD, URL or KEY_PREFIX; and
+# all of the group kafka (KAFKA_BOOTSTRAP_SERVERS).
 # Times are a whole number and a unit: us, ms, s, m, h, d.
 ";
 

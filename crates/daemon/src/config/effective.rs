@@ -2,7 +2,7 @@
 
 use super::checked::Checked;
 use super::error::Problem;
-use super::layer::{DECLARED, Layer};
+use super::layer::{DECLARED, DEFAULT, Layer};
 use super::secret::REDACTED;
 use super::settings::{self, Setting};
 use figment::value::{Dict, Value};
@@ -67,6 +67,31 @@ impl Effective {
         self.refused.contains(&key)
     }
 
+    /// Whether somebody has set it, be it to its default.
+    pub(super) fn is_set(&self, key: &str) -> bool {
+        let entry = self.entries.iter().find(|entry| entry.setting.key == key);
+        entry.is_some_and(|entry| entry.origin != DEFAULT)
+    }
+
+    /// Whether somebody has set it and meant it: a default that stands in a file may have been printed
+    /// there, as in `deploy/trellis.toml`.
+    pub(super) fn is_meant(&self, key: &str) -> bool {
+        let entry = self.entries.iter().find(|entry| entry.setting.key == key);
+        entry.is_some_and(|entry| {
+            let default = entry.setting.allowed.check(&entry.setting.default.into());
+            let in_a_file = entry.written == entry.setting.key;
+            entry.origin != DEFAULT && !(in_a_file && default.as_ref() == Some(&entry.value))
+        })
+    }
+
+    /// The name of a setting as it was written, and where.
+    pub(super) fn place(&self, key: &str) -> String {
+        let Problem {
+            setting, origin, ..
+        } = self.problem(key, "");
+        format!("{setting} ({origin})")
+    }
+
     /// A problem with the value in force of a setting.
     pub(super) fn problem(&self, key: &str, allowed: &str) -> Problem {
         let entry = self.entries.iter().find(|entry| entry.setting.key == key);
@@ -127,7 +152,7 @@ fn entry(figment: &Figment, setting: &'static Setting) -> Result<Entry, Problem>
             metadata.interpolate(&Profile::Default, &keys),
             metadata.name.to_string(),
         ),
-        None => (setting.key.to_owned(), "default".to_owned()),
+        None => (setting.key.to_owned(), DEFAULT.to_owned()),
     };
     match setting.allowed.check(&raw) {
         Some(value) => Ok(Entry {

@@ -8,6 +8,8 @@ use super::settings;
 use figment::value::{Dict, Map, Value};
 use figment::{Metadata, Profile, Provider};
 
+/// Where values come from that nobody has set.
+pub(super) const DEFAULT: &str = "default";
 /// The list that only a file can hold.
 pub(super) const DECLARED: &str = "limits.declared";
 /// What the names of the daemon's own variables start with.
@@ -58,7 +60,7 @@ impl Layer {
 
     /// What applies when nobody says otherwise.
     pub(super) fn defaults() -> Self {
-        let mut layer = Self::new("default", Spelling::Key);
+        let mut layer = Self::new(DEFAULT, Spelling::Key);
         for setting in settings::all() {
             layer.set(setting.key, setting.default.into());
         }
@@ -169,9 +171,21 @@ impl Provider for Layer {
     }
 }
 
+/// The settings of Redis whose variables go by names that other programs use as well. No others do: a
+/// `REDIS_CONNECT_TIMEOUT` is somebody else's, in somebody else's units.
+const WELL_KNOWN_OF_REDIS: [&str; 7] = [
+    "redis.host",
+    "redis.port",
+    "redis.db",
+    "redis.username",
+    "redis.password",
+    "redis.url",
+    "redis.key_prefix",
+];
+
 /// The settings whose variables go by names that other programs use as well.
 pub(super) fn is_well_known(key: &str) -> bool {
-    key == "use_distributed" || key.starts_with("redis.") || key.starts_with("kafka.")
+    key == "use_distributed" || WELL_KNOWN_OF_REDIS.contains(&key) || key.starts_with("kafka.")
 }
 
 /// Whether a variable was set on purpose. Compose files pass on what is unset as empty, and Kubernetes
@@ -218,6 +232,31 @@ mod tests {
             assert_eq!(allowed(written), Some(hint));
         }
         assert_eq!(allowed("TRELLIS_ZZZ").unwrap(), "no such setting");
+    }
+
+    #[test]
+    fn only_the_names_that_all_programs_share_are_well_known() {
+        let taken = |name: &str, text: &str| {
+            !Layer::well_known("environment", [(name, text)].into_iter())
+                .values
+                .is_empty()
+        };
+        for name in [
+            "USE_DISTRIBUTED",
+            "REDIS_HOST",
+            "REDIS_URL",
+            "REDIS_KEY_PREFIX",
+        ] {
+            assert!(taken(name, "1"), "{name}");
+        }
+        for name in [
+            "REDIS_CONNECT_TIMEOUT",
+            "REDIS_TLS",
+            "REDIS_MAX_IN_FLIGHT",
+            "ADVERTISE",
+        ] {
+            assert!(!taken(name, "5"), "{name}");
+        }
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod endpoint;
 mod error;
 mod filter;
 mod layer;
+mod locks;
 mod rules;
 mod secret;
 mod settings;
@@ -34,13 +35,15 @@ use cache::CacheSettings;
 use declared::Declared;
 use effective::Effective;
 use layer::Layer;
+use locks::LocksSettings;
 use serde::Deserialize;
 use span::Span;
 use std::net::SocketAddr;
 use std::time::Duration;
+use trellis_core::Now;
 use trellis_core::limits::{MachineConfig, SetLimit};
-use trellis_local::{MemoryCacheConfig, MemoryLimitsConfig};
-use trellis_redis::{Identity, RedisConfig};
+use trellis_local::{MemoryCacheConfig, MemoryLimitsConfig, MemoryLocksConfig};
+use trellis_redis::{AfterLoss, Identity, RedisConfig};
 use trellis_resilience::{FallbackPolicy, Level};
 use trellis_service::ServiceConfig;
 
@@ -65,6 +68,7 @@ pub(crate) struct Settings {
     pub log: LogSettings,
     pub grpc: GrpcSettings,
     limits: LimitsSettings,
+    locks: LocksSettings,
     cache: CacheSettings,
     redis: RedisSettings,
     use_distributed: bool,
@@ -147,6 +151,7 @@ struct LimitsSettings {
     fallback_hold: Span,
     fallback_share: u32,
     fallback_level: FallbackLevel,
+    after_loss: UnknownBuckets,
 }
 
 /// What becomes of calls when the store is away for longer than the hold.
@@ -155,6 +160,15 @@ struct LimitsSettings {
 enum AfterHold {
     Share,
     Fail,
+}
+
+/// What a bucket counts as that nobody knows after the store may have lost data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum UnknownBuckets {
+    Full,
+    Known,
+    Empty,
 }
 
 /// From where a share is spent.
@@ -223,18 +237,20 @@ impl Config {
             max_reservation_ttl: limits.max_reservation_ttl.into(),
             max_pause: limits.max_pause.into(),
             max_message_bytes: grpc.max_message_bytes,
+            locks: self.settings.locks.bounds(),
             cache: self.settings.cache.service(),
         }
     }
 
-    /// Where the shared store is, and who this daemon is to the others; `None` in embedded mode.
-    pub(crate) fn store(&self) -> Option<(RedisConfig, Identity)> {
+    /// Where the shared store is, and who this daemon, which listens on this address, is to the others;
+    /// `None` in embedded mode.
+    pub(crate) fn store(&self, listens_on: SocketAddr) -> Option<(RedisConfig, Identity)> {
         if !self.settings.use_distributed {
             return None;
         }
         // Valid, or there would be no configuration.
         let redis = store::redis(&self.settings, &self.effective).ok()?;
-        Some((redis, store::identity(&self.settings)))
+        Some((redis, store::identity(&self.settings, listens_on)))
     }
 
     /// What to do while the shared store is away.
@@ -256,8 +272,22 @@ impl Config {
         self.settings.cache.falls_back()
     }
 
+    /// Locks of this daemon alone, which starts now.
+    pub(crate) fn memory_locks(&self, now: Now) -> MemoryLocksConfig {
+        self.settings.locks.memory(now)
+    }
+
     pub(crate) fn memory_cache(&self) -> MemoryCacheConfig {
         self.settings.cache.memory()
+    }
+
+    /// What a bucket counts as that nobody knows after the store may have lost data.
+    pub(crate) fn after_loss(&self) -> AfterLoss {
+        match self.settings.limits.after_loss {
+            UnknownBuckets::Full => AfterLoss::Full,
+            UnknownBuckets::Known => AfterLoss::Known,
+            UnknownBuckets::Empty => AfterLoss::Empty,
+        }
     }
 
     pub(crate) fn memory_limits(&self) -> MemoryLimitsConfig {

@@ -53,6 +53,11 @@ pub(super) fn broken(settings: &Settings, effective: &Effective) -> Vec<Problem>
         refuse(true, &keys, allowed);
     }
     refuse(
+        settings.locks.default_ttl > settings.locks.max_ttl,
+        &["locks.default_ttl", "locks.max_ttl"],
+        "must be at most locks.max_ttl",
+    );
+    refuse(
         !settings.data_dir.is_empty(),
         &["data_dir"],
         "state on disk is not built yet; unset TRELLIS_DATA_DIR to keep state in memory",
@@ -68,29 +73,10 @@ pub(super) fn broken(settings: &Settings, effective: &Effective) -> Vec<Problem>
             charges.setting, settings.limits.max_charges, charges.origin
         ),
     );
-    problems.extend(
-        settings
-            .use_distributed
-            .then(|| distributed(settings, effective))
-            .flatten(),
-    );
+    if settings.use_distributed {
+        problems.extend(store::broken(settings, effective));
+    }
     problems
-}
-
-/// What the store's settings, or this daemon's name among the others, break together.
-fn distributed(settings: &Settings, effective: &Effective) -> Option<Problem> {
-    let error = match store::redis(settings, effective) {
-        Ok(redis) => redis
-            .validate()
-            .and_then(|()| store::identity(settings).validate())
-            .err()?,
-        Err(error) => error,
-    };
-    let key = match error.setting {
-        "daemon_id" => "daemon_id".to_owned(),
-        setting => format!("redis.{setting}"),
-    };
-    Some(effective.problem(&key, error.allowed)).filter(|_| !effective.is_refused(&key))
 }
 
 /// The most items of a batch whose answer is small enough for every client.

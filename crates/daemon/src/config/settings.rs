@@ -4,9 +4,11 @@
 //! `deploy/trellis.toml` come from it; [`super::Settings`] has a field for each setting in use.
 
 use super::allowed::Allowed::{
-    self, Address, Choice, Count, Filter, Flag, Host, Secret, SecretUrl, Servers, Text, Word,
+    self, Address, Choice, Count, Filter, Flag, Host, Secret, SecretUrl, Server, Servers, Text,
+    Word,
 };
 use super::cache::CACHE;
+use super::locks::LOCKS;
 use super::span::Span;
 
 /// One setting.
@@ -54,7 +56,7 @@ pub(super) fn find(key: &str) -> Option<&'static Setting> {
 
 /// All settings, those of one group together. Not among them: the list `limits.declared`.
 pub(super) fn all() -> impl Iterator<Item = &'static Setting> {
-    SETTINGS.iter().chain(CACHE)
+    SETTINGS.iter().chain(CACHE).chain(LOCKS)
 }
 
 /// All settings but those of groups with a file of their own.
@@ -95,7 +97,8 @@ static SETTINGS: &[Setting] = &[
         "use_distributed",
         "false",
         Flag,
-        "Share limits through Redis with every daemon on it. The cache stays this daemon's own.",
+        "Share limits through Redis with every daemon on it. The cache stays this daemon's own. Needs to be told \
+         where Redis is: `redis.host`, `redis.port` or `redis.url`.",
     ),
     setting(
         "daemon_id",
@@ -107,8 +110,9 @@ static SETTINGS: &[Setting] = &[
     setting(
         "advertise",
         "",
-        Text,
-        "Address under which the other daemons reach this one. None: the listen address.",
+        Server,
+        "Address under which the other daemons reach this one. None: the address that is listened on. One \
+         that names no host, such as 0.0.0.0, is refused in distributed mode.",
     ),
     setting(
         "data_dir",
@@ -302,6 +306,14 @@ static SETTINGS: &[Setting] = &[
          daemons together never exceed a limit however the store is lost.",
     ),
     setting(
+        "limits.after_loss",
+        "full",
+        Choice(&["full", "known", "empty"]),
+        "What a bucket counts as that neither the store nor any daemon knows after the store may have lost data: \
+         full at once; full after redis.death_after, in which nothing of it is admitted and the daemons tell what \
+         they know; or empty at that moment.",
+    ),
+    setting(
         "redis.host",
         "127.0.0.1",
         Host,
@@ -315,7 +327,8 @@ static SETTINGS: &[Setting] = &[
         "redis.url",
         "",
         SecretUrl(&["redis", "rediss"]),
-        "Stands for host, port, database, user and password when it is set.",
+        "Stands for host and port, and for the database, user and password that it names. What is set beside \
+         it must not contradict it.",
     ),
     setting(
         "redis.key_prefix",

@@ -10,7 +10,7 @@ fn sources(directory: &tempfile::TempDir) -> Sources {
     }
 }
 
-fn with_environment(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+pub(super) fn with_environment(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
     let environment = variables
         .iter()
         .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
@@ -23,7 +23,7 @@ fn with_environment(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
 }
 
 /// The one problem of a configuration.
-fn problem(result: Result<Config, ConfigError>) -> String {
+pub(super) fn problem(result: Result<Config, ConfigError>) -> String {
     let mut problems = result.unwrap_err().problems;
     assert_eq!(problems.len(), 1, "{problems:?}");
     problems.remove(0).to_string()
@@ -273,24 +273,20 @@ fn what_is_not_built_yet_is_refused() {
 fn one_variable_makes_the_mode_distributed() {
     for yes in ["true", "1", "YES", "on"] {
         let config = with_environment(&[("USE_DISTRIBUTED", yes), ("REDIS_HOST", "db")]).unwrap();
-        let (redis, identity) = config.store().unwrap();
+        let (redis, identity) = config.store(config.settings.listen).unwrap();
         assert_eq!((redis.host.as_str(), redis.port), ("db", 6379));
         assert!(identity.validate().is_ok(), "{identity:?}");
         assert_eq!(identity.address, "127.0.0.1:7117");
     }
-    assert!(
-        with_environment(&[("USE_DISTRIBUTED", "off")])
-            .unwrap()
-            .store()
-            .is_none()
-    );
+    let config = with_environment(&[("USE_DISTRIBUTED", "off")]).unwrap();
+    assert!(config.store(config.settings.listen).is_none());
 }
 
 #[test]
 fn a_url_stands_for_host_port_database_and_credentials() {
     let url = "rediss://user:s3cret@db.example:6380/3";
     let config = with_environment(&[("USE_DISTRIBUTED", "1"), ("REDIS_URL", url)]).unwrap();
-    let (redis, _) = config.store().unwrap();
+    let (redis, _) = config.store(config.settings.listen).unwrap();
     assert_eq!(
         (redis.host.as_str(), redis.port, redis.db),
         ("db.example", 6380, 3)
@@ -301,8 +297,10 @@ fn a_url_stands_for_host_port_database_and_credentials() {
 
 #[test]
 fn what_the_store_cannot_work_with_is_refused_by_name() {
-    let distributed =
-        |name, value| problem(with_environment(&[("USE_DISTRIBUTED", "1"), (name, value)]));
+    let distributed = |name, value| {
+        let on = [("USE_DISTRIBUTED", "1"), ("REDIS_HOST", "db")];
+        problem(with_environment(&[on[0], on[1], (name, value)]))
+    };
     let beats = distributed("TRELLIS_REDIS__DEATH_AFTER", "2s");
     assert!(
         beats.contains("TRELLIS_REDIS__DEATH_AFTER = \"2s\""),

@@ -4,6 +4,7 @@
 
 mod cache;
 
+use super::locks;
 use crate::readiness::{Phase, Readiness};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
@@ -13,12 +14,14 @@ use std::sync::Arc;
 use std::time::Duration;
 use trellis_core::cache::Cache;
 use trellis_core::limits::Limits;
+use trellis_core::locks::Locks;
 use trellis_core::{Clock, Cluster, Now};
 use trellis_service::{RpcSnapshot, RpcStats};
 
 /// Where the figures come from.
 pub(crate) struct DaemonMetrics {
     pub limits: Arc<dyn Limits>,
+    pub locks: Option<Arc<dyn Locks>>,
     pub cache: Arc<dyn Cache>,
     pub cluster: Option<Arc<dyn Cluster>>,
     pub stats: Arc<RpcStats>,
@@ -39,8 +42,12 @@ impl Collector for DaemonMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
         self.encode_daemon(&mut encoder)?;
         self.encode_limits(&mut encoder)?;
+        if let Some(locks) = &self.locks {
+            locks::encode(&mut encoder, &locks.status())?;
+        }
         cache::encode(&mut encoder, &self.cache.status())?;
         self.encode_store(&mut encoder)?;
+        self.encode_fallback(&mut encoder)?;
         encode_rpcs(&mut encoder, &self.stats.snapshot())
     }
 }
@@ -116,6 +123,66 @@ impl DaemonMetrics {
             encoder
                 .encode_descriptor(name, help, None, MetricType::Gauge)?
                 .encode_gauge(&value)?;
+        }
+        Ok(())
+    }
+
+    fn encode_fallback(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
+        let Some(fallback) = self.limits.fallback() else {
+            return Ok(());
+        };
+        let now = self.clock.now().wall;
+        let open_for = fallback.outage.map(|(since, _)| now - since);
+        let count = fallback.share.map_or(0, |share| share.count);
+        let share = if count == 0 { 0.0 } else { 1.0 / float(count) };
+        let gauges = [
+            (
+                "trellis_fallback_open",
+                "1 while the store is away and limits go on with this daemon's share, else 0.",
+                f64::from(u8::from(open_for.is_some())),
+            ),
+            (
+                "trellis_fallback_open_seconds",
+                "For how long they have, 0 while they are shared.",
+                open_for.map_or(0.0, |time| Duration::from(time).as_secs_f64()),
+            ),
+            (
+                "trellis_fallback_share",
+                "The part of each limit that this daemon spends, or would spend, while the store is away.",
+                share,
+            ),
+            (
+                "trellis_fallback_unmerged_buckets",
+                "Buckets of which the store does not know yet what was spent without it.",
+                float(u64::try_from(fallback.unmerged_buckets).unwrap_or(u64::MAX)),
+            ),
+            (
+                "trellis_fallback_unmerged_units",
+                "Units spent of them.",
+                float(u64::try_from(fallback.unmerged_units).unwrap_or(0)),
+            ),
+        ];
+        for (name, help, value) in gauges {
+            encoder
+                .encode_descriptor(name, help, None, MetricType::Gauge)?
+                .encode_gauge(&value)?;
+        }
+        let counters = [
+            (
+                "trellis_fallback_outages",
+                "How often limits have begun to go on with this daemon's share.",
+                fallback.outages,
+            ),
+            (
+                "trellis_fallback_decisions",
+                "Acquires decided by this daemon alone, because the store was away.",
+                fallback.decisions,
+            ),
+        ];
+        for (name, help, value) in counters {
+            encoder
+                .encode_descriptor(name, help, None, MetricType::Counter)?
+                .encode_counter::<NoLabelSet, _, f64>(&value, None)?;
         }
         Ok(())
     }
@@ -198,6 +265,12 @@ fn encode_rpcs(encoder: &mut DescriptorEncoder, rpcs: &[RpcSnapshot]) -> fmt::Re
             .encode_counter::<NoLabelSet, _, f64>(&rpc.errors, None)?;
     }
     Ok(())
+}
+
+/// A count as a gauge has it; above 2^53 rounded.
+#[expect(clippy::cast_precision_loss, reason = "nobody counts so far")]
+fn float(count: u64) -> f64 {
+    count as f64
 }
 
 /// Counts of each bucket from cumulative ones, as the encoder adds them up again; the last bucket takes

@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use trellis_core::limits::{
     AcquireRequest, Acquired, Acquiring, BucketPage, BucketState, DeleteLimit, ExtendReservation,
     LimitPage, LimitState, Limits, LimitsStatus, ListBuckets, ListLimits, Machine, MachineConfig,
-    ReportThrottled, ResetLimit, SetLimit, Settle, Settled, Step,
+    Mode, ReportThrottled, ResetLimit, SetLimit, Settle, Settled, Step,
 };
 use trellis_core::{
     Clock, Error, ErrorCode, Key, Micros, Name, Namespace, Now, Result, Scope, Time,
@@ -174,14 +174,21 @@ impl Limits for MemoryLimits {
         let decided = self.change(&request.namespace, |space, now| {
             Ok(match space.machine.acquire(&request, now)? {
                 Step::Done(acquired) => Err(acquired),
-                Step::Waiting(ticket) => Ok((ticket, space.join(ticket))),
+                Step::Waiting(ticket) => {
+                    // The machine knows when the first caller's time is over; a repeat has its own.
+                    let joins = space.is_joined(ticket).then_some(request.mode);
+                    Ok((ticket, space.join(ticket), joins))
+                }
             })
         });
         match decided {
             Err(error) => Acquiring::done(Err(error)),
             Ok(Err(acquired)) => Acquiring::done(Ok(acquired)),
-            Ok(Ok((ticket, caller))) => {
-                let waiting = Waiting::new(self, request.namespace, ticket, caller);
+            Ok(Ok((ticket, caller, joins))) => {
+                let mut waiting = Waiting::new(self, request.namespace, ticket, caller);
+                if let Some(Mode::Wait(max_wait)) = joins {
+                    waiting.give_up_after(max_wait);
+                }
                 Acquiring::Waiting(Box::pin(waiting.outcome()))
             }
         }

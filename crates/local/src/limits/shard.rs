@@ -51,6 +51,11 @@ impl Space {
         }
     }
 
+    /// Whether somebody waits for a call already.
+    pub fn is_joined(&self, ticket: Ticket) -> bool {
+        self.callers.contains_key(&ticket)
+    }
+
     /// Adds a caller to a waiting call.
     pub fn join(&mut self, ticket: Ticket) -> Caller {
         let (sender, receiver) = oneshot::channel();

@@ -33,8 +33,31 @@ function bucket.is_full(b)
   return KINDS[b.spec[1]].available(b) >= bucket.capacity(b.spec)
 end
 
-function bucket.ready_at(b, need, time)
-  return KINDS[b.spec[1]].ready_at(b, need, time)
+-- What of it can be taken now: all that is available but the shares of silent members.
+function bucket.free(b)
+  return env.withheld and bucket.available(b) - withheld.of(b) or bucket.available(b)
+end
+
+-- When `need` units are free, of which `claimed` (none) are for others. What is above the capacity less the
+-- withheld shares waits until they are withheld no more.
+function bucket.ready_at(b, need, time, claimed)
+  if not env.withheld then
+    return KINDS[b.spec[1]].ready_at(b, need, time, 0)
+  end
+  local capacity, last = bucket.capacity(b.spec), time
+  for _, span in ipairs(env.withheld) do
+    if span[2] > time then
+      local kept = withheld.units(capacity, span)
+      if need - (claimed or 0) + kept <= capacity then
+        local ready = math.max(KINDS[b.spec[1]].ready_at(b, need, time, kept), span[1])
+        if ready < span[2] then
+          return ready
+        end
+      end
+      last = span[2]
+    end
+  end
+  return math.max(KINDS[b.spec[1]].ready_at(b, need, time, 0), last)
 end
 
 function bucket.take(b, amount, time, hold, til)

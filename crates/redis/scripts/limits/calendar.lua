@@ -62,14 +62,14 @@ function calendar.available(b)
   return b.spec[2] - b.used
 end
 
-function calendar.ready_at(b, need, time)
-  local available = calendar.available(b)
+function calendar.ready_at(b, need, time, kept)
+  local available = calendar.available(b) - kept
   if need <= available then
     return time
   end
   -- Debt is not carried into the next period, so it does not put more periods in between.
   local beyond = need - math.max(available, 0)
-  local later = divide(math.min(beyond, WHOLE) - 1, b.spec[2])
+  local later = divide(math.min(beyond, WHOLE) - 1, b.spec[2] - kept)
   return math.min(math.max(b.til, time) + later * (b.til - b.from), WHOLE)
 end
 

@@ -20,7 +20,10 @@ local now = store_time()
 local env = {
   max_limits = e[1], max_buckets = e[2], max_waiters = e[3], max_reservations = e[4],
   max_request_ids = e[5], hold_after = e[6], request_window = e[7], settle_window = e[8],
-  default_ttl = e[9], mailbox = e[10], periods = e[12], max_namespaces = e[13], namespace = e[14],
+  default_ttl = e[9], mailbox = e[10], withheld = e[11], periods = e[12], max_namespaces = e[13], namespace = e[14],
+  -- When the generation began, if data may have been lost then; what buckets nobody knows count as; for how
+  -- long the daemons are waited for.
+  lost = e[15], after_loss = e[16], settle = e[17],
 }
 
 local WHOLE = 9007199254740991
@@ -63,7 +66,7 @@ local divide, muldiv, ceil_divide, scale, capped, same, op
 local rate, window, calendar, slots, bucket = {}, {}, {}, {}, {}
 local store, requests, fair, queue, line, schedule = {}, {}, {}, {}, {}, {}
 local reservations, charges, looking = {}, {}, {}
-local leases, shares = {}, {}
+local leases, shares, withheld, losses = {}, {}, {}, {}
 local KINDS = {rate, window, calendar, slots}
 
 -- A bucket of a calendar must know its period; see `calendar`. False once something has been changed.

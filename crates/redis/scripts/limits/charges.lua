@@ -73,13 +73,14 @@ function charges.preview(list, places, priority)
       b = differs and store.under(entry, spec, KEEP_AMOUNT, now) or entry.b
       wait = charges.wait_at(b, entry, charge[3], priority)
     else
-      b = bucket.full(spec, now)
+      b = entry and env.lost and losses.unknown(entry, spec) or bucket.full(spec, now)
+      wait = entry and (env.lost or env.withheld) and charges.wait_at(b, entry, charge[3], priority)
     end
     if wait then
       longest = math.max(longest or 0, wait)
     end
     states[i] =
-      state_of(bucket.available(b), wait, spec, place.source, replaces and place.source == INLINE)
+      state_of(bucket.free(b), wait, spec, place.source, replaces and place.source == INLINE)
   end
   return longest, states
 end
@@ -200,7 +201,7 @@ function charges.all_open(wants, priority)
   charges.wake(wants)
   for _, want in ipairs(wants) do
     local entry = want.entry
-    if now < entry.paused or bucket.available(entry.b) < want.amount
+    if now < entry.paused or bucket.free(entry.b) < want.amount
       or (entry.waited == 1 and queue.stops(entry, priority)) then
       return false
     end
@@ -217,7 +218,7 @@ function charges.take_all(wants, hold, til)
     local entry = store.entry_of(want)
     bucket.take(entry.b, want.amount, now, hold, til)
     entry.dirty = true
-    states[i] = state_of(bucket.available(entry.b), nil, entry.b.spec, entry.limit.source, want.replaced)
+    states[i] = state_of(bucket.free(entry.b), nil, entry.b.spec, entry.limit.source, want.replaced)
     if hold ~= '' then
       taken[i] = {
         limit = entry.limit.name, life = entry.limit.life, key = entry.key, amount = want.amount,
@@ -263,7 +264,7 @@ function charges.wait_at(b, entry, amount, priority)
     return nil
   end
   local claimed = entry.waited == 1 and line.claimed_before(entry, priority) or 0
-  local ready = math.max(bucket.ready_at(b, amount + claimed, now), entry.paused)
+  local ready = math.max(bucket.ready_at(b, amount + claimed, now, claimed), entry.paused)
   if claimed > 0 then
     ready = math.max(ready, head_ready(entry), now + 1)
   end
@@ -277,7 +278,7 @@ function charges.refusal(wants, priority)
     local wait = charges.wait_at(entry.b, entry, want.amount, priority)
     longest = math.max(longest, wait or 0)
     states[i] =
-      state_of(bucket.available(entry.b), wait, entry.b.spec, entry.limit.source, want.replaced)
+      state_of(bucket.free(entry.b), wait, entry.b.spec, entry.limit.source, want.replaced)
   end
   return longest, states
 end

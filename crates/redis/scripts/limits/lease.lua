@@ -41,7 +41,7 @@ end
 
 local function refusal(verdict, again, entry)
   local b = entry and entry.b
-  return {0, again, b and bucket.available(b) or 0, b and b.spec or false, entry and entry.limit.source or 0,
+  return {0, again, b and bucket.free(b) or 0, b and b.spec or false, entry and entry.limit.source or 0,
     0, verdict, 0}
 end
 
@@ -66,7 +66,7 @@ local function lease(entry, leased)
   if units > 0 then
     leases.grant(entry, id, units, now + ttl + args[8])
   end
-  return {units, again, bucket.available(entry.b), entry.b.spec, entry.limit.source, share,
+  return {units, again, bucket.free(entry.b), entry.b.spec, entry.limit.source, share,
     worth and GIVEN or EXACT, ttl}
 end
 

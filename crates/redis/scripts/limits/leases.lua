@@ -182,7 +182,7 @@ end
 
 -- Whether a call is short of what slices hold, and of nothing that comes by itself at once.
 local function could_use(entry, amount)
-  local available = bucket.available(entry.b)
+  local available = bucket.free(entry.b)
   return available < amount and amount <= available + entry.lease.open
     and bucket.ready_at(entry.b, amount, now) > now + AT_ONCE
 end

@@ -6,6 +6,7 @@
 -- <root>:waiting          hash: daemon -> its waiting calls
 -- <root>:tickets:<daemon> set: its tickets
 -- <root>:ended:<daemon>   hash: ticket -> an end that the daemon has not fetched yet
+-- <root>:enders           hash: daemon with such ends -> when the last was added; it keeps the namespace
 -- <root>:stalled          hash: daemon -> since when it has let a grant of its own lie
 -- <root>:lines:<life>     hash: key -> {wanted, claims, units of both classes, both classes' turns, told}
 --
@@ -199,6 +200,7 @@ function line.finish(w, outcome, data, states)
     results[#results + 1] = result
   else
     redis.call('HSET', root .. ':ended:' .. w.daemon, w.ticket, cmsgpack.pack(result))
+    redis.call('HSET', root .. ':enders', w.daemon, whole(now))
     tell(w.daemon, {'ended', env.namespace})
   end
 end
@@ -241,7 +243,7 @@ local function obstacles(w, since)
   local open = true
   for i, want in ipairs(w.wants) do
     local entry = store.entry_of(want)
-    local lacks = now < entry.paused or bucket.available(entry.b) < want.amount
+    local lacks = now < entry.paused or bucket.free(entry.b) < want.amount
       or (entry.waited == 1 and queue.goes_before(entry, w, since[i]))
     found[i] = {lacks = lacks}
     passed_over[entry.place] = not lacks or nil
@@ -379,7 +381,7 @@ function line.wake(entries)
   for _, entry in ipairs(entries) do
     local head = line.of(entry) and queue.line_head(entry)
     if head and now >= entry.paused
-      and bucket.available(entry.b) >= line.want_of(head, entry).amount then
+      and bucket.free(entry.b) >= line.want_of(head, entry).amount then
       due[#due + 1] = entry
     end
   end

@@ -3,13 +3,13 @@
 function looking.bucket_state(limit, key)
   local spec = store.spec_for(limit, key)
   local entry = store.entry(limit, key)
-  local b = entry.b or bucket.full(spec, now)
+  local b = entry.b or (env.lost and losses.unknown(entry, spec)) or bucket.full(spec, now)
   if not same(b.spec, spec) then
     b = store.under(entry, spec, KEEP_AMOUNT, now)
   end
   local l = line.of(entry)
   return {
-    limit.name, key, b.spec, limit.source, bucket.available(b), bucket.capacity(b.spec),
+    limit.name, key, b.spec, limit.source, bucket.free(b), bucket.capacity(b.spec),
     math.max(bucket.ready_at(b, bucket.capacity(b.spec), now) - now, 0),
     entry.paused > now and entry.paused - now or NONE, l and l.claims or 0,
     limit.sharing, entry.lease and entry.lease.open_til > 0 and leases.count(entry) or 0, leases.open(entry),

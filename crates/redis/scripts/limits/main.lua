@@ -16,6 +16,18 @@ local function publish_messages()
   end
 end
 
+-- What the server refused a command with, which comes out of `pcall` as text, behind a place in older versions;
+-- anything else is a defect.
+local function refusal_of(text)
+  for _, word in ipairs({'READONLY ', 'NOREPLICAS ', 'OOM ', 'MISCONF ', 'NOPERM '}) do
+    local at = text:find(word, 1, true)
+    if at then
+      return text:sub(at)
+    end
+  end
+  return 'SCRIPT ' .. text
+end
+
 local done, payload = pcall(op)
 if done then
   if rawget(line, 'waiters') then
@@ -30,7 +42,7 @@ if done then
 end
 local failure = payload
 if type(failure) ~= 'table' then
-  return redis.error_reply('SCRIPT ' .. tostring(failure))
+  return redis.error_reply(refusal_of(tostring(failure)))
 elseif failure.recalling then
   -- Nothing was changed but the recall.
   publish_messages()

@@ -31,6 +31,9 @@ function rate.advance(b, time)
     return
   end
   b.at = time
+  if env.withheld then
+    elapsed, b.at = withheld.elapsed(time - elapsed, time)
+  end
   local amount, period, most = b.spec[2], b.spec[3], b.spec[4] - (b.open or 0)
   if b.level >= most then
     b.rest = 0
@@ -53,13 +56,15 @@ function rate.available(b)
   return b.level
 end
 
-function rate.ready_at(b, need)
+function rate.ready_at(b, need, _, kept)
+  need = need + kept
   local missing = math.min(need - b.level, WHOLE)
   if missing <= 0 then
     return b.at
   end
   local units, rest = muldiv(missing, b.spec[3], b.spec[2])
-  local ready = math.min(b.at + units + ceil_divide(rest - b.rest, b.spec[2]), WHOLE)
+  local span = units + ceil_divide(rest - b.rest, b.spec[2])
+  local ready = math.min(env.withheld and withheld.after(b.at, span) or b.at + span, WHOLE)
   if (b.open or 0) > 0 and need > b.spec[4] - b.open then
     return math.max(ready, b.open_til)
   end

@@ -94,6 +94,13 @@ function requests.start(request, ticket)
   end
 end
 
+-- The call that waits under a request id; false when none does.
+function requests.waiter(rpc, id)
+  local record = redis.call('HGET', requests_key(), rpc .. '|' .. id)
+  local known = record and cmsgpack.unpack(record)
+  return known and known[2] == 0 and line.waiter(known[4])
+end
+
 local function tell_listeners(request)
   local record = redis.call('HGET', requests_key(), request_name(request))
   for _, daemon in ipairs(record and cmsgpack.unpack(record)[5] or {}) do

@@ -102,6 +102,34 @@ function reservations.open(id, til, taken)
   store.pin(taken, 1)
 end
 
+function reservations.has_room()
+  return redis.call('HLEN', reservations_key()) < env.max_reservations
+end
+
+-- Takes in a reservation that its daemon remembers, unless the store does, and the slots that it holds.
+function reservations.reassert(id, til, taken)
+  local r = read(id)
+  if r and not r.open then
+    return
+  elseif r then
+    r.til, r.forget, taken = til, til + env.settle_window, r.taken
+    write(id, r)
+  else
+    reservations.open(id, til, taken)
+  end
+  for _, t in ipairs(taken) do
+    local limit = t.slots and store.limit_of(t)
+    local entry = limit and store.entry(limit, t.key)
+    if entry and entry.b and bucket.holds_slots(entry.b) then
+      if not r then
+        slots.take(entry.b, t.amount, now, t.hold, til)
+        entry.dirty = true
+      end
+      slots.renew(entry.b, t.hold, til)
+    end
+  end
+end
+
 -- Settling.
 
 function reservations.known(id)
@@ -165,7 +193,7 @@ local function remaining_of(taken)
   if not entry.b then
     return bucket.capacity(spec)
   end
-  return bucket.available(same(entry.b.spec, spec) and entry.b
+  return bucket.free(same(entry.b.spec, spec) and entry.b
     or store.under(entry, spec, KEEP_AMOUNT, now))
 end
 

@@ -37,7 +37,9 @@ function op()
   for _, result in ipairs(redis.call('HVALS', ended)) do
     results[#results + 1] = cmsgpack.unpack(result)
   end
-  redis.call('DEL', ended)
+  if redis.call('DEL', ended) == 1 then
+    redis.call('HDEL', root .. ':enders', me)
+  end
   return not_in_line
 end
 

@@ -91,7 +91,11 @@ end
 function shares.decide(entry, ask, leased)
   local b = entry.b
   local others, sum = others_over(entry, ask.horizon)
-  local coming, level = brought(b, ask.horizon), math.max(bucket.available(b), 0)
+  local coming, level = brought(b, ask.horizon), math.max(bucket.free(b), 0)
+  local capacity = bucket.capacity(b.spec)
+  if env.withheld then
+    coming, capacity = withheld.rest_of(coming), capacity - withheld.of(b)
+  end
   local steady = part(coming, others)
   if not leased and steady < WORTH then
     hear(entry, ask.demand, 0, 0)
@@ -101,7 +105,7 @@ function shares.decide(entry, ask, leased)
   local share = math.max(part(pot, others), 1)
   local demand = math.max(per(ask.demand, ask.horizon), ask.need)
   local scarce = demand + sum > pot
-  local wanted = math.min(ask.wanted, demand, scarce and share or WHOLE, bucket.capacity(b.spec))
+  local wanted = math.min(ask.wanted, demand, scarce and share or WHOLE, capacity)
   local turn = scarce and turn_of(entry) or 0
   if ask.need > wanted then
     hear(entry, ask.demand, turn, 0)
@@ -113,7 +117,7 @@ function shares.decide(entry, ask, leased)
   local units = math.min(wanted, level)
   if units < ask.need or 2 * units < wanted then
     -- Less than a rate refills below its open slices is not to be waited for.
-    local size = math.max(math.min(wanted, bucket.capacity(b.spec) - leases.open(entry)), ask.need)
+    local size = math.max(math.min(wanted, capacity - leases.open(entry)), ask.need)
     local short = math.max(bucket.ready_at(b, size, now), now + 1)
     hear(entry, ask.demand, 0, short)
     return 0, short, share, true

@@ -58,8 +58,8 @@ function slots.available(b)
   return b.spec[2] - b.held
 end
 
-function slots.ready_at(b, need, time)
-  local available = slots.available(b)
+function slots.ready_at(b, need, time, kept)
+  local available = slots.available(b) - kept
   if available >= need then
     return time
   end

@@ -182,6 +182,15 @@ function store.catch_up(entry)
   entry.version, entry.dirty = limit.version, true
 end
 
+-- A bucket out of its record.
+function store.unpack_bucket(record, place)
+  local b = {spec = record[6], place = place}
+  for i, field in ipairs(KINDS[record[6][1]].fields) do
+    b[field] = record[6 + i]
+  end
+  return b
+end
+
 -- The bucket of a limit for a key, at the present; `entry.b` is false when there is none.
 function store.entry(limit, key)
   local place = limit.tag .. '|' .. key
@@ -196,13 +205,13 @@ function store.entry(limit, key)
   store.entries[place] = entry
   store.order[#store.order + 1] = entry
   local record = not limit.fresh and redis.call('HGET', buckets_key(limit), key)
+  if env.lost then
+    entry.found = record or ''
+  end
   if record then
     local r = cmsgpack.unpack(record)
     entry.paused, entry.filled, entry.version, entry.waited = r[1], r[2], r[3], r[4]
-    local b = {spec = r[6], place = place}
-    for i, field in ipairs(KINDS[r[6][1]].fields) do
-      b[field] = r[6 + i]
-    end
+    local b = store.unpack_bucket(r, place)
     entry.b, entry.kept = b, true
     if entry.version < limit.version then
       store.catch_up(entry)
@@ -230,9 +239,11 @@ function store.entry_of(want)
   return want.entry
 end
 
--- Makes the bucket, full, when there is none.
+-- Makes the bucket when there is none.
 function store.make(entry)
-  if not entry.b then
+  if not entry.b and env.lost then
+    losses.make(entry)
+  elseif not entry.b then
     entry.b = bucket.full(store.spec_for(entry.limit, entry.key), now, entry.place)
   end
 end
@@ -381,17 +392,20 @@ end
 
 -- Forgets the namespace when nothing of it is left.
 function store.drop_namespace()
-  for _, kind in ipairs({':limits', ':waiters', ':reservations', ':requests'}) do
+  for _, kind in ipairs({':limits', ':waiters', ':reservations', ':requests', ':merged', ':enders'}) do
     if redis.call('HLEN', root .. kind) > 0 then
       return
     end
   end
   redis.call('SREM', spaces, env.namespace)
-  redis.call('DEL', root .. ':counts', root .. ':calendars', root .. ':pins')
+  redis.call('DEL', root .. ':counts', root .. ':calendars', root .. ':pins', root .. ':witnessed')
 end
 
 -- Writes what has changed.
 function store.commit()
+  if env.lost and losses.in_grace() then
+    losses.witness()
+  end
   for _, entry in ipairs(store.order) do
     if entry.dirty and entry.b then
       if entry.freed and entry.lease then

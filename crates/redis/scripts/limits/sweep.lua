@@ -8,11 +8,16 @@ local counts = root .. ':counts'
 -- For so long a batch of what was spent apart may be sent again.
 local REMEMBERED = 24 * 3600 * 1000000
 
+-- The life that a daemon has in the store; nil when it has none.
+local function life_of(daemon)
+  local stamp = redis.call('HGET', KEYS[1], 'm:' .. daemon)
+  return stamp and stamp:match('^(%d+)')
+end
+
 -- Daemons without a session, and former lives of those that have one: their calls are nobody's.
 local function bury(budget)
   for _, daemon in ipairs(redis.call('HKEYS', root .. ':waiting')) do
-    local stamp = redis.call('HGET', KEYS[1], 'm:' .. daemon)
-    local life = stamp and stamp:match('^(%d+)')
+    local life = life_of(daemon)
     for _, ticket in ipairs(redis.call('SMEMBERS', root .. ':tickets:' .. daemon)) do
       local w = budget > 0 and ticket:match('^(%d+)') ~= life and line.waiter(ticket)
       if w then
@@ -21,13 +26,25 @@ local function bury(budget)
         line.serve(line.leave(w))
       end
     end
-    if not stamp then
-      redis.call('DEL', root .. ':ended:' .. daemon)
-    end
   end
   for _, daemon in ipairs(redis.call('HKEYS', root .. ':stalled')) do
     if redis.call('HEXISTS', root .. ':waiting', daemon) == 0 then
       redis.call('HDEL', root .. ':stalled', daemon)
+    end
+  end
+end
+
+-- Forgets ends that nobody will fetch: of daemons without a session, and of former lives of the others.
+local function forget_ends()
+  for _, daemon in ipairs(redis.call('HKEYS', root .. ':enders')) do
+    local life, ended = life_of(daemon), root .. ':ended:' .. daemon
+    for _, ticket in ipairs(redis.call('HKEYS', ended)) do
+      if ticket:match('^(%d+)') ~= life then
+        redis.call('HDEL', ended, ticket)
+      end
+    end
+    if redis.call('EXISTS', ended) == 0 then
+      redis.call('HDEL', root .. ':enders', daemon)
     end
   end
 end
@@ -102,7 +119,11 @@ end
 function op()
   strict = false
   bury(args[1])
+  forget_ends()
   forget_merged()
+  if not (env.lost and losses.in_grace()) then
+    redis.call('UNLINK', root .. ':witnessed')
+  end
   local forgotten = reservations.forget_old(args[1]) + requests.forget_old()
   local more = sweep_buckets(args[1]) or forgotten > 0
   store.commit()

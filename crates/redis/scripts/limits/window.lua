@@ -59,12 +59,12 @@ function window.available(b)
   return b.spec[2] - b.used
 end
 
-function window.ready_at(b, need, time)
-  local amount, period = b.spec[2], b.spec[3]
+function window.ready_at(b, need, time, kept)
+  local amount, period = b.spec[2] - kept, b.spec[3]
   local rounds = divide(math.min(need, WHOLE) - 1, amount)
   need = need - rounds * amount
   local later = math.min(period * rounds, WHOLE)
-  local available = window.available(b)
+  local available = window.available(b) - kept
   if available >= need then
     return math.min(time + later, WHOLE)
   end

@@ -12,16 +12,12 @@ use serde::Serialize;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::sync::futures::Notified;
 use tokio::time::{Instant, sleep_until, timeout};
 use trellis_core::limits::{AcquireRequest, Acquired, Mode, Outcome};
 use trellis_core::{Error, ErrorCode, FairKey, Micros, Result};
 
 /// A wait as long as this is as good as endless.
 const LONGEST_WAIT: Duration = Duration::from_hours(24 * 366);
-
-/// How often a joined call is looked at when nobody tells that it has ended.
-const JOIN_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Charges, mode, TTL (-1), request, priority, dry run, ticket, fair key, weight, reservation.
 type Args<'a> = (
@@ -67,7 +63,7 @@ impl RedisLimits {
         loop {
             // Listens before it asks: the end of a joined call may be told before the answer is read.
             let news = self.joined.notified();
-            let mut attempt = self.attempt(&request).await?;
+            let mut attempt = self.attempt_once_declared(&request).await?;
             while let Attempt::Queued(seat) = attempt {
                 attempt = self.wait(seat, deadline.unwrap_or(started)).await?;
             }
@@ -79,7 +75,11 @@ impl RedisLimits {
                     return Ok(acquired);
                 }
                 Attempt::Replayed(acquired) => return Ok(acquired),
-                Attempt::Joins | Attempt::Queued(_) => self.join(news, deadline).await?,
+                Attempt::Joins | Attempt::Queued(_) => {
+                    if let Some(timed_out) = self.join(&request, news, deadline).await? {
+                        return Ok(timed_out);
+                    }
+                }
             }
         }
     }
@@ -131,10 +131,7 @@ impl RedisLimits {
 
     fn attempted(&self, reply: Reply<Decision>, request: &AcquireRequest) -> Result<Attempt> {
         match reply {
-            Reply::Done { now, payload, .. } => Ok(Attempt::Decided {
-                acquired: convert::acquired(payload)?,
-                at: now,
-            }),
+            Reply::Done { now, payload, .. } => self.learn(request, payload, now),
             Reply::Replay {
                 now,
                 at,
@@ -163,6 +160,13 @@ impl RedisLimits {
             }
             Reply::Recalling { .. } => Err(convert::unreadable("slices do not come back")),
         }
+    }
+
+    /// A decision of the store, which is remembered.
+    fn learn(&self, request: &AcquireRequest, decision: Decision, at: u64) -> Result<Attempt> {
+        let acquired = convert::acquired(decision)?;
+        self.book.learn(request, &acquired, at);
+        Ok(Attempt::Decided { acquired, at })
     }
 
     async fn ask_acquire(&self, claim: &Claim) -> std::result::Result<Reply<Decision>, Failure> {
@@ -204,10 +208,7 @@ impl RedisLimits {
     async fn ended(&self, end: End, seat: &Waiting) -> Result<Attempt> {
         let request = seat.request();
         match end {
-            End::Told(decision, at) => Ok(Attempt::Decided {
-                acquired: convert::acquired(decision)?,
-                at,
-            }),
+            End::Told(decision, at) => self.learn(&request, decision, at),
             End::MadeAgain(attempt) => attempt,
             // The store remembers what it was.
             End::Untold if request.request_id.is_some() => self.attempt(&request).await,
@@ -241,21 +242,6 @@ impl RedisLimits {
         let end = timeout(self.store.timeout(), seat.end()).await;
         self.ended(end.unwrap_or(End::Untold), &seat).await
     }
-
-    /// Waits until an equal call that waits elsewhere may have ended.
-    async fn join(&self, news: Notified<'_>, deadline: Option<Instant>) -> Result<()> {
-        let latest = Instant::now() + JOIN_INTERVAL;
-        let until = deadline.map_or(latest, |deadline| deadline.min(latest));
-        let _ = tokio::time::timeout_at(until, news).await;
-        match deadline {
-            Some(deadline) if Instant::now() >= deadline => Err(Error::new(
-                ErrorCode::TooManyWaiters,
-                "the first call with this request id still waits; ask again for its answer",
-            )
-            .retry_after(Micros::from_millis(100))),
-            _ => Ok(()),
-        }
-    }
 }
 
 /// The TTL as scripts take it.
@@ -270,6 +256,9 @@ impl RedisLimits {
             Outcome::Granted(Some(granted)) => Some(granted.id.as_str().to_owned()),
             _ => None,
         };
+        if let Some(id) = &reservation {
+            self.book.forget(request.namespace.as_str(), id);
+        }
         self.seats.abandon(Abandoned::Granted(Unreceived {
             request: request.clone(),
             reservation,

@@ -28,6 +28,8 @@ impl RedisLimits {
                 break;
             }
             tracing::info!(calls = forgotten.len(), "waiting calls are made again");
+            // All of them together, so that they keep their order.
+            self.declared_in(session.generation).await;
             if !self.take_out_forgotten(&forgotten).await || !self.make_again(forgotten).await {
                 sleep(RETRY.into()).await;
             }

@@ -3,8 +3,8 @@
 use super::RedisLimits;
 use super::convert::{unit_of, unreadable};
 use super::failure::{Asked, failed, without_answer};
-use super::wire::{Env, Look, Reply};
-use crate::{Call, CallError, Script, Session};
+use super::wire::{Env, Look, Maybe, Reply};
+use crate::{Call, CallError, Script, Session, Withheld};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -156,6 +156,18 @@ impl RedisLimits {
         args: &impl Serialize,
         prepare: impl Fn(Call) -> Call,
     ) -> std::result::Result<Reply<P>, Failure> {
+        self.told_again().await?;
+        self.ask_once_told(script, namespace, args, prepare).await
+    }
+
+    /// Asks a store that needs not be told of what it may have lost.
+    pub(super) async fn ask_once_told<P: for<'de> Deserialize<'de>>(
+        &self,
+        script: &'static Script,
+        namespace: &str,
+        args: &impl Serialize,
+        prepare: impl Fn(Call) -> Call,
+    ) -> std::result::Result<Reply<P>, Failure> {
         let keys = self.store.keys();
         let args = pack(args)?;
         let mut periods = Vec::new();
@@ -241,10 +253,13 @@ impl RedisLimits {
             settle_window: machine.settle_window.0,
             default_ttl: machine.default_reservation_ttl.0,
             mailbox: &self.mailbox,
-            reserved: false,
+            withheld: Maybe(withheld(&self.membership.withheld())),
             periods,
             max_namespaces: bound(self.config.max_namespaces),
             namespace,
+            lost: Maybe(self.store.lost_before()),
+            after_loss: self.config.after_loss as u8,
+            settle: self.store.death_after().0,
         }
     }
 }
@@ -274,6 +289,22 @@ impl From<CallError> for Failure {
     fn from(error: CallError) -> Self {
         Self::Call(error)
     }
+}
+
+/// Spans in which shares are withheld, as scripts take them; `None` when there are none.
+fn withheld(spans: &[Withheld]) -> Option<Vec<Vec<u64>>> {
+    let one = |span: &Withheld| {
+        let (part, of) = span.rest();
+        let shares = span
+            .shares
+            .iter()
+            .flat_map(|(index, count)| [*index, *count]);
+        [span.from, span.til, part, of]
+            .into_iter()
+            .chain(shares)
+            .collect()
+    };
+    (!spans.is_empty()).then(|| spans.iter().map(one).collect())
 }
 
 /// The calendar period that holds a time of the store.

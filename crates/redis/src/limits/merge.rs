@@ -15,11 +15,12 @@ impl Reconcile for RedisLimits {
         let Some(first) = spent.first() else {
             return Ok(());
         };
-        let list: Vec<(&str, &str, i64, Spec)> = spent
+        let list: Vec<(&str, &str, i64, Spec, u64)> = spent
             .iter()
             .map(|it| {
+                let (limit, key) = (it.limit.as_str(), it.key.as_str());
                 let spec = convert::spec(&it.spec);
-                (it.limit.as_str(), it.key.as_str(), it.amount, spec)
+                (limit, key, it.amount, spec, it.held_for.0)
             })
             .collect();
         let args = (batch, list);

@@ -7,21 +7,27 @@
 //! Files: `wire` and `convert` shapes, `scripts`, `failure` errors, `call` one call of a script, `heir` what
 //! becomes of its answer without a caller, `acquire` acquiring and waiting, `leasing` deciding hot limits here and
 //! `slices` what that takes of the store, `seats` the calls that wait here, `looks` when to look again, `port` the
-//! rest of the port; `task` what time and other daemons bring, `leaving` taking back, `again` calls that the store
-//! has forgotten, `house` housekeeping.
+//! rest of the port; `book` and `reassert` what is told to a store that may have lost data; `task` what time and
+//! other daemons bring, `leaving` taking back, `again` calls that the store has forgotten, `declared` calls that
+//! miss a limit of the configuration, `joining` repeats of calls that wait, `merge` what was spent apart, `house`
+//! housekeeping.
 
 mod acquire;
 mod again;
+mod book;
 mod call;
 mod convert;
+mod declared;
 mod failure;
 mod heir;
 mod house;
+mod joining;
 mod leasing;
 mod leaving;
 mod looks;
 mod merge;
 mod port;
+mod reassert;
 mod scripts;
 mod seats;
 mod slices;
@@ -35,9 +41,9 @@ use parking_lot::Mutex;
 use seats::Seats;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 pub use task::RedisLimitsTask;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use trellis_core::limits::leases::LeaseConfig;
 use trellis_core::limits::{LimitsStatus, MachineConfig, Outcome};
 use trellis_core::{Clock, Micros, Time};
@@ -51,6 +57,20 @@ pub struct RedisLimitsConfig {
     pub max_namespaces: usize,
     /// Slices of hot limits.
     pub leases: LeaseConfig,
+    /// What a bucket counts as that nobody knows after the store may have lost data.
+    pub after_loss: AfterLoss,
+}
+
+/// What a bucket counts as that neither the store nor any daemon knows after a loss.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AfterLoss {
+    /// Full at once.
+    #[default]
+    Full = 0,
+    /// Nothing is admitted for `death_after`, in which the daemons tell what they know; then it is full.
+    Known = 1,
+    /// Empty when the generation began.
+    Empty = 2,
 }
 
 /// Limits that all daemons on one Redis share.
@@ -77,6 +97,12 @@ pub struct RedisLimits {
     /// Told when slices that a call of this daemon waits for have come back.
     returned: Notify,
     leasing: Arc<Leasing>,
+    /// The generation in which the daemon's own limits were declared last, once somebody declares them.
+    declared: OnceLock<watch::Receiver<Option<u64>>>,
+    book: book::Book,
+    /// The generation that was told what the book knows of earlier ones; one caller at a time tells it.
+    told: AtomicU64,
+    telling: tokio::sync::Mutex<()>,
     decided: Decided,
     /// What sweeps have counted, by namespace.
     counted: Mutex<HashMap<String, LimitsStatus>>,
@@ -117,6 +143,7 @@ impl RedisLimits {
             mailbox: store.keys().mailbox(""),
             leasing: Arc::new(Leasing::new(config.leases, clock.clone())),
             returned: Notify::new(),
+            declared: OnceLock::new(),
             store,
             membership,
             clock,
@@ -129,6 +156,9 @@ impl RedisLimits {
             forgotten: Notify::new(),
             joined: Notify::new(),
             decided: Decided::default(),
+            book: book::Book::default(),
+            told: AtomicU64::new(0),
+            telling: tokio::sync::Mutex::new(()),
             counted: Mutex::default(),
         });
         let task = RedisLimitsTask::new(limits.clone());

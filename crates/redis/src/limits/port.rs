@@ -82,8 +82,13 @@ impl Limits for RedisLimits {
         let done: Done<Vec<SettledWire>> = self
             .call(&SETTLE, &settle.namespace, &args, Asked::default())
             .await?;
+        let (payload, at) = done.payload_at()?;
+        let charges = convert::settled(payload)?;
+        let namespace = settle.namespace.as_str();
+        self.book
+            .settled(namespace, &settle.reservation, &charges, at);
         Ok(Settled {
-            charges: convert::settled(done.payload()?)?,
+            charges,
             scope: Scope::Shared,
         })
     }
@@ -109,7 +114,14 @@ impl Limits for RedisLimits {
                 payload,
                 until,
             } => convert::replayed(payload, now - at.min(now), until, now),
-            done => convert::acquired(done.payload()?),
+            done => {
+                let (payload, at) = done.payload_at()?;
+                let acquired = convert::acquired(payload)?;
+                let (namespace, id) = (extend.namespace.as_str(), &extend.reservation);
+                self.book
+                    .extended(namespace, id, &extend.charges, &acquired, at);
+                Ok(acquired)
+            }
         }
     }
 

@@ -33,8 +33,10 @@ macro_rules! operation {
                 library!("window"),
                 library!("calendar"),
                 library!("slots"),
+                library!("withheld"),
                 library!("bucket"),
                 library!("store"),
+                library!("losses"),
                 library!("requests"),
                 library!("fair"),
                 library!("queue"),
@@ -70,6 +72,8 @@ operation!(SWEEP, "sweep");
 operation!(LEASE, "lease");
 operation!(LEASE_RETURN, "lease_return");
 operation!(MERGE, "merge");
+operation!(JOINED, "joined");
+operation!(REASSERT, "reassert");
 
 /// The namespaces that have state.
 pub(super) static NAMESPACES: LazyLock<Script> =

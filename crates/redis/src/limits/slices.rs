@@ -1,6 +1,7 @@
 //! Asking the store for slices, and giving them back.
 
 use super::RedisLimits;
+use super::book::View;
 use super::convert;
 use super::scripts::{LEASE, LEASE_RETURN};
 use super::wire::{Maybe, Reply, Spec};
@@ -79,6 +80,16 @@ impl RedisLimits {
             )),
             None => None,
         };
+        if let Some((spec, _)) = &spec {
+            let bucket = &ask.bucket;
+            let place = (
+                bucket.namespace.clone(),
+                bucket.limit.clone(),
+                bucket.key.clone(),
+            );
+            let (spec, at) = (spec.clone(), store_now);
+            self.book.see(place, View { spec, level, at });
+        }
         Some(Answer {
             granted,
             again: again.map(|again| self.local_time(again, store_now)),

@@ -44,6 +44,7 @@ impl RedisLimitsTask {
         let limits = &self.limits;
         let mut mailbox = limits.store.mailbox();
         let mut sessions = limits.store.sessions();
+        let mut withheld = limits.membership.watch_withheld();
         let mut under_way: FuturesUnordered<BoxFuture<'_, Finished>> = FuturesUnordered::new();
         let mut serving: HashSet<String> = HashSet::new();
         let mut making_again = false;
@@ -84,8 +85,11 @@ impl RedisLimitsTask {
                 _ = sessions.changed() => {
                     let now = *sessions.borrow_and_update();
                     limits.leasing.attached(now);
+                    under_way.push(limits.tell_at_once().boxed());
                     limits.forgotten.notify_one();
                 }
+                // What waits may be served earlier or later than it was told.
+                Ok(()) = withheld.changed() => limits.doubt_all(),
                 () = limits.forgotten.notified(), if !making_again => {
                     making_again = true;
                     under_way.push(limits.make_forgotten_again().boxed());
@@ -122,8 +126,7 @@ impl RedisLimits {
             self.joined.notify_waiters();
             self.returned.notify_waiters();
             self.leasing.all(Leases::refill_all);
-            let namespaces = self.seats.namespaces();
-            self.doubted.lock().extend(namespaces);
+            self.doubt_all();
             return;
         };
         match rmp_serde::from_slice(&bytes) {
@@ -141,6 +144,20 @@ impl RedisLimits {
             Ok(Message::Returned) => self.returned.notify_waiters(),
             Ok(Message::Other) | Err(_) => {}
         }
+    }
+
+    /// Tells a new generation what is known, though nobody calls.
+    async fn tell_at_once(&self) -> Finished {
+        while self.told_again().await.is_err() {
+            sleep(RETRY.into()).await;
+        }
+        Finished::Other
+    }
+
+    /// Every waiting call is looked at.
+    fn doubt_all(&self) {
+        let namespaces = self.seats.namespaces();
+        self.doubted.lock().extend(namespaces);
     }
 
     /// Gives back every slice before this daemon stops.

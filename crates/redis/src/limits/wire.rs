@@ -161,12 +161,18 @@ pub(super) struct Env<'a> {
     pub settle_window: u64,
     pub default_ttl: u64,
     pub mailbox: &'a str,
-    /// Unused; keeps the place of what follows.
-    pub reserved: bool,
+    /// Shares of silent members; see `withheld.lua`.
+    pub withheld: Maybe<Vec<Vec<u64>>>,
     /// Unit, zone, start, end.
     pub periods: &'a [(u8, String, u64, u64)],
     pub max_namespaces: u64,
     pub namespace: &'a str,
+    /// When the generation began, if data may have been lost then.
+    pub lost: Maybe<u64>,
+    /// What buckets count as that nobody knows since.
+    pub after_loss: u8,
+    /// For how long daemons are waited for that may know them.
+    pub settle: u64,
 }
 
 /// Limit, key, amount, spec, whether that spec is required.

@@ -18,12 +18,12 @@ macro_rules! modules {
 }
 
 const MODULES: &[(&str, &str)] = &modules!(
-    "rate" "window" "calendar" "slots" "bucket" "store" "requests" "fair" "queue" "line" "schedule" "reservations" "charges" "leases" "shares" "looking"
+    "rate" "window" "calendar" "slots" "withheld" "bucket" "store" "losses" "requests" "fair" "queue" "line" "schedule" "reservations" "charges" "leases" "shares" "looking"
 );
 
 const OPERATIONS: &[(&str, &str)] = &modules!(
     "acquire" "serve" "leave" "give_back" "settle" "extend" "peek" "set_limit" "delete_limit"
-    "reset_limit" "report_throttled" "list_limits" "list_buckets" "sweep" "lease" "lease_return"
+    "reset_limit" "report_throttled" "list_limits" "list_buckets" "sweep" "lease" "lease_return" "reassert"
 );
 
 /// What daemons tell each other comes with the reply, so that the test knows when it has all.
@@ -63,6 +63,11 @@ pub struct Scripts {
     daemons: Vec<(Store, u64)>,
     operations: HashMap<&'static str, &'static Script>,
     namespace: String,
+    /// Spans in which shares are withheld, as the scripts take them; `false` for none.
+    pub withheld: Value,
+    /// When data may have been lost, and what unknown buckets count as since.
+    pub lost: Value,
+    pub after_loss: u8,
 }
 
 impl Scripts {
@@ -74,6 +79,9 @@ impl Scripts {
                 .map(|(name, text)| (*name, script(text, mutation)))
                 .collect(),
             namespace: namespace.to_owned(),
+            withheld: json!(false),
+            lost: json!(false),
+            after_loss: 0,
         }
     }
 
@@ -135,10 +143,13 @@ impl Scripts {
             day,
             60_000_000,
             keys.mailbox(""),
-            "",
+            self.withheld,
             periods,
             1_000_000,
             self.namespace,
+            self.lost,
+            self.after_loss,
+            5_000_000,
         ]);
         let call = Call::new(self.operations[operation])
             .key(keys.of("limits", &[&self.namespace]))

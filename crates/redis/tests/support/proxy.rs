@@ -1,5 +1,5 @@
 //! A TCP proxy that can hold back everything on the connections it has, or the answers alone, while new ones
-//! pass.
+//! pass, and can cut the link.
 
 use super::{Server, soon, spawn};
 use parking_lot::Mutex;
@@ -20,6 +20,8 @@ struct Shared {
     /// Answers on connections with a lower number are held back.
     mute_below: watch::Sender<usize>,
     accepted: watch::Sender<usize>,
+    /// While set, connections end and none is accepted.
+    cut: watch::Sender<bool>,
     /// Everything the server has answered.
     answers: Mutex<Vec<u8>>,
 }
@@ -32,6 +34,7 @@ impl Proxy {
             held_below: watch::Sender::new(0),
             mute_below: watch::Sender::new(0),
             accepted: watch::Sender::new(0),
+            cut: watch::Sender::new(false),
             answers: Mutex::default(),
         });
         spawn(accept(listener, server.port, shared.clone()));
@@ -50,6 +53,11 @@ impl Proxy {
         self.shared
             .mute_below
             .send_replace(*self.shared.accepted.borrow());
+    }
+
+    /// Ends every connection and refuses new ones, or lets them pass again.
+    pub fn cut(&self, cut: bool) {
+        self.shared.cut.send_replace(cut);
     }
 
     /// Delivers what was held back.
@@ -71,6 +79,9 @@ impl Proxy {
 
 async fn accept(listener: TcpListener, port: u16, shared: Arc<Shared>) {
     while let Ok((client, _)) = listener.accept().await {
+        if *shared.cut.borrow() {
+            continue;
+        }
         let number = *shared.accepted.borrow();
         shared.accepted.send_replace(number + 1);
         let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else {
@@ -79,14 +90,18 @@ async fn accept(listener: TcpListener, port: u16, shared: Arc<Shared>) {
         let (from_client, to_client) = client.into_split();
         let (from_server, to_server) = server.into_split();
         let held = shared.held_below.subscribe();
-        spawn(requests(number, held.clone(), from_client, to_server));
-        spawn(answers(
-            number,
-            held,
-            from_server,
-            to_client,
-            shared.clone(),
-        ));
+        let asked = requests(number, held.clone(), from_client, to_server);
+        let answered = answers(number, held, from_server, to_client, shared.clone());
+        spawn(until_cut(shared.clone(), asked));
+        spawn(until_cut(shared.clone(), answered));
+    }
+}
+
+async fn until_cut(shared: Arc<Shared>, carry: impl Future<Output = ()>) {
+    let mut cut = shared.cut.subscribe();
+    tokio::select! {
+        () = carry => {}
+        _ = cut.wait_for(|cut| *cut) => {}
     }
 }
 

@@ -23,24 +23,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 pub use task::CacheFallbackTask;
 use tokio::sync::{Notify, watch};
 use trellis_core::cache::{Begun, Cache, ClearTarget, Lease, LeaseId};
-use trellis_core::{Clock, EntryKey, Error, ErrorCode, Namespace, Result, Scope, StoreView, Time};
+use trellis_core::{
+    Clock, EntryKey, Error, ErrorCode, Micros, Namespace, Result, Scope, StoreView, Time,
+};
 
 /// Marks the number of a lease that was granted here; the store's numbers stay below it for decades.
 const OURS: u64 = 1 << 52;
 
+/// When to try again what cannot be decided while the store is away.
+const RETRY_AFTER: Micros = Micros::from_secs(1);
+
 /// Keys and tags in the journal.
 const MAX_NOTES: usize = 100_000;
-
-/// How the fallback does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CacheFallbackStatus {
-    /// Whether calls go to this daemon's own cache.
-    pub open: bool,
-    /// How often they have begun to.
-    pub outages: u64,
-    /// Keys, tags and namespaces that the store is still to forget.
-    pub journalled: usize,
-}
 
 /// A shared cache with a fallback. See the module's documentation.
 pub struct FallbackCache {
@@ -85,16 +79,6 @@ impl FallbackCache {
             outages: AtomicU64::new(0),
         });
         (cache.clone(), CacheFallbackTask { cache })
-    }
-
-    /// How the fallback does.
-    #[must_use]
-    pub fn fallback_status(&self) -> CacheFallbackStatus {
-        CacheFallbackStatus {
-            open: self.is_open(),
-            outages: self.outages.load(Ordering::Relaxed),
-            journalled: self.journal.lock().len(),
-        }
     }
 
     fn is_open(&self) -> bool {
@@ -214,5 +198,5 @@ fn ours(lease: LeaseId) -> Option<LeaseId> {
 /// What cannot be judged by one daemon alone.
 fn needs_store(what: &str) -> Error {
     let message = format!("the shared store is away: {what} needs it; nothing was done");
-    Error::new(ErrorCode::StoreUnavailable, message).retry_after(crate::fallback::RETRY_AFTER)
+    Error::new(ErrorCode::StoreUnavailable, message).retry_after(RETRY_AFTER)
 }

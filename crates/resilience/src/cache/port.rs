@@ -5,6 +5,7 @@ use super::{FallbackCache, needs_store, ours};
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use trellis_core::cache::{
     Appended, Begin, Begun, Cache, CacheStats, CacheStatus, ClearTarget, Deleted, EndedBy, Filled,
     Hit, Lease, LeaseEnd, LeaseId, NewEntry, Precondition, Written,
@@ -209,6 +210,8 @@ impl Cache for FallbackCache {
         status.stats.waiters += here.stats.waiters;
         status.stats.ledger.add(&here.stats.ledger);
         status.evictions += here.evictions;
+        status.outages = self.outages.load(Ordering::Relaxed);
+        status.journalled = self.journal.lock().len();
         status
     }
 

@@ -27,12 +27,14 @@ impl CacheFallbackTask {
         loop {
             if !cache.view.state().up {
                 cache.trip();
-            } else if cache.is_open() {
+                cache.view.until(true).await;
+            }
+            if cache.is_open() {
                 self.try_to_close().await;
                 continue;
             }
             tokio::select! {
-                () = cache.view.changed() => {}
+                () = cache.view.until(false) => {}
                 () = cache.tripped.notified() => {}
             }
         }
@@ -44,10 +46,7 @@ impl CacheFallbackTask {
         let dwell = cache.breaker.lock().may_close_in(cache.clock.mono());
         tokio::select! {
             () = tokio::time::sleep(dwell.into()) => {}
-            () = cache.view.changed() => return,
-        }
-        if !cache.view.state().up {
-            return;
+            () = cache.view.until(false) => return,
         }
         loop {
             let notes = {

@@ -59,8 +59,11 @@ impl StoreView for Store {
         None
     }
 
-    async fn changed(&self) {
-        let _ = self.up.subscribe().changed().await;
+    fn set_apart(&self, _: bool) {}
+
+    async fn until(&self, up: bool) {
+        let mut state = self.up.subscribe();
+        let _ = state.wait_for(|now| *now == up).await;
     }
 }
 
@@ -320,7 +323,7 @@ async fn while_the_store_is_away_a_key_is_computed_once_here_and_the_answers_say
     // And when it is away again, what was cached here is not.
     daemon.cut_off();
     assert_eq!(daemon.get("k").await.0, None);
-    assert_eq!(daemon.cache.fallback_status().outages, 2);
+    assert_eq!(daemon.cache.status().outages, 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -339,13 +342,13 @@ async fn what_was_deleted_set_or_cleared_without_the_store_does_not_come_back() 
     let clear = ClearTarget::Tag(tag("tag"));
     daemon.cache.clear(&namespace, clear).await.unwrap();
     assert_eq!(daemon.get("set").await.0, Some(text("new")));
-    assert_eq!(daemon.cache.fallback_status().journalled, 3);
+    assert_eq!(daemon.cache.status().journalled, 3);
     daemon.return_to_store().await;
     for name in ["deleted", "set", "tagged"] {
         assert_eq!(daemon.get(name).await.0, None, "{name}");
     }
     assert_eq!(daemon.get("kept").await.0, Some(text("old")));
-    assert_eq!(daemon.cache.fallback_status().journalled, 0);
+    assert_eq!(daemon.cache.status().journalled, 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -359,7 +362,7 @@ async fn a_condition_is_refused_while_it_cannot_be_judged() {
     let delete = daemon.cache.delete(&namespace, &key, absent);
     assert_eq!(delete.await.unwrap_err().code, ErrorCode::StoreUnavailable);
     assert_eq!(daemon.get("k").await.0, None);
-    assert_eq!(daemon.cache.fallback_status().journalled, 0);
+    assert_eq!(daemon.cache.status().journalled, 0);
 }
 
 #[tokio::test(start_paused = true)]

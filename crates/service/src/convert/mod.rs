@@ -3,6 +3,7 @@
 
 pub(crate) mod cache;
 mod limits;
+pub(crate) mod locks;
 mod pages;
 mod spec;
 
@@ -13,6 +14,7 @@ pub(crate) use limits::{
 pub(crate) use pages::{
     bucket_page, buckets_token, limit_page, limits_token, list_buckets, list_limits,
 };
+use pages::{fitting, page_after, page_size};
 
 use crate::ServiceConfig;
 use prost_types::{Duration, Timestamp};

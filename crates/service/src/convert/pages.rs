@@ -10,7 +10,7 @@ use trellis_proto::{MAX_MESSAGE_BYTES, v1};
 const MAX_PAGE: usize = 1_000;
 const DEFAULT_PAGE: usize = 100;
 
-fn page_size(size: i32) -> Result<usize> {
+pub(super) fn page_size(size: i32) -> Result<usize> {
     match usize::try_from(size) {
         Ok(0) => Ok(DEFAULT_PAGE),
         Ok(size) if size <= MAX_PAGE => Ok(size),
@@ -33,7 +33,7 @@ pub(crate) fn buckets_token(namespace: &Namespace, limit: &Name) -> String {
 }
 
 /// The last name of the former page; `None` for the first page.
-fn page_after<T>(
+pub(super) fn page_after<T>(
     token: &str,
     owner: &str,
     name: impl Fn(&str, &str) -> Result<T>,
@@ -100,6 +100,21 @@ fn cut<T: prost::Message>(items: &mut Vec<T>) -> bool {
     let cut = fits < items.len();
     items.truncate(fits);
     cut
+}
+
+/// The first items that fit one message, and whether that is not all. Makes no more than it returns.
+pub(super) fn fitting<T: prost::Message>(items: impl IntoIterator<Item = T>) -> (Vec<T>, bool) {
+    let mut budget = MAX_MESSAGE_BYTES - 4_096;
+    let mut fitting = Vec::new();
+    for item in items {
+        let size = item.encoded_len() + 8;
+        if size > budget {
+            return (fitting, true);
+        }
+        budget -= size;
+        fitting.push(item);
+    }
+    (fitting, false)
 }
 
 pub(crate) fn limit_page(page: LimitPage, token: &str) -> v1::ListLimitsResponse {

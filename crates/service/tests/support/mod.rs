@@ -22,6 +22,7 @@ pub fn daemon(settings: Settings) -> (Services, CancellationToken) {
     let limits = MemoryLimits::new(MemoryLimitsConfig::default(), clock.clone());
     let parts = Parts {
         limits: Arc::new(limits),
+        locks: None,
         cache,
         info: DaemonInfo {
             version: "0.0.0",

@@ -40,6 +40,23 @@ pub async fn a_repeat_of_a_waiting_call_joins_it(bench: &Bench) {
     assert_eq!(bench.remaining("tokens").await, 4);
 }
 
+pub async fn a_repeat_waits_no_longer_than_it_says_and_the_call_goes_on(bench: &Bench) {
+    bench.declare("tokens", window(10, SECOND)).await;
+    bench.take("tokens", 10).granted().await;
+    let ask = bench.take("tokens", 6).request_id("r");
+    let first = ask.clone().wait(HOUR).start();
+    bench.until_waiting("tokens", 1).await;
+    let (retry_after, position) = ask.clone().wait(ms(200)).timed_out().await;
+    let tolerated = Micros(ms(800).0 + bench.tolerance().0);
+    assert!(retry_after <= tolerated, "{retry_after:?}");
+    assert_eq!(position, 1);
+    assert_eq!(bench.peek("tokens").await.waiters, 1);
+    first.granted().await;
+    // The first answer is what its caller got.
+    ask.wait(ms(200)).granted().await;
+    assert_eq!(bench.remaining("tokens").await, 4);
+}
+
 pub async fn a_joined_call_goes_on_without_one_of_its_callers(bench: &Bench) {
     bench.declare("tokens", window(10, ms(600))).await;
     bench.take("tokens", 10).granted().await;

@@ -73,16 +73,17 @@ impl Machine {
     fn head_ready(&self, entry: &Entry, now: Now) -> Time {
         let head = entry.queue.as_ref().and_then(|queue| queue.head());
         let waiter = head.and_then(|head| self.waiters.get(&head));
-        let ready = |want: &Want| {
-            let entry = self.store.entry(want.bucket);
-            entry
-                .bucket
-                .ready_at(want.amount, now)
-                .max(entry.paused_until)
-        };
+        let ready = |want: &Want| self.ready_at(want, now);
         waiter
             .and_then(|waiter| waiter.wants.iter().map(ready).max())
             .unwrap_or(now.mono)
+    }
+
+    /// When what a call wants of a bucket is there, if nobody else takes it.
+    pub(super) fn ready_at(&self, want: &Want, now: Now) -> Time {
+        let entry = self.store.entry(want.bucket);
+        let ready = entry.bucket.ready_at(want.amount, now);
+        ready.max(entry.paused_until)
     }
 
     /// What an acquire would meet now, without changing anything: how long until it could be admitted

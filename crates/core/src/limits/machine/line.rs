@@ -327,6 +327,23 @@ impl Machine {
         self.tell(ticket, waiter.request.as_ref(), Ok(timed_out), now);
     }
 
+    /// What a caller is told that has joined a waiting call and whose own time is over; the call goes on. `None`
+    /// when it has ended.
+    pub fn overdue(&mut self, ticket: Ticket, now: Now) -> Option<Acquired> {
+        self.advance(now);
+        let waiter = self.waiters.get(&ticket)?;
+        let position = self.position(waiter, ticket);
+        let wants = waiter.wants.clone();
+        let (_, charges) = self.refusal(&wants, ticket.priority, now);
+        // A repeat joins it again: it stands behind those before it, not behind itself.
+        let ready = wants.iter().map(|want| self.ready_at(want, now)).max();
+        let outcome = Outcome::TimedOut {
+            retry_after: ready.map_or(Micros::TICK, |at| (at - now.mono).max(Micros::TICK)),
+            position,
+        };
+        Some(answer(outcome, charges))
+    }
+
     /// The place of a waiting call in the line where most go before it.
     fn position(&self, waiter: &Waiter, ticket: Ticket) -> u32 {
         let fair = &waiter.fair;

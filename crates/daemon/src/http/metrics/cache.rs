@@ -24,6 +24,11 @@ pub(super) fn encode(encoder: &mut DescriptorEncoder, status: &CacheStatus) -> f
             "Calls waiting for a computation.",
             as_count(kept.waiters),
         ),
+        (
+            "journalled",
+            "Keys, tags and namespaces that the shared store is still to forget.",
+            as_count(status.journalled),
+        ),
     ] {
         let name = format!("trellis_cache_{noun}");
         encoder
@@ -62,6 +67,11 @@ pub(super) fn encode(encoder: &mut DescriptorEncoder, status: &CacheStatus) -> f
             "damaged",
             "Values in the shared store that could not be read; each counted as a miss.",
             status.damaged,
+        ),
+        (
+            "outages",
+            "How often this daemon has begun to cache alone because the shared store was away.",
+            status.outages,
         ),
     ] {
         let name = format!("trellis_cache_{noun}");

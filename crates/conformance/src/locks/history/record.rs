@@ -1,0 +1,170 @@
+//! Callers that use one lock at random and write down what they see.
+
+use super::{Event, Operation, Stamp};
+use crate::locks::Bench;
+use crate::locks::bench::ms;
+use crate::spawn;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, sleep_until};
+use trellis_core::Micros;
+use trellis_core::locks::LockOutcome;
+
+const CALLERS: u64 = 4;
+const TURNS: usize = 5;
+
+/// A rule that is broken on purpose, to show that the check finds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Broken {
+    /// None: the backend as it is.
+    Nothing,
+    /// Renewals are acknowledged and not done.
+    Renewals,
+    /// A release ends whoever holds the lock.
+    Releases,
+}
+
+/// Random numbers of a seed (xorshift).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % end
+    }
+}
+
+#[derive(Default)]
+struct Written {
+    operations: Vec<Operation>,
+    stamps: u64,
+    leases: usize,
+}
+
+#[derive(Clone)]
+struct Caller {
+    bench: Bench,
+    written: Arc<Mutex<Written>>,
+    start: Instant,
+    broken: Broken,
+}
+
+/// What callers of a seed see of one lock.
+pub async fn record(bench: &Bench, seed: u64, broken: Broken) -> Vec<Operation> {
+    let caller = Caller {
+        bench: bench.clone(),
+        written: Arc::default(),
+        start: Instant::now(),
+        broken,
+    };
+    let callers = (0..CALLERS).map(|number| {
+        let caller = caller.clone();
+        let random = Random((seed * CALLERS + number + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        spawn(caller.run(random))
+    });
+    for caller in callers.collect::<Vec<_>>() {
+        caller.await.unwrap();
+    }
+    std::mem::take(&mut caller.written.lock().operations)
+}
+
+impl Caller {
+    async fn run(self, mut random: Random) {
+        for _ in 0..TURNS {
+            self.rest(random.below(200)).await;
+            self.turn(&mut random).await;
+        }
+    }
+
+    async fn rest(&self, millis: u64) {
+        sleep_until(Instant::now() + Duration::from_millis(millis)).await;
+    }
+
+    fn stamp(&self) -> Stamp {
+        let mut written = self.written.lock();
+        written.stamps += 1;
+        (Micros::from(self.start.elapsed()).0, written.stamps)
+    }
+
+    fn write(&self, invoked: Stamp, returned: Option<Stamp>, event: Event) {
+        self.written.lock().operations.push(Operation {
+            invoked,
+            returned,
+            event,
+        });
+    }
+
+    /// Asks for the lock; with it renews, and releases it or goes silent.
+    async fn turn(&self, random: &mut Random) {
+        let shared = random.below(3) == 0;
+        let ttl = ms(100 + 100 * random.below(3));
+        let mut ask = self.bench.lock(if shared { "a*" } else { "a" }).ttl(ttl);
+        if random.below(2) == 0 {
+            ask = ask.wait(ms(400));
+        }
+        let mut renewed = self.stamp();
+        let acquired = ask.send().await.unwrap();
+        let answered = self.stamp();
+        let grant = match acquired.outcome {
+            LockOutcome::Granted(grant) => grant,
+            LockOutcome::Held { .. } => return self.write(renewed, Some(answered), Event::Refused),
+            _ => return,
+        };
+        let lease = {
+            let mut written = self.written.lock();
+            written.leases += 1;
+            written.leases
+        };
+        let token = grant.locks[0].token;
+        let event = Event::Granted {
+            lease,
+            shared,
+            token: token.get(),
+        };
+        self.write(renewed, Some(answered), event);
+        if random.below(2) == 0 {
+            self.rest(random.below(300)).await;
+            let invoked = self.stamp();
+            let kept = match self.broken {
+                Broken::Renewals => Ok(ttl),
+                _ => self.bench.keep_alive(grant.lease).await,
+            };
+            let event = if kept.is_ok() {
+                Event::Renewed(lease)
+            } else {
+                Event::Lost(lease)
+            };
+            self.write(invoked, Some(self.stamp()), event);
+            if kept.is_ok() {
+                renewed = invoked;
+            }
+        }
+        // From here on it may end by itself, if it does not before.
+        self.write((renewed.0 + ttl.0, 0), None, Event::Expired(lease));
+        if random.below(3) > 0 {
+            self.rest(random.below(200)).await;
+            self.release(lease, grant.lease, random).await;
+        }
+    }
+
+    async fn release(&self, lease: usize, id: trellis_core::locks::LeaseId, random: &mut Random) {
+        let invoked = self.stamp();
+        if self.broken == Broken::Releases {
+            let held = self.bench.inspect("a").await;
+            if let Some(holder) = held.holders.first() {
+                let _ = self.bench.force("a", holder.token, None).await;
+            }
+            return self.write(invoked, None, Event::Released(lease));
+        }
+        let released = self.bench.release(id).await;
+        // Some replies are lost: then nobody knows.
+        let returned = (random.below(4) > 0).then(|| self.stamp());
+        match released {
+            Ok(()) => self.write(invoked, returned, Event::Released(lease)),
+            Err(_) => self.write(invoked, returned, Event::Lost(lease)),
+        }
+    }
+}
