@@ -13,6 +13,7 @@
 -- <root>:p:<key>      string: what has come of its value
 -- <root>:w:<key>      sorted set: the line, <daemon>|<incarnation>|<ticket> by arrival
 -- <root>:l, :due      hash lease -> key; sorted set of leases by their end
+-- <root>:o            sorted set of keys whose flights are open, by since when
 -- <root>:e            sorted set of leases that have ended: msgpack {lease, how, ...} by lease
 -- <root>:f, :fz       hash key -> msgpack {until, code, message}: failures remembered; sorted set by `until`
 -- <root>:d:<flight>   string with a TTL: how a flight ended, for those who waited
@@ -36,7 +37,7 @@ local env = {
 
 local META, TAGS, TAGS_BY = root .. ':m', root .. ':t', root .. ':tz'
 local INDEX, SIZES = root .. ':x', root .. ':s'
-local LEASES, DUE, ENDED = root .. ':l', root .. ':due', root .. ':e'
+local LEASES, DUE, OPEN, ENDED = root .. ':l', root .. ':due', root .. ':o', root .. ':e'
 local FAILED, FAILED_BY = root .. ':f', root .. ':fz'
 
 -- How a lease ends, and how an end is kept: lost for a reason, filled or failed.

@@ -70,6 +70,7 @@ end
 -- The flight is over, its line gone.
 local function drop_flight(key, flight)
   drop_parts(key, flight)
+  redis.call('ZREM', OPEN, key)
   local waiters = redis.call('ZCARD', line_key(key))
   if waiters > 0 then
     redis.call('HINCRBY', META, 'waiters', -waiters)
@@ -114,6 +115,7 @@ local function restart(key, flight, reason)
   flight.round, flight.reason, flight.since = flight.round + 1, reason, now
   redis.call('HSET', flight_key(key), 'lease', 0, 'size', 0, 'crc', 0,
     'round', flight.round, 'reason', reason, 'since', whole(now))
+  redis.call('ZADD', OPEN, whole(now), key)
   tell(key, flight)
   return flight
 end
@@ -195,8 +197,12 @@ local function end_due(most)
   end
 end
 
+local looked_for_room = false
+
+-- Whether there is room for a lease; looks once in a call whether some are over.
 local function room_for_lease()
-  if redis.call('HLEN', LEASES) >= env.max_leases then
+  if redis.call('HLEN', LEASES) >= env.max_leases and not looked_for_room then
+    looked_for_room = true
     end_due(64)
   end
   return redis.call('HLEN', LEASES) < env.max_leases
@@ -207,6 +213,7 @@ local function grant(key, flight, options)
   local lease = mint(KEYS[1], 0)
   local expires, deadline = now + options[1], now + options[2]
   local due = math.min(expires, deadline)
+  redis.call('ZREM', OPEN, key)
   if not flight then
     redis.call('HSET', flight_key(key), 'id', whole(lease), 'gen', generation, 'size', 0, 'crc', 0,
       'round', 0, 'reason', 0, 'since', 0)

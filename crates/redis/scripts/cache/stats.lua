@@ -8,8 +8,8 @@
 local function op()
   local counts = args[1]
   for i, count in ipairs(counts) do
-    if count ~= '0' then
-      ensure()
+    -- Without room for the namespace there is none for its ledger.
+    if count ~= '0' and pcall(ensure) then
       -- A sum that would not fit stays where it is.
       redis.pcall('HINCRBY', META, 'L' .. i, count)
     end

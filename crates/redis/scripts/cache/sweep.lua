@@ -6,9 +6,20 @@
 -- Entries that Redis has thrown out for want of memory are found by going through the index bit by bit. Atomic,
 -- because an entry kept meanwhile must not be taken for the one that is gone.
 
+-- An open flight is taken within a second where anybody waits; after this nobody does.
+local FORGOTTEN = 60000000
+
 local function op()
   local most = args[1]
   end_due(most)
+  for _, key in ipairs(redis.call('ZRANGE', OPEN, 0, most - 1)) do
+    local flight = load(key)
+    if flight and flight.lease == 0 and now - flight.since > FORGOTTEN then
+      drop_flight(key, flight)
+    elseif not flight then
+      redis.call('ZREM', OPEN, key)
+    end
+  end
   forget_old_failures(most)
   local old = redis.call('ZRANGEBYSCORE', INDEX, '-inf', whole(now), 'LIMIT', 0, most)
   for _, key in ipairs(old) do

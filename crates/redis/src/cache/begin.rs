@@ -13,7 +13,7 @@ use futures::future::join_all;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use trellis_core::cache::{Entry, Failure, FetchOptions, Hit, Lease, LeaseId, Source, Wait};
-use trellis_core::{EntryKey, Micros, Namespace, Result, Time};
+use trellis_core::{EntryKey, Error, ErrorCode, Micros, Namespace, Result, Time};
 
 /// Keys in one script: a pause of the store of a few milliseconds at most. A larger batch is several scripts, sent
 /// together.
@@ -211,10 +211,10 @@ impl RedisCache {
         let blob = blob.ok_or_else(|| unreadable("a value is missing"))?;
         blob::entry(blob).map_err(|what| {
             self.report_damage(what);
-            // Written and damaged between two looks: a repeat sees the damage first and counts it as a miss.
-            let error = trellis_core::ErrorCode::StoreUnavailable;
-            trellis_core::Error::new(error, "a value in the store is damaged; try again")
-                .retry_after(Micros::from_millis(1))
+            // Written and damaged between two looks: a repeat sees the damage first, and takes it for a miss. (The
+            // store itself is there.)
+            let message = "a value in the shared store is damaged: a repeat is safe";
+            Error::new(ErrorCode::OutcomeUnknown, message).retry_after(Micros::from_millis(1))
         })
     }
 

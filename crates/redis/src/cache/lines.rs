@@ -461,3 +461,6 @@ pub(super) fn coalesced(mut hit: Hit) -> Hit {
     }
     hit
 }
+
+#[cfg(test)]
+mod tests;
