@@ -41,12 +41,15 @@ async fn daemons(redis: &Redis, count: usize) -> (Vec<Daemon>, Vec<Cache>) {
 async fn twenty_equal_questions_at_three_daemons_are_computed_once() {
     let redis = Redis::start().unwrap();
     let (_daemons, caches) = daemons(&redis, 3).await;
-    let computed = AtomicUsize::new(0);
+    let (asked, computed) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let ask = async |number: usize| {
+        asked.fetch_add(1, Ordering::Relaxed);
         let compute = || async {
             computed.fetch_add(1, Ordering::Relaxed);
             // Others ask meanwhile.
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            while asked.load(Ordering::Relaxed) < 20 {
+                tokio::task::yield_now().await;
+            }
             Ok::<_, Infallible>(Bytes::from_static(b"answer"))
         };
         let cache = &caches[number % 3];
@@ -121,7 +124,7 @@ async fn a_daemon_caches_alone_while_redis_is_away_and_what_it_deleted_does_not_
     let probe = || caches[0].set_if("probe", None, &keep, Condition::Absent);
     let shared = async {
         while probe().await.is_err() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::task::yield_now().await;
         }
     };
     let patience = Duration::from_secs(30);

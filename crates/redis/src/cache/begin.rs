@@ -2,7 +2,7 @@
 
 use super::RedisCache;
 use super::call::{Told, failed, unpack, unreadable};
-use super::lines::Joining;
+use super::lines::{Joining, Place};
 use super::reading::Seen;
 use super::scripts::BEGIN;
 use super::waiting::{RedisWaiting, Seated};
@@ -116,29 +116,16 @@ impl RedisCache {
                 return all.map(|open| (open.index, Err(error.clone()))).collect();
             }
         };
-        let seat = |key: &EntryKey, number: usize, (flight, round, look_in): (u64, u64, u64)| {
-            let place = (namespace.clone(), key.clone(), flight);
-            let ticket = ticket + u64::try_from(number).unwrap_or(u64::MAX);
+        let seat = |key: &EntryKey, number: usize, told: (u64, u64, u64)| {
             let joining = Joining {
-                ticket,
+                ticket: ticket + u64::try_from(number).unwrap_or(u64::MAX),
                 options,
                 parts: wait == Wait::Parts,
-                round,
-                look_in: Micros(look_in),
+                round: told.1,
+                look_in: Micros(told.2),
                 since,
             };
-            let woken = self.lines.join(&place, joining, self.clock.mono());
-            self.sooner.notify_one();
-            RedisWaiting {
-                cache: Arc::clone(self),
-                place,
-                ticket,
-                options,
-                wait,
-                woken,
-                told: false,
-                state: Seated::InLine,
-            }
+            self.seat((namespace.clone(), key.clone(), told.0), joining)
         };
         let decided = chunk.iter_mut().zip(payload).enumerate();
         decided
@@ -164,6 +151,27 @@ impl RedisCache {
                 (open.index, began)
             })
             .collect()
+    }
+
+    /// Seats a call that is in line.
+    fn seat(self: &Arc<Self>, place: Place, joining: Joining) -> RedisWaiting {
+        let woken = self.lines.join(&place, joining, self.clock.mono());
+        self.sooner.notify_one();
+        let wait = if joining.parts {
+            Wait::Parts
+        } else {
+            Wait::Whole
+        };
+        RedisWaiting {
+            cache: Arc::clone(self),
+            place,
+            ticket: joining.ticket,
+            options: joining.options,
+            wait,
+            woken,
+            told: false,
+            state: Seated::InLine,
+        }
     }
 
     /// What needs neither a value nor a seat.

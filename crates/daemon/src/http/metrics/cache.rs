@@ -57,6 +57,11 @@ pub(super) fn encode(encoder: &mut DescriptorEncoder, status: &CacheStatus) -> f
         &writes,
     )?;
     saved(encoder, ledger)?;
+    store(encoder, status)
+}
+
+/// What befalls entries and the shared store.
+fn store(encoder: &mut DescriptorEncoder, status: &CacheStatus) -> fmt::Result {
     for (noun, help, count) in [
         (
             "evictions",
