@@ -13,8 +13,10 @@ use trellis_core::cache::Cache;
 use trellis_core::limits::leases::LeaseConfig;
 use trellis_core::limits::{Limits, Reconcile};
 use trellis_core::locks::Locks;
+use trellis_core::pipelines::LivePipelines;
 use trellis_core::{Clock, Cluster, StoreView};
-use trellis_local::{MemoryCache, MemoryLimits, MemoryLocks};
+use trellis_engine::ObeyedPipelines;
+use trellis_local::{MemoryCache, MemoryLimits, MemoryLocks, MemoryPipelines};
 use trellis_redis::{
     Identity, RedisCluster, RedisConfig, RedisLimits, RedisLimitsConfig, Start, Store,
 };
@@ -25,6 +27,9 @@ pub(crate) struct Backend {
     pub limits: Arc<dyn Limits>,
     /// Locks; `None` in distributed mode, which has none yet: those of one daemon would keep nobody out.
     pub locks: Option<Arc<dyn Locks>>,
+    /// Pipelines, which `limits` obeys; `None` in distributed mode, which has none yet: those of one daemon would not be
+    /// obeyed by the others.
+    pub pipelines: Option<Arc<dyn LivePipelines>>,
     /// The shared store and its members; `None` in embedded mode.
     pub cluster: Option<Arc<dyn Cluster>>,
     /// Left at the end.
@@ -102,9 +107,13 @@ impl Backend {
         supervisor.start(TaskKind::LocksTimer, |stop| async move {
             stop.run_until_cancelled(timer.run()).await;
         });
+        let pipelines = config.memory_pipelines();
+        let pipelines = MemoryPipelines::new(config.pipelines.clone(), pipelines, clock.clone());
+        let (pipelines, limits) = ObeyedPipelines::new(Arc::new(pipelines), memory);
         Self {
-            limits: memory,
+            limits: Arc::new(limits),
             locks: Some(locks),
+            pipelines: Some(Arc::new(pipelines)),
             cluster: None,
             store: None,
             joining: None,
@@ -147,6 +156,7 @@ impl Backend {
         Ok(Self {
             limits,
             locks: None,
+            pipelines: None,
             cluster: Some(cluster),
             store: Some(store),
             joining: Some(Joining {
