@@ -100,7 +100,7 @@ impl ClientBuilder {
     /// Outside a Tokio runtime.
     #[must_use]
     pub fn over(self, channel: Channel) -> Client {
-        let shared = Shared::new(&channel, self.call_timeout, self.max_message_bytes);
+        let shared = Shared::new(channel, self.call_timeout, self.max_message_bytes);
         Client::assemble(shared, self.namespace)
     }
 

@@ -115,7 +115,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// Clients of every service over one channel.
-    pub(crate) fn new(channel: &Channel, timeout: Duration, max_message_bytes: usize) -> Self {
+    pub(crate) fn new(channel: Channel, timeout: Duration, max_message_bytes: usize) -> Self {
         let timeout = timeout.min(MAX_DURATION);
         let bytes = max_message_bytes;
         let limits = LimitServiceClient::new(channel.clone())
@@ -130,7 +130,7 @@ impl Shared {
         let cache = CacheServiceClient::new(channel.clone())
             .max_decoding_message_size(bytes)
             .max_encoding_message_size(bytes);
-        let status = StatusServiceClient::new(channel.clone())
+        let status = StatusServiceClient::new(channel)
             .max_decoding_message_size(bytes)
             .max_encoding_message_size(bytes);
         Self {

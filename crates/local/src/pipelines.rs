@@ -164,7 +164,8 @@ impl Pipelines for MemoryPipelines {
             state: Arc::clone(&self.state),
             changes,
             pipeline: (namespace, name),
-            told: None,
+            has_told: false,
+            last: None,
         }))
     }
 }
@@ -174,8 +175,10 @@ struct Watch {
     state: Arc<RwLock<State>>,
     changes: watch::Receiver<()>,
     pipeline: (Namespace, PipelineName),
-    /// What was told last; `None` before the first time.
-    told: Option<Option<Arc<Pipeline>>>,
+    /// Whether anything was told yet.
+    has_told: bool,
+    /// What was told last.
+    last: Option<Arc<Pipeline>>,
 }
 
 #[async_trait]
@@ -185,8 +188,8 @@ impl PipelineWatch for Watch {
             let (namespace, name) = &self.pipeline;
             let changed = self.changes.changed().await;
             let now = self.state.read().find(namespace, name.as_str()).cloned();
-            if self.told.as_ref() != Some(&now) {
-                self.told = Some(now.clone());
+            if !self.has_told || self.last != now {
+                (self.has_told, self.last) = (true, now.clone());
                 return Ok((now, Scope::Local));
             }
             changed.map_err(|_| Error::new(ErrorCode::Draining, "the daemon is shutting down"))?;

@@ -150,11 +150,11 @@ impl SettingValue {
             (SettingKind::LockTtl, Self::Ttl(ttl)) => {
                 range(*ttl, MIN_LOCK_TTL, bounds.max_lock_ttl)
             }
-            (SettingKind::Concurrency, Self::Limit(LimitSpec::Concurrency(_))) => Ok(()),
             (SettingKind::Limit, Self::Limit(LimitSpec::Concurrency(_))) => {
                 Err("must be a rate or a window; slots belong into `concurrency`".to_owned())
             }
-            (SettingKind::Limit, Self::Limit(_)) => Ok(()),
+            (SettingKind::Concurrency, Self::Limit(LimitSpec::Concurrency(_)))
+            | (SettingKind::Limit, Self::Limit(_)) => Ok(()),
             (SettingKind::CacheTtl | SettingKind::LockTtl, Self::Limit(_)) => {
                 Err("must be a time".to_owned())
             }

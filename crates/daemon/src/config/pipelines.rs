@@ -23,6 +23,10 @@ const MAX_DECLARED: usize = 1_000;
 
 /// The group `pipelines`. The table below tells what each means.
 #[derive(Clone, Debug, Deserialize)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "they are named as the settings are"
+)]
 pub(super) struct PipelinesSettings {
     max_namespaces: usize,
     max_pipelines: usize,
@@ -203,6 +207,75 @@ fn read_one(item: &Value, bounds: &PipelineBounds) -> std::result::Result<One, (
             Err(error
                 .violation
                 .map_or((String::new(), message), |it| (it.field, it.allowed)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Config;
+    use trellis_core::limits::LimitSpec;
+    use trellis_core::pipelines::{PipelineSource, SettingKind};
+
+    const GOOD: &str = r#"
+        [[pipelines.declared]]
+        name = "vision_rag"
+        cache_ttls = { embedding = "3h" }
+        limits = { llm = { window = { amount = 7, period = "1m" } } }
+        [[pipelines.declared]]
+        name = "mine"
+        concurrency = { default = 3 }
+        lock_ttls = { default = "5s" }
+    "#;
+
+    #[test]
+    fn a_declared_pipeline_stands_over_the_built_in_one() {
+        let config = Config::from_toml(GOOD).unwrap();
+        let rag = config.pipelines.find("vision_rag").unwrap();
+        let sources: Vec<_> = rag
+            .values()
+            .map(|(_, step, _, source)| (step.as_str(), source))
+            .collect();
+        assert!(sources.contains(&("embedding", PipelineSource::Configuration)));
+        assert!(sources.contains(&("search", PipelineSource::BuiltIn)));
+        let llm = rag.limit(SettingKind::Limit, "llm").unwrap();
+        assert!(matches!(llm, LimitSpec::Window(window) if window.amount() == 7));
+        let mine = config.pipelines.find("mine").unwrap();
+        assert!(mine.is_permanent() && mine.values().count() == 2);
+        let again = Config::from_toml(&config.to_toml()).unwrap();
+        assert_eq!(again.to_toml(), config.to_toml());
+        assert_eq!(again.pipelines.find("mine"), Some(mine));
+    }
+
+    #[test]
+    fn a_bad_pipeline_is_refused_by_its_index_and_field() {
+        for (bad, field) in [
+            ("name = \"Mine\"", ".name"),
+            ("name = \"mine\"", ".name"),
+            ("cache_ttls = {}", ""),
+            ("name = \"a\"\ntypo = 1", ""),
+            ("name = \"a\"\ncache_ttls = { x = \"0s\" }", ".cache_ttls.x"),
+            ("name = \"a\"\ncache_ttls = { x = 5 }", ".cache_ttls.x"),
+            ("name = \"a\"\nlock_ttls = { x = \"2h\" }", ".lock_ttls.x"),
+            ("name = \"a\"\nconcurrency = { x = 0 }", ".concurrency.x"),
+            ("name = \"a\"\nlimits = { x = {} }", ".limits.x"),
+            (
+                "name = \"a\"\nlimits = { X = { rate = { amount = 1, period = \"1s\" } } }",
+                ".limits",
+            ),
+        ] {
+            let text = format!("{GOOD}[[pipelines.declared]]\n{bad}");
+            let refused = Config::from_toml(&text).unwrap_err().to_string();
+            let start = format!("pipelines.declared[2]{field}");
+            assert!(refused.contains(&start), "{bad}: {refused}");
+        }
+    }
+
+    #[test]
+    fn built_in_ttls_keep_to_lower_bounds() {
+        let config = Config::from_toml("locks.max_ttl = \"1m\"\ncache.max_ttl = \"1h\"").unwrap();
+        for name in ["ocr", "vision_rag", "multi_agent", "chain", "graph"] {
+            assert!(config.pipelines.find(name).is_some(), "{name}");
         }
     }
 }

@@ -20,14 +20,14 @@ fn daemon() -> (Client, Channel) {
     (Client::from_channel(channel.clone()), channel)
 }
 
-fn span(span: Duration) -> Option<prost_types::Duration> {
-    Some(span.try_into().unwrap())
+fn span(span: Duration) -> prost_types::Duration {
+    span.try_into().unwrap()
 }
 
 /// A set of `value` whose policy names a step.
 fn set(step: &str, ttl: Option<Duration>) -> v1::SetRequest {
     let policy = v1::EntryPolicy {
-        ttl: ttl.and_then(span),
+        ttl: ttl.map(span),
         pipeline: step.to_owned(),
         ..v1::EntryPolicy::default()
     };
@@ -89,9 +89,9 @@ async fn a_fill_and_a_batch_obey_as_a_set_does() {
         key: "b".to_owned(),
         ..v1::BeginFillRequest::default()
     };
-    let begun = cache.begin_fill(begin).await.unwrap().into_inner();
-    let Some(v1::begin_fill_response::Answer::Lease(lease)) = begun.answer else {
-        panic!("{begun:?}");
+    let filling = cache.begin_fill(begin).await.unwrap().into_inner();
+    let Some(v1::begin_fill_response::Answer::Lease(lease)) = filling.answer else {
+        panic!("{filling:?}");
     };
     let policy = set("ocr", None).item.unwrap().policy;
     let fill = v1::FillRequest {
@@ -107,7 +107,7 @@ async fn a_fill_and_a_batch_obey_as_a_set_does() {
             ..v1::GetRequest::default()
         };
         let entry = cache.get(get).await.unwrap().into_inner().entry.unwrap();
-        assert_eq!(entry.ttl, span(expected), "{key}");
+        assert_eq!(entry.ttl, Some(span(expected)), "{key}");
     }
 }
 
@@ -175,12 +175,15 @@ async fn locks_last_for_the_ttl_of_the_step_that_their_request_names() {
             name: "unary".to_owned(),
             mode: 0,
         }],
-        ttl: span(SECOND),
+        ttl: Some(span(SECOND)),
         pipeline: "graph".to_owned(),
         ..v1::LockServiceTryAcquireRequest::default()
     };
     let granted = stub.try_acquire(request).await.unwrap().into_inner();
-    assert_eq!(granted.grant.unwrap().lease_remaining, span(SECOND * 7));
+    assert_eq!(
+        granted.grant.unwrap().lease_remaining,
+        Some(span(SECOND * 7))
+    );
 
     let locks = client.locks().pipeline("graph");
     let guard = locks
