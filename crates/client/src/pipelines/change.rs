@@ -114,7 +114,7 @@ impl PipelineChange {
         self
     }
 
-    /// Only if it has this version; 0: only if no update has changed it.
+    /// Only if it has this version; 0: only if it was never changed, or does not exist.
     pub fn if_version(mut self, version: i64) -> Self {
         self.base_version = Some(version);
         self

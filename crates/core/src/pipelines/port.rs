@@ -21,7 +21,7 @@ pub struct UpdatePipeline {
     pub dropped: Vec<SettingKey>,
     /// Kinds of which only `values` are set.
     pub replaced: Vec<SettingKind>,
-    /// Only if it has this version; 0: only if no update has changed it.
+    /// Only if it has this version; 0: only if it was never changed, or does not exist.
     pub base_version: Option<u64>,
     /// Make it if it does not exist.
     pub allow_missing: bool,
