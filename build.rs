@@ -3,7 +3,7 @@
 use prost::Message as _;
 use std::{env, error::Error, fs, path::PathBuf};
 
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     // For reflection alone: tools show error details by it.
     "google/rpc/error_details.proto",
     "trellis/v1/cache.proto",
@@ -11,6 +11,7 @@ const FILES: [&str; 7] = [
     "trellis/v1/errors.proto",
     "trellis/v1/limits.proto",
     "trellis/v1/locks.proto",
+    "trellis/v1/pipelines.proto",
     "trellis/v1/status.proto",
 ];
 

@@ -30,6 +30,7 @@ const DRIVERS: [(&str, &[&str]); 7] = [
         &[
             "trellis-redis",
             "trellis-resilience",
+            "trellis-engine",
             "trellis-local",
             "trellis-service",
             "trellis-daemon",

@@ -92,6 +92,8 @@ pub enum SpecSource {
     Configuration,
     /// `set_limit` declared it.
     SetLimit,
+    /// A pipeline declares it.
+    Pipeline,
 }
 
 impl Acquired {
@@ -212,6 +214,7 @@ impl SpecSource {
             Ok(Wire::Inline) => Ok(Self::Inline),
             Ok(Wire::Configuration) => Ok(Self::Configuration),
             Ok(Wire::SetLimit) => Ok(Self::SetLimit),
+            Ok(Wire::Pipeline) => Ok(Self::Pipeline),
             Ok(Wire::Unspecified) | Err(_) => Err(convert::unknown(value, "source")),
         }
     }

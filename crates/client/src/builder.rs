@@ -3,10 +3,6 @@
 use std::time::Duration;
 
 use tonic::transport::{Channel, Endpoint};
-use trellis_proto::v1::cache_service_client::CacheServiceClient;
-use trellis_proto::v1::limit_service_client::LimitServiceClient;
-use trellis_proto::v1::lock_service_client::LockServiceClient;
-use trellis_proto::v1::status_service_client::StatusServiceClient;
 
 use crate::address;
 use crate::client::{Client, Shared};
@@ -104,20 +100,7 @@ impl ClientBuilder {
     /// Outside a Tokio runtime.
     #[must_use]
     pub fn over(self, channel: Channel) -> Client {
-        let limits = LimitServiceClient::new(channel.clone())
-            .max_decoding_message_size(self.max_message_bytes)
-            .max_encoding_message_size(self.max_message_bytes);
-        let locks = LockServiceClient::new(channel.clone())
-            .max_decoding_message_size(self.max_message_bytes)
-            .max_encoding_message_size(self.max_message_bytes);
-        let cache = CacheServiceClient::new(channel.clone())
-            .max_decoding_message_size(self.max_message_bytes)
-            .max_encoding_message_size(self.max_message_bytes);
-        let status = StatusServiceClient::new(channel)
-            .max_decoding_message_size(self.max_message_bytes)
-            .max_encoding_message_size(self.max_message_bytes);
-        let (timeout, bytes) = (self.call_timeout, self.max_message_bytes);
-        let shared = Shared::new(limits, cache, locks, status, timeout, bytes);
+        let shared = Shared::new(channel, self.call_timeout, self.max_message_bytes);
         Client::assemble(shared, self.namespace)
     }
 

@@ -8,6 +8,7 @@ use tonic::transport::Channel;
 use trellis_proto::v1::cache_service_client::CacheServiceClient;
 use trellis_proto::v1::limit_service_client::LimitServiceClient;
 use trellis_proto::v1::lock_service_client::LockServiceClient;
+use trellis_proto::v1::pipeline_service_client::PipelineServiceClient;
 use trellis_proto::v1::status_service_client::StatusServiceClient;
 use trellis_proto::v1::{GetStatusRequest, SettleRequest};
 
@@ -18,6 +19,7 @@ use crate::convert::MAX_DURATION;
 use crate::error::Result;
 use crate::limits::Limits;
 use crate::locks::Locks;
+use crate::pipelines::Pipelines;
 use crate::status::DaemonStatus;
 
 /// A connection to a daemon. Clones share it.
@@ -73,6 +75,12 @@ impl Client {
         Locks::new(self.shared.clone(), self.namespace.clone())
     }
 
+    /// The pipelines of the client's default namespace.
+    #[must_use]
+    pub fn pipelines(&self) -> Pipelines {
+        Pipelines::new(self.shared.clone(), self.namespace.clone())
+    }
+
     /// The cache of a namespace.
     #[must_use]
     pub fn cache(&self, namespace: impl Into<String>) -> Cache {
@@ -98,6 +106,7 @@ pub(crate) struct Shared {
     limits: LimitServiceClient<Channel>,
     cache: CacheServiceClient<Channel>,
     locks: LockServiceClient<Channel>,
+    pipelines: PipelineServiceClient<Channel>,
     status: StatusServiceClient<Channel>,
     releases: Releases,
     timeout: Duration,
@@ -105,22 +114,32 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(
-        limits: LimitServiceClient<Channel>,
-        cache: CacheServiceClient<Channel>,
-        locks: LockServiceClient<Channel>,
-        status: StatusServiceClient<Channel>,
-        timeout: Duration,
-        max_message_bytes: usize,
-    ) -> Self {
+    /// Clients of every service over one channel.
+    pub(crate) fn new(channel: Channel, timeout: Duration, max_message_bytes: usize) -> Self {
         let timeout = timeout.min(MAX_DURATION);
-        let releases = Releases::start(limits.clone(), timeout);
+        let bytes = max_message_bytes;
+        let limits = LimitServiceClient::new(channel.clone())
+            .max_decoding_message_size(bytes)
+            .max_encoding_message_size(bytes);
+        let locks = LockServiceClient::new(channel.clone())
+            .max_decoding_message_size(bytes)
+            .max_encoding_message_size(bytes);
+        let pipelines = PipelineServiceClient::new(channel.clone())
+            .max_decoding_message_size(bytes)
+            .max_encoding_message_size(bytes);
+        let cache = CacheServiceClient::new(channel.clone())
+            .max_decoding_message_size(bytes)
+            .max_encoding_message_size(bytes);
+        let status = StatusServiceClient::new(channel)
+            .max_decoding_message_size(bytes)
+            .max_encoding_message_size(bytes);
         Self {
+            releases: Releases::start(limits.clone(), timeout),
             limits,
             cache,
             locks,
+            pipelines,
             status,
-            releases,
             timeout,
             max_message_bytes,
         }
@@ -132,6 +151,10 @@ impl Shared {
 
     pub(crate) fn locks(&self) -> LockServiceClient<Channel> {
         self.locks.clone()
+    }
+
+    pub(crate) fn pipelines(&self) -> PipelineServiceClient<Channel> {
+        self.pipelines.clone()
     }
 
     pub(crate) fn cache(&self) -> CacheServiceClient<Channel> {

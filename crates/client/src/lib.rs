@@ -126,6 +126,7 @@ mod limits;
 mod list;
 mod locks;
 mod pipeline;
+mod pipelines;
 mod reservation;
 mod route;
 mod scope;
@@ -151,6 +152,7 @@ pub use locks::{
     Ran,
 };
 pub use pipeline::Pipeline;
+pub use pipelines::{PipelineChange, PipelineSource, PipelineState, PipelineValue, Pipelines};
 pub use reservation::Reservation;
 pub use scope::Scope;
 pub use settlement::{Actual, Settled, SettledCharge};

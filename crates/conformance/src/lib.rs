@@ -11,6 +11,7 @@
 //! `#[tokio::test]` of every case, so that none can be left out by mistake.
 //!
 //! - [`limits`]: the suite of the limits port. [`locks`]: that of locks.
+//! - [`pipelines`]: that of pipelines, and of the limits that obey them, by `pipelines_conformance!`.
 //! - [`limits`]: the suite of the limits port. [`cache`]: that of the cache port, by `cache_conformance!`.
 //! - [`grpc`]: the same port through client, contract and server.
 //! - [`Pace`], [`PausedClock`]: how time passes in a case; [`on_real_time`]: what a failure on a busy machine
@@ -34,6 +35,7 @@ pub mod leases;
 pub mod limits;
 pub mod locks;
 mod pace;
+pub mod pipelines;
 mod starved;
 mod task;
 

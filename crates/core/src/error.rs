@@ -64,6 +64,12 @@ pub enum ErrorCode {
     TokenMismatch,
     /// The bound on locks in use is reached.
     TooManyLocks,
+    /// No such pipeline.
+    PipelineNotFound,
+    /// The pipeline has another version than the call was based on.
+    PipelineChanged,
+    /// The bound on pipelines is reached.
+    TooManyPipelines,
 }
 
 /// A field at fault and what is allowed there.

@@ -14,8 +14,10 @@ use trellis_core::cache::Cache;
 use trellis_core::limits::leases::LeaseConfig;
 use trellis_core::limits::{Limits, Reconcile};
 use trellis_core::locks::Locks;
+use trellis_core::pipelines::LivePipelines;
 use trellis_core::{Clock, Cluster, StoreView};
-use trellis_local::{MemoryLimits, MemoryLocks};
+use trellis_engine::ObeyedPipelines;
+use trellis_local::{MemoryLimits, MemoryLocks, MemoryPipelines};
 use trellis_redis::{
     Identity, RedisCluster, RedisConfig, RedisLimits, RedisLimitsConfig, Start, Store,
 };
@@ -27,6 +29,9 @@ pub(crate) struct Backend {
     pub cache: Arc<dyn Cache>,
     /// Locks; `None` in distributed mode, which has none yet: those of one daemon would keep nobody out.
     pub locks: Option<Arc<dyn Locks>>,
+    /// Pipelines, which `limits` obeys; `None` in distributed mode, which has none yet: those of one daemon would not be
+    /// obeyed by the others.
+    pub pipelines: Option<Arc<dyn LivePipelines>>,
     /// The shared store and its members; `None` in embedded mode.
     pub cluster: Option<Arc<dyn Cluster>>,
     /// Left at the end.
@@ -113,10 +118,14 @@ impl Backend {
         supervisor.start(TaskKind::LocksTimer, |stop| async move {
             stop.run_until_cancelled(timer.run()).await;
         });
+        let pipelines = config.memory_pipelines();
+        let pipelines = MemoryPipelines::new(config.pipelines.clone(), pipelines, clock.clone());
+        let (pipelines, limits) = ObeyedPipelines::new(Arc::new(pipelines), memory);
         Ok(Self {
-            limits: memory,
+            limits: Arc::new(limits),
             cache: caching::own(config, clock, (supervisor, TaskKind::CacheTimer))?,
             locks: Some(locks),
+            pipelines: Some(Arc::new(pipelines)),
             cluster: None,
             store: None,
             joining: None,
@@ -163,6 +172,7 @@ impl Backend {
             limits,
             cache,
             locks: None,
+            pipelines: None,
             cluster: Some(cluster),
             store: Some(store),
             joining: Some(Joining {

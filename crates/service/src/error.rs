@@ -45,6 +45,9 @@ fn mapped(code: ErrorCode) -> (Code, ErrorReason) {
         ErrorCode::TokenMismatch => (Code::FailedPrecondition, ErrorReason::TokenMismatch),
         ErrorCode::TooManyLocks => (Code::ResourceExhausted, ErrorReason::TooManyLocks),
         ErrorCode::TooManyLeases => (Code::ResourceExhausted, ErrorReason::TooManyLeases),
+        ErrorCode::PipelineNotFound => (Code::NotFound, ErrorReason::PipelineNotFound),
+        ErrorCode::PipelineChanged => (Code::Aborted, ErrorReason::PipelineChanged),
+        ErrorCode::TooManyPipelines => (Code::ResourceExhausted, ErrorReason::TooManyPipelines),
     }
 }
 

@@ -16,6 +16,8 @@ mod layers;
 mod limits;
 mod lock_session;
 mod locks;
+mod obey;
+mod pipelines;
 mod routes;
 mod status;
 mod stream;

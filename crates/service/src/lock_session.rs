@@ -254,13 +254,16 @@ impl LockSession {
         self.push(id, Response::Error(item_status(error)));
     }
 
-    async fn open(&mut self, id: u64, open: v1::LockSessionOpen) -> Result<()> {
+    async fn open(&mut self, id: u64, mut open: v1::LockSessionOpen) -> Result<()> {
         let context = Context {
             config: &self.rpc.config,
             namespace: &self.rpc.default_namespace,
             deadline: None,
         };
         let locks = Arc::clone(self.rpc.locks()?);
+        if open.session_secret.is_empty() {
+            open.ttl = self.rpc.ttl(&open.namespace, &open.pipeline, open.ttl)?;
+        }
         let (namespace, (state, feed)) = match wire::open(open, &context)? {
             wire::Opening::New(open) => {
                 let namespace = open.namespace.clone();

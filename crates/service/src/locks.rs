@@ -6,6 +6,7 @@ use crate::error::status;
 use crate::layers::BoundElsewhere;
 use crate::limits::{Answer, admit_stream, answer, deadline};
 use crate::lock_session::LockSession;
+use crate::obey::Obeyed;
 use crate::{Parts, RpcStats, ServiceConfig};
 use futures::stream::{self, BoxStream, StreamExt as _};
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use trellis_proto::v1::{self, lock_service_server::LockService};
 /// What every call and stream of locks needs.
 pub(crate) struct LockRpc {
     locks: Option<Arc<dyn Locks>>,
+    pipelines: Obeyed,
     pub config: ServiceConfig,
     pub clock: Arc<dyn Clock>,
     pub stats: Arc<RpcStats>,
@@ -34,6 +36,7 @@ impl LockRpc {
     pub fn new(parts: &Parts, config: ServiceConfig, streams: Arc<Semaphore>) -> Result<Self> {
         Ok(Self {
             locks: parts.locks.clone(),
+            pipelines: Obeyed::new(parts),
             config,
             clock: Arc::clone(&parts.clock),
             stats: Arc::clone(&parts.stats),
@@ -58,6 +61,20 @@ impl LockRpc {
             namespace: &self.default_namespace,
             deadline: None,
         }
+    }
+
+    /// The TTL of a request: of the step of a pipeline that it names, or its own.
+    pub fn ttl(
+        &self,
+        namespace: &str,
+        pipeline: &str,
+        ttl: Option<prost_types::Duration>,
+    ) -> Result<Option<prost_types::Duration>> {
+        if pipeline.is_empty() {
+            return Ok(ttl);
+        }
+        let namespace = self.context().namespace(namespace.to_owned())?;
+        self.pipelines.lock_ttl(&namespace, pipeline, ttl)
     }
 
     async fn acquire(&self, acquire: AcquireLocks) -> Result<AcquiredLocks> {
@@ -138,7 +155,12 @@ impl LockService for LockServer {
         &self,
         request: Request<v1::LockServiceTryAcquireRequest>,
     ) -> Answer<v1::LockServiceTryAcquireResponse> {
-        let acquire = wire::try_acquire(request.into_inner(), &self.0.context()).map_err(status)?;
+        let mut request = request.into_inner();
+        let ttl = self
+            .0
+            .ttl(&request.namespace, &request.pipeline, request.ttl);
+        request.ttl = ttl.map_err(status)?;
+        let acquire = wire::try_acquire(request, &self.0.context()).map_err(status)?;
         answer(self.0.acquire(acquire).await.map(wire::tried))
     }
 
@@ -150,7 +172,12 @@ impl LockService for LockServer {
             deadline: deadline(request.metadata()),
             ..self.0.context()
         };
-        let acquire = wire::acquire(request.into_inner(), &context).map_err(status)?;
+        let mut request = request.into_inner();
+        let ttl = self
+            .0
+            .ttl(&request.namespace, &request.pipeline, request.ttl);
+        request.ttl = ttl.map_err(status)?;
+        let acquire = wire::acquire(request, &context).map_err(status)?;
         answer(self.0.acquire(acquire).await.map(wire::acquired))
     }
 

@@ -4,6 +4,7 @@ use crate::cache::{CacheRpc, CacheServer};
 use crate::layers::EndOnDrain;
 use crate::limits::{LimitRpc, LimitServer};
 use crate::locks::{LockRpc, LockServer};
+use crate::pipelines::PipelineServer;
 use crate::status::StatusServer;
 use crate::{RpcStats, ServiceConfig};
 use futures::future::BoxFuture;
@@ -23,11 +24,13 @@ use tower::Service;
 use trellis_core::cache::Cache;
 use trellis_core::limits::Limits;
 use trellis_core::locks::Locks;
+use trellis_core::pipelines::LivePipelines;
 use trellis_core::{Clock, Cluster, Error, ErrorCode, Now, Result};
 use trellis_proto::FILE_DESCRIPTOR_SET;
 use trellis_proto::v1::cache_service_server::CacheServiceServer;
 use trellis_proto::v1::limit_service_server::LimitServiceServer;
 use trellis_proto::v1::lock_service_server::LockServiceServer;
+use trellis_proto::v1::pipeline_service_server::PipelineServiceServer;
 use trellis_proto::v1::status_service_server::StatusServiceServer;
 
 /// What this daemon is.
@@ -47,6 +50,9 @@ pub struct Parts {
     pub limits: Arc<dyn Limits>,
     /// Locks; `None` where this version has none, which every call of them then answers.
     pub locks: Option<Arc<dyn Locks>>,
+    /// Pipelines, whose limits `limits` must obey; `None` where this version has none, which every call that names one
+    /// then answers.
+    pub pipelines: Option<Arc<dyn LivePipelines>>,
     /// The cache.
     pub cache: Arc<dyn Cache>,
     /// Time, for latencies.
@@ -117,7 +123,7 @@ fn service(path: &str) -> Option<&str> {
     Some(service)
 }
 
-/// Every service: limits, cache, status, health (not serving yet), and reflection v1 and v1alpha.
+/// Every service: limits, cache, locks, pipelines, status, health (not serving yet), and reflection v1 and v1alpha.
 pub fn routes(parts: &Parts, config: ServiceConfig) -> Result<(Services, HealthHandle)> {
     let bytes = config.max_message_bytes;
     let streams = Arc::new(Semaphore::new(config.max_streams));
@@ -129,6 +135,10 @@ pub fn routes(parts: &Parts, config: ServiceConfig) -> Result<(Services, HealthH
         .max_decoding_message_size(bytes)
         .accept_compressed(Gzip);
     let status = StatusServiceServer::new(StatusServer::new(parts))
+        .max_decoding_message_size(bytes)
+        .accept_compressed(Gzip);
+    let pipelines = PipelineServer::new(parts, config, Arc::clone(&streams))?;
+    let pipelines = PipelineServiceServer::new(pipelines)
         .max_decoding_message_size(bytes)
         .accept_compressed(Gzip);
     let locks = LockRpc::new(parts, config, streams)?;
@@ -151,6 +161,7 @@ pub fn routes(parts: &Parts, config: ServiceConfig) -> Result<(Services, HealthH
     let reflection_v1alpha = reflection().build_v1alpha().map_err(broken)?;
     let others = Routes::new(status)
         .add_service(locks)
+        .add_service(pipelines)
         .add_service(EndOnDrain::new(health, &parts.drain))
         .add_service(EndOnDrain::new(reflection_v1, &parts.drain))
         .add_service(EndOnDrain::new(reflection_v1alpha, &parts.drain));
@@ -162,6 +173,8 @@ pub fn routes(parts: &Parts, config: ServiceConfig) -> Result<(Services, HealthH
         "trellis.v1.StatusService",
     ];
     names.extend(parts.locks.is_some().then_some("trellis.v1.LockService"));
+    let pipelines = parts.pipelines.is_some();
+    names.extend(pipelines.then_some("trellis.v1.PipelineService"));
     let health = HealthHandle {
         reporter,
         services: names,

@@ -23,6 +23,7 @@ fn daemon(settings: Settings) -> Client {
     let parts = Parts {
         limits,
         locks: None,
+        pipelines: None,
         cache: Arc::new(MemoryCache::new(MemoryCacheConfig::default(), clock.clone()).unwrap()),
         info: DaemonInfo {
             version: "0.0.0",

@@ -31,6 +31,7 @@ fn serve() -> PipeServer {
     let parts = Parts {
         limits: Arc::new(limits),
         locks: Some(locks),
+        pipelines: None,
         cache: Arc::new(MemoryCache::new(MemoryCacheConfig::default(), clock.clone()).unwrap()),
         info: DaemonInfo {
             version: "0.0.0",

@@ -37,6 +37,7 @@ pub struct Keep {
     stale_for: Option<Duration>,
     refresh_after: Option<Duration>,
     tags: Vec<String>,
+    pipeline: String,
     stale: StaleMode,
     cost: Cost,
     pub(super) content_type: String,
@@ -81,6 +82,14 @@ impl Keep {
         self
     }
 
+    /// The step of a pipeline whose cache TTL it gets, for example `vision_rag.embedding`; that wins over the one given
+    /// here, which counts where the pipeline sets none.
+    #[must_use]
+    pub fn pipeline(mut self, step: impl Into<String>) -> Self {
+        self.pipeline = step.into();
+        self
+    }
+
     /// What the value is, for example `application/json`.
     #[must_use]
     pub fn content_type(mut self, name: impl Into<String>) -> Self {
@@ -111,6 +120,7 @@ impl Keep {
             stale_for: span(self.stale_for, "stale_for")?,
             refresh_after: span(self.refresh_after, "refresh_after")?,
             tags: self.tags.clone(),
+            pipeline: self.pipeline.clone(),
         })
     }
 

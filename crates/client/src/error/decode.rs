@@ -134,6 +134,8 @@ fn advice_for_reason(reason: ErrorReason) -> RetryAdvice {
         | ErrorReason::LeaseNotFound
         | ErrorReason::LeaseLost
         | ErrorReason::TokenMismatch
+        | ErrorReason::PipelineNotFound
+        | ErrorReason::PipelineChanged
         | ErrorReason::Unauthenticated
         | ErrorReason::PermissionDenied => RetryAdvice::Never,
         ErrorReason::Draining | ErrorReason::Cancelled | ErrorReason::StoreUnavailable => {
@@ -149,6 +151,7 @@ fn advice_for_reason(reason: ErrorReason) -> RetryAdvice {
         | ErrorReason::TooManyCalls
         | ErrorReason::TooManyStreams
         | ErrorReason::TooManyLocks
+        | ErrorReason::TooManyPipelines
         | ErrorReason::TooManyLeases
         | ErrorReason::TooManyBytes => RetryAdvice::Later(FULL_PAUSE),
     }

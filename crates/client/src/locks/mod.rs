@@ -30,6 +30,8 @@ use keeper::{Keeper, Mail, Owner};
 
 /// How long a session lasts without a renewal, unless set otherwise. Renewals are sent every third of it.
 const DEFAULT_TTL: Duration = Duration::from_secs(30);
+/// The id of a session's first request after `open`.
+const FIRST_ID: u64 = 2;
 
 /// The locks of one namespace. Clones share one session, in which all their guards live and are renewed together.
 ///
@@ -47,6 +49,7 @@ struct Inner {
     namespace: Arc<str>,
     ttl: Duration,
     name: String,
+    pipeline: String,
     session: Mutex<Option<Session>>,
     ids: AtomicU64,
 }
@@ -60,46 +63,73 @@ struct Session {
 
 impl Locks {
     pub(crate) fn new(shared: Arc<Shared>, namespace: Arc<str>) -> Self {
-        Self::with(shared, namespace, DEFAULT_TTL, String::new())
-    }
-
-    fn with(shared: Arc<Shared>, namespace: Arc<str>, ttl: Duration, name: String) -> Self {
-        let inner = Inner {
+        Self::of(Inner {
             shared,
             namespace,
-            ttl,
-            name,
+            ttl: DEFAULT_TTL,
+            name: String::new(),
+            pipeline: String::new(),
             session: Mutex::new(None),
-            ids: AtomicU64::new(2),
-        };
+            ids: AtomicU64::new(FIRST_ID),
+        })
+    }
+
+    fn of(inner: Inner) -> Self {
         Self {
             inner: Arc::new(inner),
+        }
+    }
+
+    /// The same, in a session of its own that is not open yet.
+    fn apart(&self) -> Inner {
+        let inner = &self.inner;
+        Inner {
+            shared: inner.shared.clone(),
+            namespace: inner.namespace.clone(),
+            ttl: inner.ttl,
+            name: inner.name.clone(),
+            pipeline: inner.pipeline.clone(),
+            session: Mutex::new(None),
+            ids: AtomicU64::new(FIRST_ID),
         }
     }
 
     /// The locks of another namespace, over the same connection, in a session of their own.
     #[must_use]
     pub fn namespace(&self, namespace: &str) -> Self {
-        let inner = &self.inner;
-        let shared = inner.shared.clone();
-        Self::with(shared, namespace.into(), inner.ttl, inner.name.clone())
+        Self::of(Inner {
+            namespace: namespace.into(),
+            ..self.apart()
+        })
     }
 
     /// How long the locks stay held when this process dies or is cut off, 100 ms to 1 hour; default 30 s. In a
     /// session of its own.
     #[must_use]
     pub fn ttl(&self, ttl: Duration) -> Self {
-        let inner = &self.inner;
-        let (shared, namespace) = (inner.shared.clone(), inner.namespace.clone());
-        Self::with(shared, namespace, ttl, inner.name.clone())
+        Self::of(Inner {
+            ttl,
+            ..self.apart()
+        })
+    }
+
+    /// The step of a pipeline whose lock TTL they get, for example `vision_rag`; that wins over [`Locks::ttl`], which counts
+    /// where the pipeline sets none. In a session of its own.
+    #[must_use]
+    pub fn pipeline(&self, step: impl Into<String>) -> Self {
+        Self::of(Inner {
+            pipeline: step.into(),
+            ..self.apart()
+        })
     }
 
     /// Who the holder is, for people who look; at most 256 bytes. In a session of its own.
     #[must_use]
     pub fn owner(&self, owner: impl Into<String>) -> Self {
-        let inner = &self.inner;
-        let (shared, namespace) = (inner.shared.clone(), inner.namespace.clone());
-        Self::with(shared, namespace, inner.ttl, owner.into())
+        Self::of(Inner {
+            name: owner.into(),
+            ..self.apart()
+        })
     }
 
     /// Starts to ask for a lock, exclusive unless [`Lock::shared`] is called.
@@ -147,6 +177,7 @@ impl Locks {
             owner: inner.name.clone(),
             on_break: proto::OnBreak::Keep.into(),
             session_secret: String::new(),
+            pipeline: inner.pipeline.clone(),
         };
         let keeper = Keeper::new(inner.shared.locks(), open, mail.clone(), clock.clone());
         background::spawn(keeper.run());

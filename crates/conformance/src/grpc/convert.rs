@@ -92,7 +92,7 @@ fn wait_in(wait: Option<Duration>) -> Option<Micros> {
     wait.map(Micros::from)
 }
 
-fn spec_in(spec: client::Spec) -> LimitSpec {
+pub(super) fn spec_in(spec: client::Spec) -> LimitSpec {
     use client::{Span, Spec};
     match spec {
         Spec::Rate(rate) => {
@@ -123,6 +123,7 @@ fn source_in(source: client::SpecSource) -> SpecSource {
         client::SpecSource::Inline => SpecSource::Inline,
         client::SpecSource::Configuration => SpecSource::Configuration,
         client::SpecSource::SetLimit => SpecSource::SetLimit,
+        client::SpecSource::Pipeline => SpecSource::Pipeline,
     }
 }
 
@@ -328,6 +329,9 @@ fn code_in(reason: ErrorReason) -> ErrorCode {
         ErrorReason::LeaseLost => ErrorCode::LeaseLost,
         ErrorReason::TokenMismatch => ErrorCode::TokenMismatch,
         ErrorReason::TooManyLocks => ErrorCode::TooManyLocks,
+        ErrorReason::PipelineNotFound => ErrorCode::PipelineNotFound,
+        ErrorReason::PipelineChanged => ErrorCode::PipelineChanged,
+        ErrorReason::TooManyPipelines => ErrorCode::TooManyPipelines,
         ErrorReason::TooManyLeases => ErrorCode::TooManyLeases,
         // The port has no such codes.
         ErrorReason::Unspecified

@@ -17,11 +17,13 @@ mod limits;
 mod locks;
 mod pages;
 mod pipe;
+mod pipelines;
 
 pub use cache::GrpcCache;
 pub use limits::GrpcLimits;
 pub use locks::{GrpcLocks, locks_subject};
 pub use pipe::{Cut, PipeServer, channel, connect, connect_to};
+pub use pipelines::GrpcPipelines;
 
 use crate::Pace;
 use crate::limits::Subject;

@@ -199,6 +199,8 @@ pub enum SpecSource {
     Configuration,
     /// `SetLimit` declared it.
     SetLimit,
+    /// A pipeline declares it.
+    Pipeline,
 }
 
 /// What was really used.
@@ -319,7 +321,7 @@ pub struct SetLimit {
     pub overrides: Vec<KeyOverride>,
     /// What becomes of the level.
     pub level_policy: LevelPolicy,
-    /// Who declares it: [`SpecSource::Configuration`] or [`SpecSource::SetLimit`].
+    /// Who declares it: any but [`SpecSource::Inline`].
     pub source: SpecSource,
     /// How daemons come to its units.
     pub sharing: Sharing,

@@ -74,7 +74,7 @@ struct Override {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Rate {
+pub(super) struct Rate {
     amount: i64,
     period: Span,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -83,7 +83,7 @@ struct Rate {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Window {
+pub(super) struct Window {
     amount: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
     period: Option<Span>,
@@ -105,7 +105,7 @@ enum Unit {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Concurrency {
+pub(super) struct Concurrency {
     slots: i64,
 }
 
@@ -183,7 +183,7 @@ fn read_one(item: &Value) -> std::result::Result<(Declared, SetLimit), (String, 
 }
 
 /// `overrides.2.key` as `overrides[2].key`.
-fn index_style(path: &[String]) -> String {
+pub(super) fn index_style(path: &[String]) -> String {
     let mut shown = String::new();
     for part in path {
         if part.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -198,7 +198,7 @@ fn index_style(path: &[String]) -> String {
 }
 
 /// The value at `overrides[2].key`, if there is one.
-fn find<'a>(item: &'a Value, field: &str) -> Option<&'a Value> {
+pub(super) fn find<'a>(item: &'a Value, field: &str) -> Option<&'a Value> {
     let mut found = item;
     for part in field.split(['.', '[', ']']).filter(|part| !part.is_empty()) {
         found = match found {
@@ -211,7 +211,7 @@ fn find<'a>(item: &'a Value, field: &str) -> Option<&'a Value> {
 }
 
 /// What is allowed where reading failed.
-fn allowed(kind: &Kind) -> String {
+pub(super) fn allowed(kind: &Kind) -> String {
     match kind {
         Kind::UnknownField(name, known) => {
             format!("has no field {name:?}; known are {}", known.join(", "))
@@ -243,7 +243,7 @@ impl Declared {
         Ok(SetLimit {
             namespace: Namespace::new(self.namespace.as_str(), "namespace")?,
             name: Name::new(self.name.as_str(), "name")?,
-            spec: spec(
+            spec: one_spec(
                 self.rate.as_ref(),
                 self.window.as_ref(),
                 self.concurrency.as_ref(),
@@ -261,7 +261,7 @@ impl Override {
     fn read(&self) -> Result<KeyOverride> {
         Ok(KeyOverride {
             key: Key::new(self.key.as_str(), "key")?,
-            spec: spec(
+            spec: one_spec(
                 self.rate.as_ref(),
                 self.window.as_ref(),
                 self.concurrency.as_ref(),
@@ -271,7 +271,7 @@ impl Override {
 }
 
 /// The one spec that is given.
-fn spec(
+pub(super) fn one_spec(
     rate: Option<&Rate>,
     window: Option<&Window>,
     concurrency: Option<&Concurrency>,

@@ -5,6 +5,7 @@
 use super::checked::Checked;
 use super::declared::Declared;
 use super::effective::{Effective, Entry};
+use super::pipelines::DeclaredPipeline;
 use serde::Serialize;
 use std::fmt::Write as _;
 
@@ -39,6 +40,27 @@ const EXAMPLE: &str = r#"
 # concurrency = { slots = 8 }
 "#;
 
+const PIPELINES_EXAMPLE: &str = r#"
+# Values of pipelines, over those that are built in and under those that an update sets; in all namespaces:
+#
+# [[pipelines.declared]]
+# name = "vision_rag"
+# cache_ttls = { embedding = "2h", search = "1h" }
+# limits = { llm = { rate = { amount = 10, period = "1s" } } }   # or window, as above
+# concurrency = { images = 10 }
+# lock_ttls = { default = "2m" }
+"#;
+
+#[derive(Serialize)]
+struct PipelinesFile<'a> {
+    pipelines: Pipelines<'a>,
+}
+
+#[derive(Serialize)]
+struct Pipelines<'a> {
+    declared: &'a [DeclaredPipeline],
+}
+
 #[derive(Serialize)]
 struct File<'a> {
     limits: Limits<'a>,
@@ -50,7 +72,11 @@ struct Limits<'a> {
 }
 
 /// The whole file.
-pub(super) fn dump(effective: &Effective, declared: &[Declared]) -> String {
+pub(super) fn dump(
+    effective: &Effective,
+    declared: &[Declared],
+    pipelines: &[DeclaredPipeline],
+) -> String {
     let mut text = HEADER.to_owned();
     let mut group = "";
     for entry in effective.entries() {
@@ -68,6 +94,8 @@ pub(super) fn dump(effective: &Effective, declared: &[Declared]) -> String {
         }
         push_setting(&mut text, entry);
     }
+    // The last group.
+    push_pipelines(&mut text, pipelines);
     text
 }
 
@@ -108,6 +136,25 @@ fn wrapped(about: &str) -> Vec<String> {
         }
     }
     lines
+}
+
+fn push_pipelines(text: &mut String, declared: &[DeclaredPipeline]) {
+    text.push_str(PIPELINES_EXAMPLE);
+    if declared.is_empty() {
+        return;
+    }
+    let pipelines = Pipelines { declared };
+    match toml::to_string(&PipelinesFile { pipelines }) {
+        Ok(file) => {
+            let _ = write!(text, "\n{file}");
+        }
+        Err(error) => {
+            let _ = write!(
+                text,
+                "\n# The declared pipelines cannot be shown: {error}\n"
+            );
+        }
+    }
 }
 
 fn push_declared(text: &mut String, declared: &[Declared]) {

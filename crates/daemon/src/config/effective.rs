@@ -2,7 +2,7 @@
 
 use super::checked::Checked;
 use super::error::Problem;
-use super::layer::{DECLARED, DEFAULT, Layer};
+use super::layer::{DECLARED, DECLARED_PIPELINES, DEFAULT, Layer};
 use super::secret::REDACTED;
 use super::settings::{self, Setting};
 use figment::value::{Dict, Value};
@@ -30,8 +30,8 @@ pub(super) struct Effective {
 
 impl Effective {
     /// Puts layers over each other, the last one strongest, and checks every value. The second part is
-    /// the list of declared limits as it was written.
-    pub(super) fn merge(layers: Vec<Layer>, problems: &mut Vec<Problem>) -> (Self, Declarations) {
+    /// what files declare, as it was written.
+    pub(super) fn merge(layers: Vec<Layer>, problems: &mut Vec<Problem>) -> (Self, Written) {
         let mut figment = Figment::new();
         for mut layer in layers {
             problems.append(&mut layer.take_problems());
@@ -48,13 +48,17 @@ impl Effective {
                 }
             }
         }
-        let declared = figment.find_value(DECLARED).ok();
-        let origin = figment.find_metadata(DECLARED);
-        let declarations = Declarations {
-            origin: origin.map_or_else(String::new, |metadata| metadata.name.to_string()),
-            list: declared,
+        let list = |key: &str| Declarations {
+            origin: figment
+                .find_metadata(key)
+                .map_or_else(String::new, |metadata| metadata.name.to_string()),
+            list: figment.find_value(key).ok(),
         };
-        (Self { entries, refused }, declarations)
+        let written = Written {
+            limits: list(DECLARED),
+            pipelines: list(DECLARED_PIPELINES),
+        };
+        (Self { entries, refused }, written)
     }
 
     /// All settings, in the order of the table.
@@ -133,7 +137,15 @@ impl Effective {
     }
 }
 
-/// The list of declared limits as it was written.
+/// What files declare, as it was written.
+pub(super) struct Written {
+    /// Limits.
+    pub limits: Declarations,
+    /// Pipelines.
+    pub pipelines: Declarations,
+}
+
+/// A list as it was written.
 pub(super) struct Declarations {
     /// The place it comes from.
     pub origin: String,

@@ -10,8 +10,10 @@ use figment::{Metadata, Profile, Provider};
 
 /// Where values come from that nobody has set.
 pub(super) const DEFAULT: &str = "default";
-/// The list that only a file can hold.
+/// The list of limits, which only a file can hold.
 pub(super) const DECLARED: &str = "limits.declared";
+/// The list of pipelines, which only a file can hold.
+pub(super) const DECLARED_PIPELINES: &str = "pipelines.declared";
 /// What the names of the daemon's own variables start with.
 const PREFIX: &str = "TRELLIS_";
 
@@ -125,7 +127,7 @@ impl Layer {
                 parent => format!("{parent}.{name}"),
             };
             match value {
-                Value::Dict(_, inner) if key != DECLARED && settings::find(&key).is_none() => {
+                Value::Dict(_, inner) if !is_list(&key) && settings::find(&key).is_none() => {
                     self.take_table(&key, inner);
                 }
                 value => self.take(&key, value.clone()),
@@ -134,8 +136,8 @@ impl Layer {
     }
 
     fn take(&mut self, key: &str, value: Value) {
-        let is_list = key == DECLARED && self.spelling == Spelling::Key;
-        if is_list || settings::find(key).is_some() {
+        let may_be_list = is_list(key) && self.spelling == Spelling::Key;
+        if may_be_list || settings::find(key).is_some() {
             return self.set(key, value);
         }
         let hint = closest(key).map(|key| format!("; did you mean {}?", self.spelling.of(key)));
@@ -169,6 +171,10 @@ impl Provider for Layer {
     fn data(&self) -> figment::error::Result<Map<Profile, Dict>> {
         Ok(Map::from([(Profile::Default, self.values.clone())]))
     }
+}
+
+fn is_list(key: &str) -> bool {
+    key == DECLARED || key == DECLARED_PIPELINES
 }
 
 /// The settings of Redis whose variables go by names that other programs use as well. No others do: a

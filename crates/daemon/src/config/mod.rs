@@ -6,7 +6,7 @@
 //! Files: `settings` every setting as data (`cache` those of that group); `sources` reading files and variables; `layer` one place's
 //! values; `allowed` the checks, which make `checked` values (`span`, `filter`, `endpoint` and `secret`
 //! know their own kinds); `effective` the layers over each other; `rules` what settings mean for each
-//! other; `declared` limits that exist from the start; `dump` printing.
+//! other; `declared` limits and `pipelines` pipelines that exist from the start; `dump` printing.
 
 mod allowed;
 mod cache;
@@ -19,6 +19,7 @@ mod error;
 mod filter;
 mod layer;
 mod locks;
+mod pipelines;
 mod rules;
 mod secret;
 mod settings;
@@ -36,13 +37,17 @@ use declared::Declared;
 use effective::Effective;
 use layer::Layer;
 use locks::LocksSettings;
+use pipelines::{DeclaredPipeline, PipelinesSettings};
 use serde::Deserialize;
 use span::Span;
 use std::net::SocketAddr;
 use std::time::Duration;
 use trellis_core::Now;
 use trellis_core::limits::{MachineConfig, SetLimit};
-use trellis_local::{MemoryCacheConfig, MemoryLimitsConfig, MemoryLocksConfig};
+use trellis_core::pipelines::Base;
+use trellis_local::{
+    MemoryCacheConfig, MemoryLimitsConfig, MemoryLocksConfig, MemoryPipelinesConfig,
+};
 use trellis_redis::{AfterLoss, Identity, RedisConfig};
 use trellis_resilience::{FallbackPolicy, Level};
 use trellis_service::ServiceConfig;
@@ -55,6 +60,9 @@ pub struct Config {
     pub(crate) limits: Vec<SetLimit>,
     effective: Effective,
     declared: Vec<Declared>,
+    /// Pipelines that no update has changed.
+    pub(crate) pipelines: Base,
+    declared_pipelines: Vec<DeclaredPipeline>,
 }
 
 /// The settings in use, typed. The table in `settings` tells what each means.
@@ -69,6 +77,7 @@ pub(crate) struct Settings {
     pub grpc: GrpcSettings,
     limits: LimitsSettings,
     locks: LocksSettings,
+    pipelines: PipelinesSettings,
     cache: CacheSettings,
     redis: RedisSettings,
     use_distributed: bool,
@@ -194,7 +203,7 @@ impl Config {
     fn from_layers(layers: Vec<Layer>) -> Result<Self, ConfigError> {
         let mut problems = Vec::new();
         let (effective, written) = Effective::merge(layers, &mut problems);
-        let (declared, limits) = declared::read(&written, &mut problems);
+        let (declared, limits) = declared::read(&written.limits, &mut problems);
         // Checked values fit their types; a test holds the table and the struct together.
         let settings: Settings = effective.tree().deserialize().map_err(|error| {
             let problem = effective.problem(&error.path.join("."), &error.kind.to_string());
@@ -202,13 +211,23 @@ impl Config {
                 problems: vec![problem],
             }
         })?;
+        let (cache, locks) = (settings.cache.service(), settings.locks.bounds());
+        let bounds = settings.pipelines.bounds(cache.max_ttl, locks.max_ttl);
+        let (declared_pipelines, base) = pipelines::read(&written.pipelines, bounds, &mut problems);
         problems.extend(rules::broken(&settings, &effective));
         ConfigError::unless_empty(problems)?;
+        let Some(pipelines) = base else {
+            return Err(ConfigError {
+                problems: vec![effective.problem("pipelines.max_steps", "is too small")],
+            });
+        };
         Ok(Self {
             settings,
             limits,
             effective,
             declared,
+            pipelines,
+            declared_pipelines,
         })
     }
 
@@ -216,7 +235,7 @@ impl Config {
     /// gives the same configuration, except for secrets, which are left out.
     #[must_use]
     pub fn to_toml(&self) -> String {
-        dump::dump(&self.effective, &self.declared)
+        dump::dump(&self.effective, &self.declared, &self.declared_pipelines)
     }
 
     /// Threads that serve calls; `None` means one for each core.
@@ -275,6 +294,11 @@ impl Config {
     /// Locks of this daemon alone, which starts now.
     pub(crate) fn memory_locks(&self, now: Now) -> MemoryLocksConfig {
         self.settings.locks.memory(now)
+    }
+
+    /// Pipelines of this daemon alone.
+    pub(crate) fn memory_pipelines(&self) -> MemoryPipelinesConfig {
+        self.settings.pipelines.memory()
     }
 
     pub(crate) fn memory_cache(&self) -> MemoryCacheConfig {

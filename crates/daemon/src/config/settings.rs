@@ -9,6 +9,7 @@ use super::allowed::Allowed::{
 };
 use super::cache::CACHE;
 use super::locks::LOCKS;
+use super::pipelines::PIPELINES;
 use super::span::Span;
 
 /// One setting.
@@ -54,9 +55,9 @@ pub(super) fn find(key: &str) -> Option<&'static Setting> {
     all().find(|setting| setting.key == key)
 }
 
-/// All settings, those of one group together. Not among them: the list `limits.declared`.
+/// All settings, those of one group together. Not among them: the lists `limits.declared` and `pipelines.declared`.
 pub(super) fn all() -> impl Iterator<Item = &'static Setting> {
-    SETTINGS.iter().chain(CACHE).chain(LOCKS)
+    SETTINGS.iter().chain(CACHE).chain(LOCKS).chain(PIPELINES)
 }
 
 /// All settings but those of groups with a file of their own.

@@ -117,6 +117,7 @@ pub(super) fn source(source: SpecSource) -> u8 {
         SpecSource::Inline => 0,
         SpecSource::Configuration => 1,
         SpecSource::SetLimit => 2,
+        SpecSource::Pipeline => 3,
     }
 }
 
@@ -125,6 +126,7 @@ pub(super) fn source_of(number: u8) -> Result<SpecSource> {
         0 => SpecSource::Inline,
         1 => SpecSource::Configuration,
         2 => SpecSource::SetLimit,
+        3 => SpecSource::Pipeline,
         _ => return Err(unreadable("a spec's source")),
     })
 }

@@ -180,6 +180,7 @@ pub fn source_value(source: SpecSource) -> u8 {
         SpecSource::Inline => 0,
         SpecSource::Configuration => 1,
         SpecSource::SetLimit => 2,
+        SpecSource::Pipeline => 3,
     }
 }
 

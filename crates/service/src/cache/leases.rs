@@ -44,6 +44,11 @@ impl CacheRpc {
     ) -> Result<v1::FillResponse> {
         let namespace = context.namespace(std::mem::take(&mut request.namespace))?;
         let keep = !request.no_store;
+        let negative = request.negative;
+        let obeyed = self
+            .pipelines
+            .cache_policy(&namespace, &mut request.policy, negative);
+        obeyed.map_err(|error| error.within("policy"))?;
         let (lease, entry) = spelled::fill(request, context)?;
         let (filled, scope) = self.cache.fill(&namespace, lease, entry, keep).await?;
         let mut response = v1::FillResponse {

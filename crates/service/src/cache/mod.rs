@@ -12,6 +12,7 @@ pub(crate) use server::CacheServer;
 
 use crate::convert::{self, Context, cache as spelled};
 use crate::drain::or_draining;
+use crate::obey::Obeyed;
 use crate::{Parts, RpcStats, ServiceConfig};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -30,6 +31,7 @@ const FETCH: &str = "trellis.v1.CacheService/Fetch";
 /// What every call and stream of the cache needs.
 pub(crate) struct CacheRpc {
     pub cache: Arc<dyn Cache>,
+    pub pipelines: Obeyed,
     pub config: ServiceConfig,
     pub clock: Arc<dyn Clock>,
     pub stats: Arc<RpcStats>,
@@ -54,6 +56,7 @@ impl CacheRpc {
     pub fn new(parts: &Parts, config: ServiceConfig) -> Result<Self> {
         Ok(Self {
             cache: Arc::clone(&parts.cache),
+            pipelines: Obeyed::new(parts),
             config,
             clock: Arc::clone(&parts.clock),
             stats: Arc::clone(&parts.stats),
@@ -94,7 +97,16 @@ impl CacheRpc {
         })
     }
 
-    pub async fn set(&self, namespace: &Namespace, item: v1::SetItem) -> Result<v1::SetResponse> {
+    pub async fn set(
+        &self,
+        namespace: &Namespace,
+        mut item: v1::SetItem,
+    ) -> Result<v1::SetResponse> {
+        let negative = item.negative;
+        let obeyed = self
+            .pipelines
+            .cache_policy(namespace, &mut item.policy, negative);
+        obeyed.map_err(|error| error.within("policy"))?;
         let (key, entry, condition) = spelled::set_item(item, &self.context(None))?;
         let (written, scope) = self.cache.set(namespace, &key, entry, condition).await?;
         Ok(spelled::written(written, &scope))

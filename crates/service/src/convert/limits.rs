@@ -153,6 +153,7 @@ fn source(source: SpecSource) -> v1::SpecSource {
         SpecSource::Inline => v1::SpecSource::Inline,
         SpecSource::Configuration => v1::SpecSource::Configuration,
         SpecSource::SetLimit => v1::SpecSource::SetLimit,
+        SpecSource::Pipeline => v1::SpecSource::Pipeline,
     }
 }
 
@@ -292,16 +293,23 @@ fn sharing_out(sharing: Sharing) -> v1::Sharing {
     }
 }
 
-pub(crate) fn set_limit(request: v1::SetLimitRequest, context: &Context<'_>) -> Result<SetLimit> {
-    let level_policy = match v1::LevelPolicy::try_from(request.level_policy) {
-        Ok(v1::LevelPolicy::Unspecified | v1::LevelPolicy::KeepAmount) => LevelPolicy::KeepAmount,
-        Ok(v1::LevelPolicy::KeepProportion) => LevelPolicy::KeepProportion,
-        Ok(v1::LevelPolicy::Refill) => LevelPolicy::Refill,
+/// What becomes of the level of a limit that changes.
+pub(super) fn level_policy(policy: i32) -> Result<LevelPolicy> {
+    match v1::LevelPolicy::try_from(policy) {
+        Ok(v1::LevelPolicy::Unspecified | v1::LevelPolicy::KeepAmount) => {
+            Ok(LevelPolicy::KeepAmount)
+        }
+        Ok(v1::LevelPolicy::KeepProportion) => Ok(LevelPolicy::KeepProportion),
+        Ok(v1::LevelPolicy::Refill) => Ok(LevelPolicy::Refill),
         Err(_) => {
             let allowed = "must be KEEP_AMOUNT, KEEP_PROPORTION or REFILL";
-            return Err(Error::invalid("level_policy", allowed));
+            Err(Error::invalid("level_policy", allowed))
         }
-    };
+    }
+}
+
+pub(crate) fn set_limit(request: v1::SetLimitRequest, context: &Context<'_>) -> Result<SetLimit> {
+    let level_policy = level_policy(request.level_policy)?;
     Ok(SetLimit {
         namespace: context.namespace(request.namespace)?,
         name: Name::new(request.name, "name")?,

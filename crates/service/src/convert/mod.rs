@@ -5,6 +5,7 @@ pub(crate) mod cache;
 mod limits;
 pub(crate) mod locks;
 mod pages;
+pub(crate) mod pipelines;
 mod spec;
 
 pub(crate) use limits::{

@@ -23,6 +23,7 @@ pub fn daemon(settings: Settings) -> (Services, CancellationToken) {
     let parts = Parts {
         limits: Arc::new(limits),
         locks: None,
+        pipelines: None,
         cache,
         info: DaemonInfo {
             version: "0.0.0",

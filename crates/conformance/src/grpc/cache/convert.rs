@@ -70,6 +70,7 @@ pub(super) fn policy(policy: &Policy) -> v1::EntryPolicy {
         stale_for: some(policy.stale_for),
         refresh_after: policy.refresh_after.map(duration),
         tags: policy.tags.iter().map(ToString::to_string).collect(),
+        pipeline: String::new(),
     }
 }
 

@@ -99,6 +99,7 @@ pub(super) fn acquire_out(
         owner: owner.to_string(),
         request_id: id(acquire.request_id.as_ref()),
         max_wait: wait.map(span),
+        pipeline: String::new(),
     };
     (request, wait)
 }
@@ -125,6 +126,7 @@ pub(super) fn open_out(open: &OpenSession) -> v1::LockSessionOpen {
             OnBreak::Release => v1::OnBreak::Release.into(),
         },
         session_secret: String::new(),
+        pipeline: String::new(),
     }
 }
 

@@ -97,6 +97,7 @@ async fn acquire(
         value: request.value,
         owner: request.owner,
         request_id: request.request_id,
+        pipeline: request.pipeline,
     });
     let tried = call(tried.await)?;
     Ok(convert::acquired(v1::LockServiceAcquireResponse {
