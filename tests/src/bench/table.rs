@@ -1,6 +1,6 @@
 //! What is printed.
 
-use crate::rounds::Sample;
+use super::rounds::{Sample, median};
 
 /// What a figure should be.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +34,7 @@ pub struct Row {
 }
 
 impl Row {
+    /// A line without a target: what is measured, against which baseline.
     pub fn new(measure: String, against: &str) -> Self {
         Self {
             measure,
@@ -42,6 +43,8 @@ impl Row {
         }
     }
 
+    /// Gives it a target.
+    #[must_use]
     pub fn target(self, target: Target) -> Self {
         let target = Some(target);
         Self { target, ..self }
@@ -117,13 +120,8 @@ fn figures(samples: &[Sample], figure: fn(&Sample) -> f64) -> Vec<f64> {
     samples.iter().map(figure).collect()
 }
 
-fn median(figures: &[f64]) -> f64 {
-    let mut sorted = figures.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-const COLUMNS: usize = 8;
+/// Columns of a line.
+pub const COLUMNS: usize = 8;
 
 const HEADS: [&str; COLUMNS] = [
     "measure", "against", "baseline", "trellis", "ratio", "spread", "target", "",
@@ -134,10 +132,12 @@ const HEADS: [&str; COLUMNS] = [
 pub struct Table(Vec<[String; COLUMNS]>);
 
 impl Table {
+    /// Appends a line.
     pub fn add(&mut self, row: [String; COLUMNS]) {
         self.0.push(row);
     }
 
+    /// Prints all, in columns.
     pub fn print(&self) {
         let rows = [HEADS.map(str::to_owned)]
             .into_iter()
