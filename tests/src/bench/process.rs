@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
+use tonic::transport::{Channel, Endpoint};
 
 /// How long a server may take to say its address. Reached only when it hangs.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -145,6 +146,12 @@ impl Server {
             .recv_timeout(PATIENCE)
             .map_err(|_| format!("{command:?} does not say its address"))?;
         Ok(server)
+    }
+
+    /// A connection to it of its own.
+    pub async fn connect(&self) -> Result<Channel> {
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.address))?;
+        Ok(endpoint.connect().await?)
     }
 
     /// Its resident size in bytes.
