@@ -17,7 +17,7 @@ mod session;
 use load::{CONTENDERS, Load};
 use std::time::Duration;
 use trellis_tests::bench::process::{Pinning, Server};
-use trellis_tests::bench::rounds::{Case, ROUNDS, Sample, alternate, median};
+use trellis_tests::bench::rounds::{Case, ROUNDS, Sample, Samples, alternate, median};
 use trellis_tests::bench::table::{Row, Table, Target, say};
 use trellis_tests::bench::{self, Asked, Result};
 
@@ -157,8 +157,11 @@ async fn close(echo: &Side, trellis: &Side, table: &mut Table) -> Result<()> {
         Row::new(what, "one round trip")
     };
     table.add(row("p50").compare(&echo, &own, Sample::p50_micros, "µs"));
-    let tails: Vec<f64> = own.iter().map(|it| it.p99_micros() / 1e3).collect();
-    let tail = row("p99").target(Target::AtMost(5.0));
-    table.add(tail.value(median(&tails), "ms"));
+    let tail = |samples: &Samples| {
+        let tails = samples.iter().map(|sample| sample.p99_micros() / 1e3);
+        median(&tails.collect::<Vec<_>>())
+    };
+    let p99 = row("p99").target(Target::AtMost(5.0)).beside(tail(&echo));
+    table.add(p99.value(tail(&own), "ms"));
     Ok(())
 }

@@ -120,6 +120,14 @@ impl Session {
         }
     }
 
+    /// The next answer, which must tell that the lock is held.
+    pub async fn refused(&mut self) -> Result<()> {
+        match self.answer().await? {
+            (_, Response::Refused(_)) => Ok(()),
+            (_, other) => Err(format!("an acquire is answered {other:?}").into()),
+        }
+    }
+
     /// Ends the requests, which is a clean end.
     pub fn end(self) -> Ending {
         Ending(self.answers)

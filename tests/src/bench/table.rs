@@ -31,6 +31,7 @@ pub struct Row {
     measure: String,
     against: String,
     target: Option<Target>,
+    beside: Option<f64>,
 }
 
 impl Row {
@@ -40,6 +41,7 @@ impl Row {
             measure,
             against: against.to_owned(),
             target: None,
+            beside: None,
         }
     }
 
@@ -48,6 +50,13 @@ impl Row {
     pub fn target(self, target: Target) -> Self {
         let target = Some(target);
         Self { target, ..self }
+    }
+
+    /// Shows what the baseline took beside a figure that stands for itself.
+    #[must_use]
+    pub fn beside(self, baseline: f64) -> Self {
+        let beside = Some(baseline);
+        Self { beside, ..self }
     }
 
     /// Two sides, round by round.
@@ -86,17 +95,20 @@ impl Row {
     pub fn value(self, figure: f64, unit: &str) -> [String; COLUMNS] {
         let (target, verdict) = self.judge(figure, figure, unit);
         // Without a unit it is a share, or a number of times.
-        let own = if unit.is_empty() {
-            format!("{figure:.3}")
-        } else {
-            format!("{figure:.1} {unit}")
+        let written = |figure: f64| match unit {
+            "" => format!("{figure:.3}"),
+            unit => format!("{figure:.1} {unit}"),
         };
         let none = String::new;
+        let (against, base) = match self.beside {
+            Some(baseline) => (self.against, written(baseline)),
+            None => (none(), none()),
+        };
         [
             self.measure,
-            none(),
-            none(),
-            own,
+            against,
+            base,
+            written(figure),
             none(),
             none(),
             target,
