@@ -10,7 +10,7 @@ use crate::messages::{self, BATCH, KEYS, Size};
 use crate::{Side, hits, waiters};
 use std::cell::Cell;
 use std::ops::Range;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use trellis_proto::v1::key_answer::Answer;
 use trellis_proto::v1::{ScopeKind, Source, StatsRequest};
 use trellis_tests::bench::Result;
@@ -21,10 +21,11 @@ use trellis_tests::redis::Redis;
 
 const ROUND: Duration = Duration::from_millis(300);
 
-/// Small entries that a daemon has not read yet: more than its rounds reach.
-const UNREAD: Range<usize> = 10_000..40_000;
+/// Gets of a round, and what all rounds and the one before the first read.
+const GETS: usize = 2_000;
+const UNREAD: Range<usize> = 10_000..10_000 + GETS * (ROUNDS + 1);
 
-/// Batches of a round, and of all of them with the one before the first.
+/// The same of batches.
 const BATCHES: usize = 20;
 const UNREAD_BATCHES: Range<usize> = 10_000..10_000 + BATCHES * BATCH * (ROUNDS + 1);
 
@@ -104,9 +105,7 @@ async fn one_at_a_time(
     let cases = [
         Case::new(daemon.server.pid(), |deadline| direct.gets(deadline)),
         echo.gets(Size::Small, 1),
-        Case::new(daemon.server.pid(), |deadline| {
-            gets(daemon, &unread, deadline)
-        }),
+        Case::new(daemon.server.pid(), |_| gets(daemon, &unread)),
     ];
     let [straight, hop, own] = alternate(cases, ROUND).await?;
     let own: Vec<f64> = own.iter().map(Sample::p50_micros).collect();
@@ -116,15 +115,16 @@ async fn one_at_a_time(
     Ok(())
 }
 
-/// Gets of keys not read before, until the deadline or the last of them.
-async fn gets(daemon: &Side, unread: &Cell<Range<usize>>, deadline: Instant) -> Result<Done> {
+/// The gets of a round, of keys not read before.
+async fn gets(daemon: &Side, unread: &Cell<Range<usize>>) -> Result<Done> {
     let mut client = daemon.connections.client(0);
     let mut numbers = unread.take();
     let mut done = Done::default();
-    let mut sent = now();
-    for number in numbers.by_ref() {
+    for number in numbers.by_ref().take(GETS) {
         let request = messages::get(Size::Small.key(number));
+        let sent = now();
         let answer = client.get(request).await?.into_inner();
+        done.add(now() - sent);
         messages::checked(answer.entry.as_ref(), Size::Small)?;
         if answer
             .entry
@@ -132,12 +132,6 @@ async fn gets(daemon: &Side, unread: &Cell<Range<usize>>, deadline: Instant) -> 
         {
             return Err("a first read is not answered by Redis".into());
         }
-        let answered = now();
-        done.add(answered - sent);
-        if answered >= deadline {
-            break;
-        }
-        sent = answered;
     }
     unread.set(numbers);
     Ok(done)
@@ -185,8 +179,8 @@ async fn missing(redis: &Redis, daemons: &[&Side; 3], table: &mut Table) -> Resu
         let keys: Vec<_> = keys.iter().map(String::as_str).collect();
         let before = Counters::of(redis);
         let mut leases = answered(&mut streams[0], &keys).await?;
-        // The look itself is one.
-        first.push(Counters::of(redis).reads - before.reads - 1.0);
+        let looked = Counters::of(redis);
+        first.push(looked.reads - before.reads - LOOK_READS);
         for stream in &mut streams[1..] {
             leases.extend(answered(stream, &keys).await?);
         }
@@ -206,7 +200,7 @@ async fn missing(redis: &Redis, daemons: &[&Side; 3], table: &mut Table) -> Resu
         }
         let after = Counters::of(redis);
         commands.push(after.commands - before.commands - 2.0);
-        reads.push(after.reads - before.reads - 2.0);
+        reads.push(after.reads - before.reads - 2.0 * LOOK_READS);
     }
     let row = |what: &str| Row::new(format!("{BATCH} missing keys: {what}"), "");
     let trips = row("round trips before the first daemon has its leases");
@@ -231,6 +225,9 @@ async fn answered(stream: &mut Fetching, keys: &[&str]) -> Result<Vec<i64>> {
     }
     Ok(leases)
 }
+
+/// Reads of a look at the counters: its command, and the end of the connection of the look before.
+const LOOK_READS: f64 = 2.0;
 
 /// What Redis did so far.
 struct Counters {

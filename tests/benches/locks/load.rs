@@ -13,12 +13,16 @@ use trellis_tests::bench::rounds::{Done, now};
 /// Sessions that want one lock, or locks taken at a time.
 pub const CONTENDERS: usize = 16;
 
-const CONNECTIONS: usize = 4;
+/// To each server.
+pub const CONNECTIONS: usize = 4;
 
-/// Connections to a server, and sessions spread over them, which outlive the rounds.
+/// Connections to a server, and sessions on them, which outlive the rounds.
 pub struct Load {
     channels: Vec<Channel>,
-    sessions: Cell<Vec<Session>>,
+    /// Over all connections by turns.
+    spread: Sessions,
+    /// All on one connection.
+    together: Sessions,
 }
 
 impl Load {
@@ -27,14 +31,13 @@ impl Load {
         for _ in 0..CONNECTIONS {
             channels.push(server.connect().await?);
         }
-        let mut sessions = Vec::new();
-        for place in 0..CONTENDERS {
-            let channel: &Channel = &channels[place % CONNECTIONS];
-            sessions.push(Session::open(channel.clone()).await?);
-        }
+        let (spread, together) = (Sessions::default(), Sessions::default());
+        spread.open(&channels).await?;
+        together.open(&channels[..1]).await?;
         Ok(Self {
             channels,
-            sessions: Cell::new(sessions),
+            spread,
+            together,
         })
     }
 
@@ -43,12 +46,83 @@ impl Load {
         self.channels[turn % CONNECTIONS].clone()
     }
 
+    pub async fn round_trips(&self, deadline: Instant) -> Result<Done> {
+        self.spread
+            .on(1, async |_, session| {
+                messages(session, deadline, &lock(0)).await
+            })
+            .await
+    }
+
+    pub async fn cycles(&self, deadline: Instant) -> Result<Done> {
+        self.spread
+            .on(1, async |_, session| {
+                cycles(session, deadline, &lock(0)).await
+            })
+            .await
+    }
+
+    pub async fn lanes(&self, deadline: Instant) -> Result<Done> {
+        self.spread
+            .on(1, async |_, session| lanes(session, deadline).await)
+            .await
+    }
+
+    pub async fn apart(&self, deadline: Instant) -> Result<Done> {
+        self.spread
+            .on(CONTENDERS, async |place, session| {
+                cycles(session, deadline, &lock(place)).await
+            })
+            .await
+    }
+
+    pub async fn contended(&self, deadline: Instant) -> Result<Done> {
+        self.spread
+            .on(CONTENDERS, async |_, session| {
+                contend(session, deadline).await
+            })
+            .await
+    }
+
+    pub async fn contended_together(&self, deadline: Instant) -> Result<Done> {
+        self.together
+            .on(CONTENDERS, async |_, session| {
+                contend(session, deadline).await
+            })
+            .await
+    }
+
+    pub async fn closing(&self, deadline: Instant) -> Result<Done> {
+        // The one that ends is on another connection than the one that waits.
+        let holder = self.channel(1);
+        self.spread
+            .on(1, async |_, session| {
+                closing(session, &holder, deadline).await
+            })
+            .await
+    }
+}
+
+/// [`CONTENDERS`] sessions; none while they are in use.
+#[derive(Default)]
+struct Sessions(Cell<Vec<Session>>);
+
+impl Sessions {
+    async fn open(&self, channels: &[Channel]) -> Result<()> {
+        let mut sessions = Vec::new();
+        for channel in channels.iter().cycle().take(CONTENDERS) {
+            sessions.push(Session::open(channel.clone()).await?);
+        }
+        self.0.set(sessions);
+        Ok(())
+    }
+
     /// Runs something on each of the first sessions, all at a time.
     async fn on<R>(&self, count: usize, run: R) -> Result<Done>
     where
         R: AsyncFn(usize, &mut Session) -> Result<Done>,
     {
-        let mut sessions = self.sessions.take();
+        let mut sessions = self.0.take();
         // Polls only the session that has news, unlike a join.
         let lanes: FuturesUnordered<_> = sessions
             .iter_mut()
@@ -57,50 +131,8 @@ impl Load {
             .map(|(place, session)| run(place, session))
             .collect();
         let done = lanes.try_collect().await?;
-        self.sessions.set(sessions);
+        self.0.set(sessions);
         Ok(Done::sum(done))
-    }
-
-    pub async fn round_trips(&self, deadline: Instant) -> Result<Done> {
-        self.on(1, async |_, session| {
-            messages(session, deadline, &lock(0)).await
-        })
-        .await
-    }
-
-    pub async fn cycles(&self, deadline: Instant) -> Result<Done> {
-        self.on(1, async |_, session| {
-            cycles(session, deadline, &lock(0)).await
-        })
-        .await
-    }
-
-    pub async fn lanes(&self, deadline: Instant) -> Result<Done> {
-        self.on(1, async |_, session| lanes(session, deadline).await)
-            .await
-    }
-
-    pub async fn apart(&self, deadline: Instant) -> Result<Done> {
-        self.on(CONTENDERS, async |place, session| {
-            cycles(session, deadline, &lock(place)).await
-        })
-        .await
-    }
-
-    pub async fn contended(&self, deadline: Instant) -> Result<Done> {
-        self.on(CONTENDERS, async |_, session| {
-            contend(session, deadline).await
-        })
-        .await
-    }
-
-    pub async fn closing(&self, deadline: Instant) -> Result<Done> {
-        // The one that ends is on another connection than the one that waits.
-        let holder = self.channel(1);
-        self.on(1, async |_, session| {
-            closing(session, &holder, deadline).await
-        })
-        .await
     }
 }
 

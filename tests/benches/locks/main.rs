@@ -14,7 +14,7 @@ mod load;
 mod memory;
 mod session;
 
-use load::{CONTENDERS, Load};
+use load::{CONNECTIONS, CONTENDERS, Load};
 use std::time::Duration;
 use trellis_tests::bench::process::{Pinning, Server};
 use trellis_tests::bench::rounds::{Case, ROUNDS, Sample, Samples, alternate, median};
@@ -100,6 +100,13 @@ impl Side {
         Case::new(self.process, |deadline| self.load.contended(deadline))
     }
 
+    /// The same, all on one connection.
+    fn contended_together(&self) -> Case<'_> {
+        Case::new(self.process, |deadline| {
+            self.load.contended_together(deadline)
+        })
+    }
+
     /// A session that ends, and one that waits for it.
     fn closing(&self) -> Case<'_> {
         Case::new(self.process, |deadline| self.load.closing(deadline))
@@ -118,15 +125,23 @@ async fn uncontended(echo: &Side, trellis: &Side, table: &mut Table) -> Result<(
 }
 
 async fn contended(echo: &Side, trellis: &Side, table: &mut Table) -> Result<()> {
-    let [echo, own] = alternate([echo.round_trips(), trellis.contended()], ROUND).await?;
-    let row = |what: &str| {
-        let what = format!("{CONTENDERS} sessions, one lock: {what}");
-        Row::new(what, "one round trip")
-    };
-    let handoffs = row("hand-offs/s").target(Target::AtLeast(0.8));
-    table.add(handoffs.compare(&echo, &own, Sample::kilocalls_per_second, "k"));
-    let cpu = row("server CPU per hand-off");
-    table.add(cpu.compare(&echo, &own, Sample::cpu_micros_per_call, "µs"));
+    let cases = [
+        echo.round_trips(),
+        trellis.contended_together(),
+        trellis.contended(),
+    ];
+    let [echo, together, spread] = alternate(cases, ROUND).await?;
+    let spread_over = format!("{CONNECTIONS} connections");
+    for (over, own) in [("one connection", &together), (&spread_over, &spread)] {
+        let row = |what: &str| {
+            let what = format!("{CONTENDERS} sessions on {over}, one lock: {what}");
+            Row::new(what, "one round trip")
+        };
+        let handoffs = row("hand-offs/s").target(Target::AtLeast(0.8));
+        table.add(handoffs.compare(&echo, own, Sample::kilocalls_per_second, "k"));
+        let cpu = row("server CPU per hand-off");
+        table.add(cpu.compare(&echo, own, Sample::cpu_micros_per_call, "µs"));
+    }
     Ok(())
 }
 
