@@ -3,6 +3,7 @@
 use crate::members::until;
 use crate::{client, http, start, variables};
 use std::time::Duration;
+use tokio::time::timeout;
 use trellis_client::{Charge, Client, DaemonStatus, Limits, Scope, Spec};
 use trellis_conformance::limits::Settings;
 use trellis_tests::daemon::Daemon;
@@ -60,6 +61,9 @@ async fn metric(daemon: &Daemon, name: &str) -> String {
         .to_owned()
 }
 
+/// Longer than any step takes.
+const PATIENCE: Duration = Duration::from_mins(1);
+
 #[tokio::test(flavor = "multi_thread")]
 #[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn daemons_go_on_with_their_shares_say_so_and_the_store_learns_what_was_spent() {
@@ -102,8 +106,13 @@ async fn daemons_go_on_with_their_shares_say_so_and_the_store_learns_what_was_sp
         assert_eq!(status.limits_scope, Scope::Shared);
         assert_eq!(metric(&daemons[seat], "trellis_fallback_open").await, "0.0");
     }
-    let bucket = limits[0].peek("key", "").await.unwrap();
-    assert_eq!(bucket.bucket.remaining, 100 - 22 - spent);
+    // The other's share is withheld until its next beat has told that it is not spent apart any more.
+    let known = async {
+        while limits[0].peek("key", "").await.unwrap().bucket.remaining != 100 - 22 - spent {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, known).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

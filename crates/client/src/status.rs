@@ -138,6 +138,8 @@ pub struct LimitsStatus {
     pub slices: i64,
     /// Units left in those slices.
     pub slice_units: i64,
+    /// Units that the daemon has admitted above a limit, as merges have shown.
+    pub overshoot: i64,
 }
 
 /// Latency of one RPC, waiting included; within 1 %.
@@ -274,6 +276,7 @@ impl From<proto::LimitsStatus> for LimitsStatus {
             leased: status.leased,
             slices: status.slices,
             slice_units: status.slice_units,
+            overshoot: status.overshoot,
         }
     }
 }

@@ -81,7 +81,14 @@ pub(crate) async fn attach(shared: &Shared, connection: &Connection) -> Result<A
         shared.lost_before.store(generation, Ordering::Relaxed);
     }
     if began.number() == Some(1) {
-        tracing::warn!(generation, "a new generation of the store begins");
+        if lost.number() == Some(1) {
+            tracing::warn!(
+                generation,
+                "the store may have lost data: a new generation of it begins"
+            );
+        } else {
+            tracing::info!(generation, "the first generation of the store begins");
+        }
     }
     tracing::info!(?session, "attached to the store");
     Ok(Attached {

@@ -131,6 +131,10 @@ async fn a_batch_counts_once_however_often_it_is_sent_and_whoever_sends_it() {
         assert_eq!(a.left("window").await, 70 - 30 * number);
     }
     assert_eq!(a.left("rate").await, 60 - 80, "into debt");
+    let over = |state: BucketState| state.overshoot;
+    assert_eq!(over(b.bucket("rate").await), 20);
+    assert_eq!(over(b.bucket("window").await), 0);
+    assert_eq!(a.limits.status().overshoot, 20);
 }
 
 #[tokio::test]

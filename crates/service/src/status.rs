@@ -82,6 +82,7 @@ impl StatusService for StatusServer {
                 leased: count(limits.leased),
                 slices: count(limits.slices),
                 slice_units: limits.slice_units,
+                overshoot: count(limits.overshoot),
             }),
             locks_scope: self.locks.as_ref().map(|locks| scope(&locks.scope())),
             locks: self.locks.as_ref().map(|it| locks(&it.status())),

@@ -493,4 +493,6 @@ pub struct LimitsStatus {
     pub slices: usize,
     /// Units left in them.
     pub slice_units: i64,
+    /// Units of this daemon's that were found to be above a limit when they were merged.
+    pub overshoot: u64,
 }

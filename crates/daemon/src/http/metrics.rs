@@ -13,7 +13,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use trellis_core::cache::Cache;
-use trellis_core::limits::Limits;
+use trellis_core::limits::{Limits, LimitsStatus};
 use trellis_core::locks::Locks;
 use trellis_core::{Clock, Cluster, Now};
 use trellis_service::{RpcSnapshot, RpcStats};
@@ -225,25 +225,43 @@ impl DaemonMetrics {
                 .encode_descriptor(&name, help, None, MetricType::Gauge)?
                 .encode_gauge(&u64::try_from(value).unwrap_or(u64::MAX))?;
         }
-        let name = "trellis_limits_decisions";
-        let help = "Acquires decided, dry runs apart.";
-        let mut counter = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-        for (outcome, count) in [
-            ("granted", status.granted),
-            ("denied", status.denied),
-            ("never", status.never),
-            ("timed_out", status.timed_out),
-        ] {
-            counter
-                .encode_family(&[("outcome", outcome)])?
-                .encode_counter::<NoLabelSet, _, f64>(&count, None)?;
-        }
-        let name = "trellis_limits_leased";
-        let help = "Of the acquires granted and denied, those decided out of slices.";
-        encoder
-            .encode_descriptor(name, help, None, MetricType::Counter)?
-            .encode_counter::<NoLabelSet, _, f64>(&status.leased, None)
+        encode_decisions(encoder, &status)
     }
+}
+
+fn encode_decisions(encoder: &mut DescriptorEncoder, status: &LimitsStatus) -> fmt::Result {
+    let name = "trellis_limits_decisions";
+    let help = "Acquires decided, dry runs apart.";
+    let mut counter = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for (outcome, count) in [
+        ("granted", status.granted),
+        ("denied", status.denied),
+        ("never", status.never),
+        ("timed_out", status.timed_out),
+    ] {
+        counter
+            .encode_family(&[("outcome", outcome)])?
+            .encode_counter::<NoLabelSet, _, f64>(&count, None)?;
+    }
+    let counters = [
+        (
+            "leased",
+            "Of the acquires granted and denied, those decided out of slices.",
+            status.leased,
+        ),
+        (
+            "overshoot_units",
+            "Units of this daemon's found to be above a limit when merged.",
+            status.overshoot,
+        ),
+    ];
+    for (noun, help, value) in counters {
+        let name = format!("trellis_limits_{noun}");
+        encoder
+            .encode_descriptor(&name, help, None, MetricType::Counter)?
+            .encode_counter::<NoLabelSet, _, f64>(&value, None)?;
+    }
+    Ok(())
 }
 
 fn encode_rpcs(encoder: &mut DescriptorEncoder, rpcs: &[RpcSnapshot]) -> fmt::Result {

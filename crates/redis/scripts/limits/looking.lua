@@ -13,6 +13,7 @@ function looking.bucket_state(limit, key)
     math.max(bucket.ready_at(b, bucket.capacity(b.spec), now) - now, 0),
     entry.paused > now and entry.paused - now or NONE, l and l.claims or 0,
     limit.sharing, entry.lease and entry.lease.open_til > 0 and leases.count(entry) or 0, leases.open(entry),
+    store.over(entry),
   }
 end
 

@@ -4,7 +4,7 @@
 --                the namespace
 --
 -- args     {batch, {{limit, key, amount, spec, held_for}, ...}}; held_for: how long slots are held
--- payload  whether it was merged before
+-- payload  units of it that were above the limits; 0 where it was merged before
 --
 -- A batch is named by the life of the daemon and a number of its own, so a name stands for one batch only. No
 -- bound on buckets refuses a debt: what is lost of it would be admitted twice. Where no limit can be made, calls
@@ -23,9 +23,9 @@ end
 function op()
   local batch, merged = args[1], root .. ':merged'
   if redis.call('HEXISTS', merged, batch) == 1 then
-    return true
+    return 0
   end
-  local taken = {}
+  local taken, over = {}, 0
   for _, spent in ipairs(args[2]) do
     local limit = limit_of(spent[1], spent[4])
     local entry = limit and store.entry(limit, spent[2])
@@ -37,10 +37,15 @@ function op()
     end
   end
   for _, it in ipairs(taken) do
+    local above = it.amount - math.max(bucket.available(it.entry.b), 0)
+    if above > 0 then
+      over = over + above
+      store.add_over(it.entry, above)
+    end
     bucket.take(it.entry.b, it.amount, now, 'merged|' .. batch, it.til)
     it.entry.dirty = true
   end
   redis.call('SADD', spaces, env.namespace)
   redis.call('HSET', merged, batch, whole(now))
-  return false
+  return over
 end

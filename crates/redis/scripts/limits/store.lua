@@ -6,6 +6,7 @@
 -- <root>:buckets:<life>  hash: key -> {paused, filled, version, waited, lease, spec, fields of its kind}
 -- <root>:keys:<life>   zset: keys in byte order
 -- <root>:overrides:<life>:<version>  hash: key -> spec
+-- <root>:over:<life>   hash: key -> units admitted above the limit; see `store.over`
 -- <root>:pins          hash: life -> charges of reservations that may still owe; an inline limit stays for them
 -- <root>:counts        hash: buckets, life, arrivals, sweep state
 --
@@ -303,7 +304,7 @@ function store.remove_limit(limit)
   redis.call('ZREM', root .. ':names', limit.name)
   redis.call('HDEL', root .. ':pins', life)
   leases.forget_limit(limit)
-  local gone = {buckets_key(limit), keys_key(limit)}
+  local gone = {buckets_key(limit), keys_key(limit), root .. ':over:' .. limit.tag}
   if limit.overrides ~= 0 then
     gone[#gone + 1] = overrides_key(limit, limit.overrides)
   end
@@ -341,12 +342,26 @@ function store.remove_bucket(entry)
   end
   redis.call('HDEL', buckets_key(limit), entry.key)
   redis.call('ZREM', keys_key(limit), entry.key)
+  redis.call('HDEL', root .. ':over:' .. limit.tag, entry.key)
   redis.call('HINCRBY', root .. ':counts', 'buckets', -1)
   entry.b, entry.dirty, entry.kept = false, false, false
   if entry.filled > limit.dropped then
     limit.dropped, limit.dirty = entry.filled, true
   end
   store.unused[#store.unused + 1] = limit
+end
+
+local function over_key(limit)
+  return root .. ':over:' .. limit.tag
+end
+
+-- Units that were admitted above an entry's limit, as far as merges have shown, since it was last as good as none.
+function store.over(entry)
+  return tonumber(redis.call('HGET', over_key(entry.limit), entry.key) or '0')
+end
+
+function store.add_over(entry, units)
+  redis.call('HINCRBY', over_key(entry.limit), entry.key, whole(units))
 end
 
 -- Keeps the limits of these charges until they are unpinned.

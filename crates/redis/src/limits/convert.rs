@@ -253,7 +253,7 @@ pub(super) fn limit(limit: LimitWire) -> Result<LimitState> {
 }
 
 /// Limit, key, spec, source, remaining, capacity, full after, paused for (-1), waiters, sharing, slices, units in
-/// them.
+/// them, units over.
 pub(super) type BucketWire = (
     String,
     String,
@@ -267,11 +267,12 @@ pub(super) type BucketWire = (
     u8,
     usize,
     i64,
+    i64,
 );
 
 pub(super) fn bucket(state: BucketWire) -> Result<BucketState> {
     let (limit, key, spec, source, remaining, capacity, full_after, ..) = state;
-    let (.., paused_for, waiters, sharing, slices, stranded) = state;
+    let (.., paused_for, waiters, sharing, slices, stranded, overshoot) = state;
     Ok(BucketState {
         limit: Name::new(limit, "limit")?,
         key: Key::new(key, "key")?,
@@ -285,7 +286,7 @@ pub(super) fn bucket(state: BucketWire) -> Result<BucketState> {
         sharing: sharing_of(sharing)?,
         slices,
         stranded,
-        overshoot: 0,
+        overshoot,
     })
 }
 

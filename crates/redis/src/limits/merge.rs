@@ -6,6 +6,7 @@ use super::scripts::MERGE;
 use super::wire::Spec;
 use super::{RedisLimits, convert};
 use async_trait::async_trait;
+use std::sync::atomic::Ordering;
 use trellis_core::Result;
 use trellis_core::limits::{Reconcile, Spent};
 
@@ -24,9 +25,18 @@ impl Reconcile for RedisLimits {
             })
             .collect();
         let args = (batch, list);
-        let done: Done<bool> = self
+        let done: Done<u64> = self
             .call(&MERGE, &first.namespace, &args, Asked::default())
             .await?;
-        done.payload().map(|_| ())
+        let over = done.payload()?;
+        if over > 0 {
+            self.overshoot.fetch_add(over, Ordering::Relaxed);
+            tracing::warn!(
+                namespace = first.namespace.as_str(),
+                units = over,
+                "more was admitted than the limits allow while the store was away"
+            );
+        }
+        Ok(())
     }
 }

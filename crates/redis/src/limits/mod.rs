@@ -104,6 +104,8 @@ pub struct RedisLimits {
     told: AtomicU64,
     telling: tokio::sync::Mutex<()>,
     decided: Decided,
+    /// Units above the limits, as merges have shown.
+    overshoot: AtomicU64,
     /// What sweeps have counted, by namespace.
     counted: Mutex<HashMap<String, LimitsStatus>>,
 }
@@ -156,6 +158,7 @@ impl RedisLimits {
             forgotten: Notify::new(),
             joined: Notify::new(),
             decided: Decided::default(),
+            overshoot: AtomicU64::new(0),
             book: book::Book::default(),
             told: AtomicU64::new(0),
             telling: tokio::sync::Mutex::new(()),
@@ -186,6 +189,7 @@ impl RedisLimits {
         total.denied = self.decided.denied.load(Ordering::Relaxed);
         total.never = self.decided.never.load(Ordering::Relaxed);
         total.timed_out = self.decided.timed_out.load(Ordering::Relaxed);
+        total.overshoot = self.overshoot.load(Ordering::Relaxed);
         (total.leased, total.slices, total.slice_units) = self.leasing.figures();
         total
     }
