@@ -12,6 +12,7 @@
     reason = "support of tests: a failure here is a failed test"
 )]
 
+pub mod bench;
 pub mod daemon;
 pub mod proxy;
 pub mod raw;

@@ -1,10 +1,7 @@
 //! The floor of the shared mode: the same scripts called straight from this process, through the store's
 //! own crate, with no daemon and no gRPC between.
 
-use crate::Result;
-use crate::load::Done;
 use crate::messages::NAMESPACE;
-use crate::rounds::now;
 use futures::future::try_join_all;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -18,9 +15,9 @@ use trellis_core::{Clock, Key, Name, Namespace, Now, Time};
 use trellis_redis::{
     AfterLoss, Identity, RedisConfig, RedisLimits, RedisLimitsConfig, Start, Store,
 };
-
-/// Longer than a machine with other work keeps a call waiting; that shows in the figures, not as an error.
-pub const STORE_TIMEOUT: Duration = Duration::from_secs(2);
+use trellis_tests::bench::Result;
+use trellis_tests::bench::process::STORE_TIMEOUT;
+use trellis_tests::bench::rounds::{Done, now};
 
 /// Limits on a store, without a daemon.
 pub struct Direct {

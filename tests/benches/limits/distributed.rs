@@ -4,14 +4,15 @@
 //! Redis has a core of its own; whoever calls it, the daemon or this process, shares the other with the
 //! load generator, so that both ways leave the store the same.
 
+use crate::Side;
 use crate::direct::Direct;
 use crate::load::{CALLS, STREAMS, Shape};
 use crate::messages::{self, Work};
-use crate::process::{Pinning, Server};
-use crate::rounds::{Case, Sample, Way, alternate};
-use crate::table::{Row, Table, Target, say};
-use crate::{Result, Side};
 use std::time::Duration;
+use trellis_tests::bench::Result;
+use trellis_tests::bench::process::{Pinning, Server};
+use trellis_tests::bench::rounds::{Case, Sample, alternate};
+use trellis_tests::bench::table::{Row, Table, Target, say};
 use trellis_tests::redis::Redis;
 
 const ROUND: Duration = Duration::from_millis(500);
@@ -52,11 +53,11 @@ struct Bench<'a> {
 impl Bench<'_> {
     /// The same limit, straight.
     fn straight(&self, in_flight: usize) -> Case<'_> {
-        Case {
-            process: self.redis.pid(),
-            way: Way::Direct(self.direct, in_flight),
-            work: &self.one,
-        }
+        Case::new(self.redis.pid(), move |deadline| async move {
+            self.direct
+                .run(&messages::limit(0), in_flight, deadline)
+                .await
+        })
     }
 
     async fn streams(&self, table: &mut Table) -> Result<()> {

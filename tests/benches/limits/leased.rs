@@ -1,14 +1,15 @@
 //! A hot limit that three daemons on one Redis share, each spending a slice of it, against one daemon that
 //! has it in its memory. Left out where the daemons lease nothing, which shows in what Redis is asked.
 
+use crate::Side;
 use crate::distributed::scripts;
 use crate::load::{CALLS, Connections, STREAMS, Shape};
 use crate::messages::{self, Work};
-use crate::process::{Pinning, Server};
-use crate::rounds::{Case, Sample, Samples, Way, alternate, now};
-use crate::table::{Row, Table, Target, say};
-use crate::{Result, Side};
 use std::time::Duration;
+use trellis_tests::bench::Result;
+use trellis_tests::bench::process::{Pinning, Server};
+use trellis_tests::bench::rounds::{Case, Sample, Samples, alternate, now};
+use trellis_tests::bench::table::{Row, Table, Target, say};
 use trellis_tests::redis::Redis;
 
 const ROUND: Duration = Duration::from_millis(400);
@@ -74,12 +75,11 @@ impl Bench<'_> {
         self.memory.connections.declare([limit.clone()]).await?;
         self.shared.declare([limit]).await?;
         let work = Work::any(name);
-        let shared = Case {
-            process: self.process,
-            way: Way::Served(self.shared, shape),
-            work: &work,
-        };
-        alternate([self.memory.case(shape, &work), shared], ROUND).await
+        let work = &work;
+        let shared = Case::new(self.process, move |deadline| {
+            self.shared.run(shape, work, deadline)
+        });
+        alternate([self.memory.case(shape, work), shared], ROUND).await
     }
 
     /// Scripts that Redis runs for one acquire of a limit that has been hot.

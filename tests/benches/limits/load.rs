@@ -1,10 +1,8 @@
 //! The load generator: closed loops over a few connections, the same for both servers.
 
-use crate::Result;
 use crate::messages::{self, Work};
-use crate::rounds::now;
 use futures::future::try_join_all;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
@@ -13,6 +11,8 @@ use trellis_proto::v1::acquire_stream_request::Request;
 use trellis_proto::v1::acquire_stream_response::Response;
 use trellis_proto::v1::limit_service_client::LimitServiceClient;
 use trellis_proto::v1::{AcquireStreamRequest, SetLimitRequest, StreamOpen};
+use trellis_tests::bench::Result;
+use trellis_tests::bench::rounds::{Done, now};
 
 /// Connections to a server; two to each where there are more of those.
 const CONNECTIONS: usize = 4;
@@ -32,28 +32,6 @@ pub enum Shape {
     Streams,
     /// Over as many pipelines of the typed client.
     Pipelines,
-}
-
-/// What was done until the deadline.
-#[derive(Debug, Default)]
-pub struct Done {
-    pub calls: u64,
-    /// Those that were granted.
-    pub granted: u64,
-    /// Of unary calls.
-    pub latencies: Vec<Duration>,
-}
-
-impl Done {
-    /// What all lanes did.
-    pub fn sum(lanes: Vec<Self>) -> Self {
-        lanes.into_iter().fold(Self::default(), |mut sum, done| {
-            sum.calls += done.calls;
-            sum.granted += done.granted;
-            sum.latencies.extend(done.latencies);
-            sum
-        })
-    }
 }
 
 /// Connections to one server, or to several.
@@ -147,8 +125,7 @@ async fn unary(
         let answer = client.acquire(request.clone()).await?.into_inner();
         done.granted += work.granted(&answer)?;
         let answered = now();
-        done.calls += 1;
-        done.latencies.push(answered - sent);
+        done.add(answered - sent);
         if answered >= deadline {
             break;
         }

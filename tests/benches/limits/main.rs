@@ -2,8 +2,7 @@
 //!
 //! Two servers run: the real `trellisd`, with tracing and histograms on, and a bare tonic server that
 //! answers the same messages and does nothing else (`echo`), the floor of what gRPC costs. This process
-//! is the load generator. Each comparison alternates its sides over [`ROUNDS`] rounds; a figure is the
-//! median over the rounds, a ratio the median of the ratios within the rounds, with its spread.
+//! is the load generator; how it measures is in `trellis_tests::bench`.
 //!
 //! The shared mode is measured against the same scripts called straight from this process, on a Redis of its
 //! own, which keeps nothing on disk.
@@ -11,12 +10,10 @@
 //! With the name of a part (memory, unary, streams, charges, redis, leased) only that one is measured:
 //! `cargo bench --package trellis-tests --bench limits -- streams`.
 //!
-//! CPU per call is the time that the server's threads ran, from the scheduler's own count: it is the
-//! figure least troubled by other load on the machine. Needs Linux. Takes less than two minutes.
+//! Takes less than two minutes.
 //!
-//! Files: `process` the servers, `echo` the floor, `messages` what is sent, `load` how it is sent,
-//! `rounds` alternating, `memory` resident sizes, `distributed` the shared mode and `direct` its floor,
-//! `leased` slices of a hot limit, `table` what is printed.
+//! Files: `echo` the floor, `messages` what is sent, `load` how it is sent, `memory` resident sizes,
+//! `distributed` the shared mode and `direct` its floor, `leased` slices of a hot limit.
 
 mod direct;
 mod distributed;
@@ -25,44 +22,22 @@ mod leased;
 mod load;
 mod memory;
 mod messages;
-mod process;
-mod rounds;
-mod table;
 
 use load::{CALLS, Connections, STREAMS, Shape};
 use messages::Work;
-use process::{Pinning, Server};
-use rounds::{Case, ROUNDS, Sample, Way, alternate};
 use std::time::Duration;
-use table::{Row, Table, Target, say};
 use trellis_proto::v1::Outcome;
-
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+use trellis_tests::bench::process::{Pinning, Server};
+use trellis_tests::bench::rounds::{Case, ROUNDS, Sample, alternate};
+use trellis_tests::bench::table::{Row, Table, Target, say};
+use trellis_tests::bench::{self, Asked, Result};
 
 fn main() -> Result<()> {
-    let arguments: Vec<_> = std::env::args().skip(1).collect();
-    if arguments.iter().any(|argument| argument == echo::ARGUMENT) {
-        return echo::serve();
+    match bench::asked(&PARTS) {
+        Asked::Echo => echo::serve(),
+        Asked::Nothing => Ok(()),
+        Asked::Parts(pinning, parts) => bench::run(run(pinning, &parts)),
     }
-    if !arguments.iter().any(|argument| argument == "--bench") {
-        say("this program measures only under `cargo bench`");
-        return Ok(());
-    }
-    let pinning = Pinning::apply();
-    // One thread, so that the same core sends all load.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let parts: Vec<_> = PARTS
-        .into_iter()
-        .filter(|part| arguments.iter().any(|argument| argument == part))
-        .collect();
-    let parts = if parts.is_empty() {
-        PARTS.to_vec()
-    } else {
-        parts
-    };
-    runtime.block_on(run(pinning, &parts))
 }
 
 /// What is measured, in this order.
@@ -116,11 +91,9 @@ impl<'a> Side<'a> {
     }
 
     fn case(&'a self, shape: Shape, work: &'a Work) -> Case<'a> {
-        Case {
-            process: self.server.pid(),
-            way: Way::Served(&self.connections, shape),
-            work,
-        }
+        Case::new(self.server.pid(), move |deadline| {
+            self.connections.run(shape, work, deadline)
+        })
     }
 }
 

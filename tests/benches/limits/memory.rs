@@ -1,10 +1,10 @@
 //! Resident sizes: of an idle daemon, and of a declared limit that nobody uses.
 
-use crate::Result;
 use crate::load::Connections;
 use crate::messages::set_limit;
-use crate::process::{Pinning, Server};
-use crate::table::{Row, Table, Target};
+use trellis_tests::bench::Result;
+use trellis_tests::bench::process::{Pinning, Server};
+use trellis_tests::bench::table::{Row, Table, Target};
 
 /// Declared to find the size of one: as many as the default bound of a namespace admits.
 const DECLARED: u32 = 100_000;

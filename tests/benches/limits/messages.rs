@@ -2,11 +2,11 @@
 //!
 //! The echo knows its answers beforehand; they are as long as those of the daemon, which is checked.
 
-use crate::Result;
 use crate::load::Connections;
 use prost::Message as _;
 use prost_types::Duration;
 use trellis_proto::v1::{self, AcquireRequest, AcquireResponse, Outcome, limit_spec::Kind};
+use trellis_tests::bench::Result;
 
 /// Limits that are declared.
 pub const LIMITS: usize = 10_000;

@@ -52,7 +52,8 @@ fn content(value: Bytes, negative: bool) -> Result<Content> {
     Ok(Content::Negative)
 }
 
-/// What is to be kept, but its content.
+/// What is to be kept, but its content. An empty name or list is the one that all entries share, and takes no
+/// memory of its own.
 fn new_entry(
     (kept, content_type): (Content, String),
     policy: Option<v1::EntryPolicy>,
@@ -69,7 +70,11 @@ fn new_entry(
     let cost = cost.map(self::cost).transpose();
     Ok(NewEntry {
         content: kept,
-        content_type: content_type.into(),
+        content_type: if content_type.is_empty() {
+            Arc::default()
+        } else {
+            content_type.into()
+        },
         policy,
         cost: cost
             .map_err(|error| error.within("cost"))?
@@ -121,6 +126,9 @@ fn tags(tags: Vec<String>) -> Result<Arc<[Tag]>> {
             return Err(Error::invalid(field, "must not be there twice"));
         }
         checked.push(tag);
+    }
+    if checked.is_empty() {
+        return Ok(Arc::default());
     }
     Ok(checked.into())
 }

@@ -1,6 +1,6 @@
 //! What is printed.
 
-use crate::rounds::Sample;
+use super::rounds::{Sample, median};
 
 /// What a figure should be.
 #[derive(Clone, Copy, Debug)]
@@ -31,20 +31,32 @@ pub struct Row {
     measure: String,
     against: String,
     target: Option<Target>,
+    beside: Option<f64>,
 }
 
 impl Row {
+    /// A line without a target: what is measured, against which baseline.
     pub fn new(measure: String, against: &str) -> Self {
         Self {
             measure,
             against: against.to_owned(),
             target: None,
+            beside: None,
         }
     }
 
+    /// Gives it a target.
+    #[must_use]
     pub fn target(self, target: Target) -> Self {
         let target = Some(target);
         Self { target, ..self }
+    }
+
+    /// Shows what the baseline took beside a figure that stands for itself.
+    #[must_use]
+    pub fn beside(self, baseline: f64) -> Self {
+        let beside = Some(baseline);
+        Self { beside, ..self }
     }
 
     /// Two sides, round by round.
@@ -83,17 +95,20 @@ impl Row {
     pub fn value(self, figure: f64, unit: &str) -> [String; COLUMNS] {
         let (target, verdict) = self.judge(figure, figure, unit);
         // Without a unit it is a share, or a number of times.
-        let own = if unit.is_empty() {
-            format!("{figure:.3}")
-        } else {
-            format!("{figure:.1} {unit}")
+        let written = |figure: f64| match unit {
+            "" => format!("{figure:.3}"),
+            unit => format!("{figure:.1} {unit}"),
         };
         let none = String::new;
+        let (against, base) = match self.beside {
+            Some(baseline) => (self.against, written(baseline)),
+            None => (none(), none()),
+        };
         [
             self.measure,
-            none(),
-            none(),
-            own,
+            against,
+            base,
+            written(figure),
             none(),
             none(),
             target,
@@ -117,13 +132,8 @@ fn figures(samples: &[Sample], figure: fn(&Sample) -> f64) -> Vec<f64> {
     samples.iter().map(figure).collect()
 }
 
-fn median(figures: &[f64]) -> f64 {
-    let mut sorted = figures.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-const COLUMNS: usize = 8;
+/// Columns of a line.
+pub const COLUMNS: usize = 8;
 
 const HEADS: [&str; COLUMNS] = [
     "measure", "against", "baseline", "trellis", "ratio", "spread", "target", "",
@@ -134,10 +144,12 @@ const HEADS: [&str; COLUMNS] = [
 pub struct Table(Vec<[String; COLUMNS]>);
 
 impl Table {
+    /// Appends a line.
     pub fn add(&mut self, row: [String; COLUMNS]) {
         self.0.push(row);
     }
 
+    /// Prints all, in columns.
     pub fn print(&self) {
         let rows = [HEADS.map(str::to_owned)]
             .into_iter()

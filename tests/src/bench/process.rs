@@ -1,17 +1,22 @@
 //! The servers: processes of their own on a core of their own, ended by their number when dropped.
 
-use crate::{Result, direct, echo};
+use super::{Result, echo};
 use std::fmt;
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
+use tonic::transport::{Channel, Endpoint};
 
 /// How long a server may take to say its address. Reached only when it hangs.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 const ANY_PORT: [&str; 4] = ["--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"];
+
+/// How long a daemon waits for its store: longer than a machine with other work keeps a call waiting; that
+/// shows in the figures, not as an error.
+pub const STORE_TIMEOUT: Duration = Duration::from_secs(2);
 
 const LOAD_CORE: &str = "0";
 const SERVER_CORE: &str = "1";
@@ -115,7 +120,7 @@ impl Server {
     fn on_redis(mut command: Command, redis: u16) -> Result<Self> {
         command.args(ANY_PORT).env("USE_DISTRIBUTED", "true");
         command.env("REDIS_PORT", redis.to_string());
-        let timeout = format!("{}ms", direct::STORE_TIMEOUT.as_millis());
+        let timeout = format!("{}ms", STORE_TIMEOUT.as_millis());
         command.env("TRELLIS_REDIS__STORE_TIMEOUT", timeout);
         Self::start(command)
     }
@@ -141,6 +146,12 @@ impl Server {
             .recv_timeout(PATIENCE)
             .map_err(|_| format!("{command:?} does not say its address"))?;
         Ok(server)
+    }
+
+    /// A connection to it of its own.
+    pub async fn connect(&self) -> Result<Channel> {
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.address))?;
+        Ok(endpoint.connect().await?)
     }
 
     /// Its resident size in bytes.

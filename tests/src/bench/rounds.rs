@@ -1,11 +1,9 @@
 //! Alternating rounds, and what a round yields.
 
-use crate::Result;
-use crate::direct::Direct;
-use crate::load::{Connections, Done, Shape};
-use crate::messages::{Work, limit};
-use crate::process::cpu;
+use super::Result;
+use super::process::cpu;
 use std::ops::Deref;
+use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 /// Rounds of every comparison.
@@ -14,29 +12,53 @@ pub const ROUNDS: usize = 7;
 /// How long each side runs before its first round.
 const WARM_UP: Duration = Duration::from_millis(300);
 
+/// What was done until the deadline.
+#[derive(Debug, Default)]
+pub struct Done {
+    /// Calls that were answered.
+    pub calls: u64,
+    /// Those that were granted, where that is a question.
+    pub granted: u64,
+    /// How long calls took, where that is looked at.
+    pub latencies: Vec<Duration>,
+}
+
+impl Done {
+    /// What all lanes did.
+    pub fn sum(lanes: Vec<Self>) -> Self {
+        lanes.into_iter().fold(Self::default(), |mut sum, done| {
+            sum.calls += done.calls;
+            sum.granted += done.granted;
+            sum.latencies.extend(done.latencies);
+            sum
+        })
+    }
+
+    /// Notes a call.
+    pub fn add(&mut self, latency: Duration) {
+        self.calls += 1;
+        self.latencies.push(latency);
+    }
+}
+
+type Running<'a> = Pin<Box<dyn Future<Output = Result<Done>> + 'a>>;
+
 /// One side of a comparison.
-#[derive(Clone, Copy)]
 pub struct Case<'a> {
-    /// The process whose CPU counts.
-    pub process: u32,
-    pub way: Way<'a>,
-    pub work: &'a Work,
+    process: u32,
+    run: Box<dyn Fn(Instant) -> Running<'a> + 'a>,
 }
 
-/// How a side is called.
-#[derive(Clone, Copy)]
-pub enum Way<'a> {
-    /// Over gRPC.
-    Served(&'a Connections, Shape),
-    /// Straight at the store, for one limit, so many calls in flight.
-    Direct(&'a Direct, usize),
-}
-
-impl Case<'_> {
-    async fn run(&self, deadline: Instant) -> Result<Done> {
-        match self.way {
-            Way::Served(connections, shape) => connections.run(shape, self.work, deadline).await,
-            Way::Direct(direct, in_flight) => direct.run(&limit(0), in_flight, deadline).await,
+impl<'a> Case<'a> {
+    /// `run` does what is measured until the deadline that it is given and waits for every answer; the CPU that
+    /// counts is that of this process.
+    pub fn new<R: Future<Output = Result<Done>> + 'a>(
+        process: u32,
+        run: impl Fn(Instant) -> R + 'a,
+    ) -> Self {
+        Self {
+            process,
+            run: Box::new(move |deadline| Box::pin(run(deadline))),
         }
     }
 }
@@ -76,6 +98,7 @@ pub struct Sample {
     wall: Duration,
     server_cpu: Duration,
     p50: Duration,
+    p99: Duration,
 }
 
 #[allow(
@@ -83,18 +106,22 @@ pub struct Sample {
     reason = "calls of a round are far below 2^52"
 )]
 impl Sample {
+    /// Thousands of calls a second.
     pub fn kilocalls_per_second(&self) -> f64 {
         self.calls as f64 / self.wall.as_secs_f64() / 1e3
     }
 
+    /// Time of the round by its calls.
     pub fn micros_per_call(&self) -> f64 {
         self.wall.as_secs_f64() * 1e6 / self.calls as f64
     }
 
+    /// Time that the server ran, by its calls.
     pub fn cpu_micros_per_call(&self) -> f64 {
         self.server_cpu.as_secs_f64() * 1e6 / self.calls as f64
     }
 
+    /// Time that the server ran, of the round.
     pub fn busy_percent(&self) -> f64 {
         self.server_cpu.as_secs_f64() / self.wall.as_secs_f64() * 100.0
     }
@@ -105,8 +132,14 @@ impl Sample {
         (self.granted as f64 - allowed).max(0.0)
     }
 
+    /// Half of the calls took at most this.
     pub fn p50_micros(&self) -> f64 {
         self.p50.as_secs_f64() * 1e6
+    }
+
+    /// Ninety-nine of a hundred calls took at most this.
+    pub fn p99_micros(&self) -> f64 {
+        self.p99.as_secs_f64() * 1e6
     }
 }
 
@@ -117,37 +150,45 @@ pub async fn alternate<const N: usize>(
 ) -> Result<[Samples; N]> {
     let mut samples = std::array::from_fn(|_| Samples::default());
     for (case, samples) in cases.iter().zip(&mut samples) {
-        samples.warm = round(*case, WARM_UP).await?.calls;
+        samples.warm = round(case, WARM_UP).await?.calls;
     }
     for number in 0..ROUNDS {
         for turn in 0..N {
             let place = if number % 2 == 0 { turn } else { N - 1 - turn };
-            let sample = round(cases[place], length).await?;
+            let sample = round(&cases[place], length).await?;
             samples[place].rounds.push(sample);
         }
     }
     Ok(samples)
 }
 
-async fn round(case: Case<'_>, length: Duration) -> Result<Sample> {
+async fn round(case: &Case<'_>, length: Duration) -> Result<Sample> {
     let (before, started) = (cpu(case.process)?, now());
-    let done = case.run(started + length).await?;
+    let mut done = (case.run)(started + length).await?;
     let (wall, after) = (now() - started, cpu(case.process)?);
     Ok(Sample {
         calls: done.calls,
         granted: done.granted,
         wall,
         server_cpu: after.saturating_sub(before),
-        p50: median(done.latencies),
+        p50: quantile(&mut done.latencies, 50),
+        p99: quantile(&mut done.latencies, 99),
     })
 }
 
-fn median(mut latencies: Vec<Duration>) -> Duration {
-    let middle = latencies.len() / 2;
+fn quantile(latencies: &mut [Duration], percent: usize) -> Duration {
     if latencies.is_empty() {
         return Duration::ZERO;
     }
-    *latencies.select_nth_unstable(middle).1
+    let place = (latencies.len() * percent / 100).min(latencies.len() - 1);
+    *latencies.select_nth_unstable(place).1
+}
+
+/// The middle one; NaN of none.
+pub fn median(figures: &[f64]) -> f64 {
+    let mut sorted = figures.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// The time now.
