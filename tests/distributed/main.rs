@@ -6,6 +6,7 @@
     reason = "tests: a failure is a failed test"
 )]
 
+mod cache;
 mod fallback;
 mod faults;
 mod members;

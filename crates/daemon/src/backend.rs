@@ -1,5 +1,6 @@
 //! Which backends serve the limits and the cache, and the tasks that they need.
 
+use crate::caching;
 use crate::config::Config;
 use crate::declarations::{declare_once, keep_declared};
 use crate::error::RunError;
@@ -16,15 +17,16 @@ use trellis_core::locks::Locks;
 use trellis_core::pipelines::LivePipelines;
 use trellis_core::{Clock, Cluster, StoreView};
 use trellis_engine::ObeyedPipelines;
-use trellis_local::{MemoryCache, MemoryLimits, MemoryLocks, MemoryPipelines};
+use trellis_local::{MemoryLimits, MemoryLocks, MemoryPipelines};
 use trellis_redis::{
     Identity, RedisCluster, RedisConfig, RedisLimits, RedisLimitsConfig, Start, Store,
 };
-use trellis_resilience::{FallbackLimits, FallbackTask};
+use trellis_resilience::{CacheFallbackTask, FallbackLimits, FallbackTask};
 
 /// The backend of a daemon.
 pub(crate) struct Backend {
     pub limits: Arc<dyn Limits>,
+    pub cache: Arc<dyn Cache>,
     /// Locks; `None` in distributed mode, which has none yet: those of one daemon would keep nobody out.
     pub locks: Option<Arc<dyn Locks>>,
     /// Pipelines, which `limits` obeys; `None` in distributed mode, which has none yet: those of one daemon would not be
@@ -45,6 +47,8 @@ struct Joining {
     within: Duration,
     /// Begins after that: a store that is not there *yet* is no store that was lost.
     fallback: FallbackTask,
+    /// The same; `None` where the cache fails instead.
+    cache_fallback: Option<CacheFallbackTask>,
 }
 
 impl Backend {
@@ -57,7 +61,7 @@ impl Backend {
         supervisor: &mut Supervisor,
     ) -> Result<Self, RunError> {
         match config.store(listens_on) {
-            None => Ok(Self::embedded(config, clock, supervisor)),
+            None => Self::embedded(config, clock, supervisor),
             Some(store) => Self::distributed(config, store, clock, supervisor),
         }
     }
@@ -79,6 +83,9 @@ impl Backend {
             .await
             .map_err(|error| RunError::Store(error.to_string()))?;
         supervisor.start(TaskKind::Fallback, |stop| joining.fallback.run(stop));
+        if let Some(task) = joining.cache_fallback {
+            supervisor.start(TaskKind::CacheFallback, |stop| task.run(stop));
+        }
         match start {
             Start::Attached(_) => {
                 let tried = joining.tried.wait_for(Option::is_some);
@@ -95,7 +102,11 @@ impl Backend {
         Ok(())
     }
 
-    fn embedded(config: &Config, clock: &Arc<dyn Clock>, supervisor: &mut Supervisor) -> Self {
+    fn embedded(
+        config: &Config,
+        clock: &Arc<dyn Clock>,
+        supervisor: &mut Supervisor,
+    ) -> Result<Self, RunError> {
         let memory = Arc::new(MemoryLimits::new(config.memory_limits(), clock.clone()));
         let timer = memory.clone();
         supervisor.start(TaskKind::LimitsTimer, |stop| async move {
@@ -110,14 +121,15 @@ impl Backend {
         let pipelines = config.memory_pipelines();
         let pipelines = MemoryPipelines::new(config.pipelines.clone(), pipelines, clock.clone());
         let (pipelines, limits) = ObeyedPipelines::new(Arc::new(pipelines), memory);
-        Self {
+        Ok(Self {
             limits: Arc::new(limits),
+            cache: caching::own(config, clock, (supervisor, TaskKind::CacheTimer))?,
             locks: Some(locks),
             pipelines: Some(Arc::new(pipelines)),
             cluster: None,
             store: None,
             joining: None,
-        }
+        })
     }
 
     fn distributed(
@@ -129,7 +141,7 @@ impl Backend {
         tracing::info!(
             daemon = identity.daemon,
             advertise = identity.address,
-            "sharing limits with every daemon on this Redis"
+            "sharing limits and the cache with every daemon on this Redis"
         );
         let within = redis.connect_timeout;
         let opened = Store::open(redis, identity, clock.clone());
@@ -150,11 +162,15 @@ impl Backend {
         let (limits, task) =
             RedisLimits::open(store.clone(), membership.clone(), bounds, clock.clone());
         supervisor.start(TaskKind::LimitsTimer, |stop| task.run(stop));
-        let cluster = Arc::new(RedisCluster::new(store.clone(), membership));
+        let cluster = Arc::new(RedisCluster::new(store.clone(), membership.clone()));
+        let cache = caching::shared(config, (&store, membership), clock, supervisor);
+        let (cache, cache_fallback) =
+            caching::with_fallback(config, cache, cluster.clone(), clock, supervisor)?;
         let tried = declare_in_every_history(config, &store, &limits, supervisor);
         let (limits, fallback) = with_fallback(config, limits, cluster.clone(), clock, supervisor);
         Ok(Self {
             limits,
+            cache,
             locks: None,
             pipelines: None,
             cluster: Some(cluster),
@@ -163,6 +179,7 @@ impl Backend {
                 tried,
                 within,
                 fallback,
+                cache_fallback,
             }),
         })
     }
@@ -211,19 +228,4 @@ fn with_fallback(
     let (limits, task) =
         FallbackLimits::new(shared, local, store, config.fallback(), clock.clone());
     (limits, task)
-}
-
-/// Starts the cache: this daemon's own in both modes.
-pub(crate) fn cache(
-    config: &Config,
-    clock: &Arc<dyn Clock>,
-    supervisor: &mut Supervisor,
-) -> Result<Arc<dyn Cache>, RunError> {
-    let cache = MemoryCache::new(config.memory_cache(), clock.clone());
-    let cache = Arc::new(cache.map_err(RunError::Contract)?);
-    let timer = Arc::clone(&cache);
-    supervisor.start(TaskKind::CacheTimer, |stop| async move {
-        stop.run_until_cancelled(timer.run()).await;
-    });
-    Ok(cache)
 }

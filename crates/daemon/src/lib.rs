@@ -25,6 +25,7 @@
 //! - [`start_logging`]: log lines on stderr.
 
 mod backend;
+mod caching;
 mod clock;
 mod config;
 mod connection;

@@ -1,6 +1,6 @@
 //! Puts the daemon together and runs it until it is told to end.
 
-use crate::backend::{self, Backend};
+use crate::backend::Backend;
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::connection::Acceptor;
@@ -111,12 +111,11 @@ impl Daemon {
         let address = listeners.grpc.local_addr();
         let listens_on = *address.as_ref().unwrap_or(&config.settings.listen);
         let mut backend = Backend::start(&config, listens_on, &clock, &mut supervisor)?;
-        let cache = backend::cache(&config, &clock, &mut supervisor)?;
         let parts = Parts {
             limits: Arc::clone(&backend.limits),
             locks: backend.locks.clone(),
             pipelines: backend.pipelines.clone(),
-            cache,
+            cache: Arc::clone(&backend.cache),
             cluster: backend.cluster.clone(),
             stats: Arc::new(RpcStats::new(Arc::clone(&clock))),
             info: DaemonInfo {

@@ -17,8 +17,12 @@ pub(crate) enum TaskKind {
     LimitsTimer,
     /// Ends leases and waits of locks when their time comes.
     LocksTimer,
-    /// Ends leases of the cache when their time comes.
+    /// Ends leases of the cache when their time comes, and serves the calls that wait for them.
     CacheTimer,
+    /// Ends leases of the cache that stands in for the shared one.
+    CacheFallbackTimer,
+    /// Opens and closes the cache's fallback, and tells what was deleted in it.
+    CacheFallback,
     /// Carries out the calls of the shared store.
     StoreCalls,
     /// Keeps the connections to the shared store.
@@ -53,6 +57,8 @@ impl TaskKind {
             Self::LimitsTimer => "limits timer",
             Self::LocksTimer => "locks timer",
             Self::CacheTimer => "cache timer",
+            Self::CacheFallbackTimer => "cache fallback timer",
+            Self::CacheFallback => "cache fallback",
             Self::StoreCalls => "store calls",
             Self::StoreConnections => "store connections",
             Self::Membership => "membership",
@@ -69,6 +75,8 @@ impl TaskKind {
             Self::LimitsTimer
             | Self::LocksTimer
             | Self::CacheTimer
+            | Self::CacheFallbackTimer
+            | Self::CacheFallback
             | Self::StoreCalls
             | Self::StoreConnections
             | Self::Membership

@@ -81,14 +81,7 @@ pub(crate) async fn attach(shared: &Shared, connection: &Connection) -> Result<A
         shared.lost_before.store(generation, Ordering::Relaxed);
     }
     if began.number() == Some(1) {
-        if lost.number() == Some(1) {
-            tracing::warn!(
-                generation,
-                "the store may have lost data: a new generation of it begins"
-            );
-        } else {
-            tracing::info!(generation, "the first generation of the store begins");
-        }
+        tell_of_generation(generation, lost.number() == Some(1));
     }
     tracing::info!(?session, "attached to the store");
     Ok(Attached {
@@ -96,4 +89,15 @@ pub(crate) async fn attach(shared: &Shared, connection: &Connection) -> Result<A
         history: facts.history,
         sent_at,
     })
+}
+
+fn tell_of_generation(generation: u64, lost: bool) {
+    if lost {
+        tracing::warn!(
+            generation,
+            "the store may have lost data: a new generation of it begins"
+        );
+    } else {
+        tracing::info!(generation, "the first generation of the store begins");
+    }
 }

@@ -219,6 +219,37 @@ async fn hand_over(shared: &Shared, call: Call, caller: &mut Caller) -> Answer {
         .unwrap_or(Err(CallError::Unknown("the store's tasks were aborted")))
 }
 
+/// Commands that change nothing, with their arguments.
+pub(crate) type Reads = Vec<(&'static str, Vec<Value>)>;
+
+/// Sends commands that change nothing, together and in order, and waits for all answers: one round trip. They may be
+/// dropped at any time, and need no guard: what an older connection still reads was true when it was read.
+pub(crate) async fn read(shared: &Shared, commands: Reads) -> Result<Vec<Reply>, CallError> {
+    let _permit = place(shared).await?;
+    let link = shared.link.borrow().clone();
+    let link = link.ok_or(CallError::Away("not attached"))?;
+    let (clock, within) = (&shared.clock, shared.config.store_timeout);
+    let sent_at = clock.now().mono;
+    let asked = commands
+        .into_iter()
+        .map(|(command, args)| link.connection.ask(command, args, within));
+    let answers = futures::future::try_join_all(asked).await;
+    match answers {
+        Ok(replies) => {
+            link.answered(clock.now().mono);
+            Ok(replies)
+        }
+        Err(CallError::Unknown(reason)) => {
+            if reason == NO_ANSWER {
+                link.unanswered(sent_at);
+            }
+            // Reading has changed nothing, so nothing is unknown.
+            Err(CallError::Away(reason))
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// A place in flight, waited for during half the store timeout: what is sent has the other half.
 async fn place(shared: &Shared) -> Result<OwnedSemaphorePermit, CallError> {
     let permits = shared.permits.clone();

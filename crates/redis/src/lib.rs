@@ -16,6 +16,7 @@
 
 mod attach;
 mod backoff;
+mod cache;
 mod call;
 mod cluster;
 mod config;
@@ -36,6 +37,7 @@ mod shared;
 mod store;
 mod watchdog;
 
+pub use cache::{RedisCache, RedisCacheConfig, RedisCacheTask};
 pub(crate) use call::Heir;
 pub use call::{Call, CallsTask};
 pub use cluster::RedisCluster;

@@ -1,6 +1,6 @@
 //! The shared store: what the rest of the daemon holds.
 
-use crate::call::{Call, CallsTask};
+use crate::call::{Call, CallsTask, Reads};
 use crate::connection::Driver;
 use crate::health::{Health, HealthBoard};
 use crate::keys::Keys;
@@ -117,6 +117,11 @@ impl Store {
     /// for its place in flight.
     pub async fn call(&self, call: Call) -> Result<Reply, CallError> {
         crate::call::call(&self.shared, call).await
+    }
+
+    /// Reads with plain commands, in one round trip.
+    pub(crate) async fn read(&self, commands: Reads) -> Result<Vec<Reply>, CallError> {
+        crate::call::read(&self.shared, commands).await
     }
 
     /// Host and port of the server.

@@ -6,10 +6,13 @@
 //! answer says so. When the store is back, what was spent meanwhile is merged into it once, then calls are
 //! shared again.
 //!
+//! [`FallbackCache`] does the same for the cache: see there.
+//!
 //! The order of the parts, outermost first: fallback ([`FallbackLimits`]), breaker ([`Breaker`]), deadline (the
 //! store's own: every call of it ends within its timeout).
 
 mod breaker;
+mod cache;
 mod fallback;
 mod known;
 mod outage;
@@ -21,6 +24,7 @@ mod task;
 mod tests;
 
 pub use breaker::{Breaker, BreakerConfig};
+pub use cache::{CacheFallbackTask, FallbackCache};
 pub use fallback::{FallbackLimits, FallbackPolicy, Level};
 pub use share::share_of;
 pub use task::FallbackTask;

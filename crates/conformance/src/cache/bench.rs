@@ -222,6 +222,21 @@ impl Bench {
         panic!("{waiters} calls wait, {count} should");
     }
 
+    /// Waits until so much is counted in the ledger, which a shared store may learn a moment later.
+    pub(super) async fn until_served(&self, count: u64) -> CacheStats {
+        let mut stats = CacheStats::default();
+        for _ in 0..100_000 {
+            stats = self.stats().await;
+            let ledger = &stats.ledger;
+            let served = ledger.hits + ledger.stale_hits + ledger.negative_hits + ledger.coalesced;
+            if served + ledger.misses + ledger.sets + ledger.fills == count {
+                return stats;
+            }
+            tokio::task::yield_now().await;
+        }
+        panic!("{count} things should be counted: {stats:?}");
+    }
+
     pub(super) async fn stats(&self) -> CacheStats {
         self.cache().stats(&self.namespace).await.unwrap().0
     }

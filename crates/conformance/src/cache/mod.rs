@@ -14,6 +14,8 @@ mod waiter;
 
 pub use bench::Bench;
 pub use subject::{Settings, Subject};
+#[doc(hidden)]
+pub use suite::run;
 
 /// What every case file uses.
 mod prelude {

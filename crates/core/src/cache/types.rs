@@ -256,4 +256,10 @@ pub struct CacheStatus {
     pub stats: CacheStats,
     /// Entries thrown out for want of room since the start.
     pub evictions: u64,
+    /// Values in a shared store that could not be read since the start; each counted as a miss.
+    pub damaged: u64,
+    /// How often this daemon has begun to cache alone because the shared store was away.
+    pub outages: u64,
+    /// Keys, tags and namespaces that the shared store is still to forget.
+    pub journalled: usize,
 }

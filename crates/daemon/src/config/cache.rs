@@ -1,6 +1,6 @@
 //! The group `cache`: its settings as data, and what they make of the cache.
 
-use super::allowed::Allowed::Count;
+use super::allowed::Allowed::{Choice, Count};
 use super::settings::{DAY, HOUR, MILLION, MS, SECOND, Setting, YEAR, setting, span};
 use super::span::Span;
 use serde::Deserialize;
@@ -17,7 +17,8 @@ pub(super) static CACHE: &[Setting] = &[
         "268435456",
         Count(MIB, 1_024 * 1_024 * MIB),
         "Bytes of all entries in memory, with what keeping them takes: at least four times \
-         cache.max_value_bytes. What is used least is thrown out.",
+         cache.max_value_bytes. What is used least is thrown out. (In distributed mode: of what is cached while \
+         Redis is away; Redis' own maxmemory bounds the shared entries.)",
     ),
     setting(
         "cache.max_entries",
@@ -128,6 +129,12 @@ pub(super) static CACHE: &[Setting] = &[
         span(MS, HOUR),
         "How long a failed computation may be remembered.",
     ),
+    setting(
+        "cache.fallback",
+        "local",
+        Choice(&["local", "fail"]),
+        "While the shared store is away: cache in this daemon alone, or fail with STORE_UNAVAILABLE.",
+    ),
 ];
 
 /// The group, typed.
@@ -152,6 +159,15 @@ pub(super) struct CacheSettings {
     pub default_wait: Span,
     pub max_wait: Span,
     max_failure_ttl: Span,
+    fallback: WhileAway,
+}
+
+/// What becomes of calls while the shared store is away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum WhileAway {
+    Local,
+    Fail,
 }
 
 impl CacheSettings {
@@ -171,6 +187,11 @@ impl CacheSettings {
             max_wait: self.max_wait.into(),
             max_failure_ttl: self.max_failure_ttl.into(),
         }
+    }
+
+    /// Whether this daemon caches alone while the shared store is away.
+    pub fn falls_back(&self) -> bool {
+        self.fallback == WhileAway::Local
     }
 
     /// What the memory backend is bound by.

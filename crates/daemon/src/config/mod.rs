@@ -286,6 +286,11 @@ impl Config {
         }
     }
 
+    /// Whether this daemon caches alone while the shared store is away.
+    pub(crate) fn cache_falls_back(&self) -> bool {
+        self.settings.cache.falls_back()
+    }
+
     /// Locks of this daemon alone, which starts now.
     pub(crate) fn memory_locks(&self, now: Now) -> MemoryLocksConfig {
         self.settings.locks.memory(now)

@@ -155,7 +155,8 @@ pub async fn the_ledger_counts_what_was_served_and_saved(bench: &Bench) {
     bench.set("stale", stale).await;
     bench.elapse(ms(500)).await;
     bench.get_stale("stale").await;
-    let stats = bench.stats().await;
+    // Two misses, a fill, two coalesced, three hits, two sets, one negative and one stale hit.
+    let stats = bench.until_served(12).await;
     let ledger = stats.ledger;
     assert_eq!((ledger.misses, ledger.coalesced, ledger.hits), (2, 2, 3));
     assert_eq!((ledger.negative_hits, ledger.stale_hits), (1, 1));

@@ -24,6 +24,11 @@ pub(super) fn encode(encoder: &mut DescriptorEncoder, status: &CacheStatus) -> f
             "Calls waiting for a computation.",
             as_count(kept.waiters),
         ),
+        (
+            "journalled",
+            "Keys, tags and namespaces that the shared store is still to forget.",
+            as_count(status.journalled),
+        ),
     ] {
         let name = format!("trellis_cache_{noun}");
         encoder
@@ -52,10 +57,34 @@ pub(super) fn encode(encoder: &mut DescriptorEncoder, status: &CacheStatus) -> f
         &writes,
     )?;
     saved(encoder, ledger)?;
-    let help = "Entries thrown out for want of room.";
-    encoder
-        .encode_descriptor("trellis_cache_evictions", help, None, MetricType::Counter)?
-        .encode_counter::<NoLabelSet, _, f64>(&status.evictions, None)
+    store(encoder, status)
+}
+
+/// What befalls entries and the shared store.
+fn store(encoder: &mut DescriptorEncoder, status: &CacheStatus) -> fmt::Result {
+    for (noun, help, count) in [
+        (
+            "evictions",
+            "Entries thrown out for want of room.",
+            status.evictions,
+        ),
+        (
+            "damaged",
+            "Values in the shared store that could not be read; each counted as a miss.",
+            status.damaged,
+        ),
+        (
+            "outages",
+            "How often this daemon has begun to cache alone because the shared store was away.",
+            status.outages,
+        ),
+    ] {
+        let name = format!("trellis_cache_{noun}");
+        encoder
+            .encode_descriptor(&name, help, None, MetricType::Counter)?
+            .encode_counter::<NoLabelSet, _, f64>(&count, None)?;
+    }
+    Ok(())
 }
 
 /// What hits and coalesced calls saved.
