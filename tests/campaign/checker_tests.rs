@@ -329,3 +329,33 @@ fn a_loss_allows_one_more_capacity_and_no_more() {
     let (_, grants, _) = around_losses(5);
     assert_eq!(apart(&grants).over, 1, "after the second loss");
 }
+
+#[test]
+fn what_was_granted_within_a_loss_may_come_back_after_it() {
+    let rule = Rule::Rate {
+        amount: 1,
+        period: 1_000_000,
+        burst: 10,
+    };
+    let mut within = grant(5, 1_500, 1_600);
+    let after = [grant(10, 2_050, 2_060), grant(5, 2_300, 2_310)];
+    let over = |within: Grant| {
+        let grants = [within, after[0], after[1]];
+        checker::check_apart(
+            rule,
+            &grants,
+            0..10_000,
+            std::slice::from_ref(&(1_000..2_000)),
+        )
+        .over
+    };
+    assert_eq!(over(within), 5);
+    within.settled = Some(Settled {
+        at: Span {
+            sent: 2_100,
+            received: 2_200,
+        },
+        refunded: 5,
+    });
+    assert_eq!(over(within), 0);
+}

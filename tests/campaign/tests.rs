@@ -30,6 +30,7 @@ use fairness::{AMOUNT, Demand, jain, shares, stopped_head, totals};
 use faults::{Counts, Fault};
 use overshoot::Run;
 use std::time::Duration;
+use trellis_conformance::on_real_time;
 
 /// Nothing is wrong.
 const NONE: Vec<String> = Vec::new();
@@ -100,18 +101,21 @@ const PERIOD: history::Micros = 2_000_000;
 #[tokio::test]
 #[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn three_saturating_daemons_are_admitted_a_third_each_in_every_period() {
-    let Some(cluster) = Cluster::shared(PATIENT) else {
-        return;
-    };
-    let fair = |period: &[u64; 3]| {
-        let third = |share: &u64| [33, 34].contains(share);
-        period.iter().sum::<u64>() == AMOUNT && period.iter().all(third)
-    };
-    // What was not evened out while callers were lining up is evened out first.
-    let shares = shares(&cluster, "shared", PERIOD, [Demand::Saturating; 3], 16).await;
-    println!("{shares:?}");
-    let settled = shares.windows(10).any(|ten| ten.iter().all(fair));
-    assert!(settled, "{shares:?}");
+    on_real_time(async || {
+        let Some(cluster) = Cluster::shared(PATIENT) else {
+            return;
+        };
+        let fair = |period: &[u64; 3]| {
+            let third = |share: &u64| [33, 34].contains(share);
+            period.iter().sum::<u64>() == AMOUNT && period.iter().all(third)
+        };
+        // What was not evened out while callers were lining up is evened out first.
+        let shares = shares(&cluster, "shared", PERIOD, [Demand::Saturating; 3], 16).await;
+        println!("{shares:?}");
+        let settled = shares.windows(10).any(|ten| ten.iter().all(fair));
+        assert!(settled, "{shares:?}");
+    })
+    .await;
 }
 
 #[tokio::test]

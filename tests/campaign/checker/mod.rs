@@ -126,7 +126,18 @@ pub fn check_apart(
         let own = grants.iter().filter(|grant| {
             (first || grant.at.sent >= begin) && (last || grant.at.received <= end)
         });
-        let own: Vec<Grant> = own.copied().collect();
+        let mut own: Vec<Grant> = own.copied().collect();
+        if matches!(rule, Rule::Rate { .. }) {
+            // What was granted before it may come back in it.
+            own.extend(grants.iter().filter_map(|grant| {
+                let settled = grant.settled?;
+                let earlier = !first && grant.at.sent < begin;
+                (earlier && settled.at.received >= begin).then_some(Grant {
+                    amount: 0,
+                    ..*grant
+                })
+            }));
+        }
         whole = whole.and(check(rule, &own, end.saturating_sub(begin)));
     }
     let count = u64::try_from(losses.len()).unwrap_or(u64::MAX);
