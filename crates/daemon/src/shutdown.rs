@@ -73,12 +73,15 @@ impl Daemon {
             let units = fallback.map_or(0, |fallback| fallback.unmerged_units);
             tracing::warn!(units, "the store may never know what was spent without it");
         }
+        // Before the store is left: leaving it is no outage.
+        self.end(TaskKind::CacheFallback).await;
         if let Err(error) = store.leave().await {
             tracing::warn!(%error, "the other daemons will notice the end by silence only");
         }
         for kind in [
             TaskKind::Declarations,
             TaskKind::FallbackTimer,
+            TaskKind::CacheFallbackTimer,
             TaskKind::Membership,
             TaskKind::StoreConnections,
             TaskKind::StoreCalls,
