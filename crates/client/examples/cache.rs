@@ -1,6 +1,10 @@
 //! A value that is computed once.
 
-#![allow(clippy::print_stdout, reason = "the example prints what it does")]
+#![allow(
+    clippy::print_stdout,
+    clippy::unused_async,
+    reason = "the example prints what it does and calls no provider"
+)]
 
 use std::time::Duration;
 use trellis_client::Client;
