@@ -28,6 +28,7 @@
     reason = "the crate is test support: a failed expectation is a panic"
 )]
 
+mod bench;
 pub mod cache;
 mod clock;
 pub mod grpc;
@@ -37,9 +38,12 @@ pub mod locks;
 mod pace;
 pub mod pipelines;
 mod starved;
+mod subject;
 mod task;
 
+pub use bench::Bench;
 pub use clock::PausedClock;
 pub use pace::Pace;
 pub use starved::on_real_time;
+pub use subject::{Subject, run};
 pub use task::spawn;

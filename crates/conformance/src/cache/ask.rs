@@ -64,7 +64,7 @@ impl Ask {
     /// What became of each key.
     pub async fn all(self) -> Vec<Result<Begun>> {
         let keys = self.begin.keys.len();
-        let (begun, _) = self.bench.cache().begin(self.begin).await.unwrap();
+        let (begun, _) = self.bench.port().begin(self.begin).await.unwrap();
         assert_eq!(begun.len(), keys);
         begun
     }

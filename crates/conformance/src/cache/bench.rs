@@ -1,17 +1,14 @@
-//! What a case works with: the backend's handles by turns, a namespace, and time.
+//! What a case works with: the calls of the port.
 
-use super::Subject;
 use super::ask::Ask;
 use super::draft::Draft;
 use super::waiter::Waiter;
 use bytes::Bytes;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use trellis_core::cache::{
     Appended, Cache, CacheStats, ClearTarget, Content, Deleted, EndedBy, Failure, Filled, Hit,
     Lease, LeaseEnd, Precondition, Written,
 };
-use trellis_core::{EntryKey, ErrorCode, Micros, Namespace, Result, Tag};
+use trellis_core::{EntryKey, ErrorCode, Micros, Result, Tag};
 
 pub(super) const SECOND: Micros = Micros::from_secs(1);
 
@@ -23,81 +20,21 @@ pub(super) const fn ms(millis: u64) -> Micros {
 pub(super) type Held<T> = std::result::Result<T, LeaseEnd>;
 
 /// A namespace of the backend under test, and its time.
-#[derive(Clone, Debug)]
-pub struct Bench {
-    subject: Arc<Subject>,
-    pub(super) namespace: Namespace,
-    turn: Arc<AtomicUsize>,
-}
+pub type Bench = crate::Bench<dyn Cache>;
 
 impl Bench {
-    /// A bench over a backend.
-    #[must_use]
-    pub fn new(subject: Subject) -> Self {
-        Self {
-            namespace: subject.namespace.clone(),
-            subject: Arc::new(subject),
-            turn: Arc::default(),
-        }
-    }
-
-    /// The same backend, another namespace.
-    pub(super) fn beside(&self, suffix: &str) -> Self {
-        let namespace = format!("{}-{suffix}", self.namespace);
-        Self {
-            namespace: Namespace::new(namespace, "namespace").unwrap(),
-            ..self.clone()
-        }
-    }
-
-    /// The handle whose turn it is.
-    pub(super) fn cache(&self) -> Arc<dyn Cache> {
-        let handles = &self.subject.handles;
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        handles[turn % handles.len()].clone()
-    }
-
-    /// Lets time pass.
-    pub(super) async fn elapse(&self, span: Micros) {
-        self.subject.pace.elapse(span).await;
-    }
-
-    /// Lets time pass until just before `span` is over. [`Bench::elapse_the_rest`] goes on from there.
-    pub(super) async fn elapse_almost(&self, span: Micros) {
-        self.elapse(Micros(span.0 - self.shy().0)).await;
-    }
-
-    /// See [`Bench::elapse_almost`].
-    pub(super) async fn elapse_the_rest(&self) {
-        self.elapse(self.shy()).await;
-    }
-
-    fn shy(&self) -> Micros {
-        self.subject.pace.skew().max(Micros::TICK)
-    }
-
-    /// Asserts that a span told by the backend is the expected one.
-    #[track_caller]
-    pub(super) fn assert_told(&self, told: Micros, expected: Micros) {
-        let off = told.0.abs_diff(expected.0);
-        let skew = self.subject.pace.skew();
-        assert!(off <= skew.0, "told {told:?}, expected {expected:?}");
-    }
-
-    // Calls.
-
     pub(super) async fn get(&self, of: &str) -> Option<Hit> {
         self.get_all(&[of]).await.pop().unwrap()
     }
 
     pub(super) async fn get_stale(&self, of: &str) -> Option<Hit> {
-        let found = self.cache().get(&self.namespace, &[key(of)], true).await;
+        let found = self.port().get(&self.namespace, &[key(of)], true).await;
         found.unwrap().0.pop().unwrap()
     }
 
     pub(super) async fn get_all(&self, keys: &[&str]) -> Vec<Option<Hit>> {
         let keys: Vec<_> = keys.iter().copied().map(key).collect();
-        let found = self.cache().get(&self.namespace, &keys, false).await;
+        let found = self.port().get(&self.namespace, &keys, false).await;
         found.unwrap().0
     }
 
@@ -116,7 +53,7 @@ impl Bench {
         precondition: Precondition,
     ) -> Result<Written> {
         let entry = draft.into().into_entry();
-        let cache = self.cache();
+        let cache = self.port();
         let key = key(of);
         let set = cache.set(&self.namespace, &key, entry, precondition);
         set.await.map(|(written, _)| written)
@@ -127,14 +64,14 @@ impl Bench {
     }
 
     pub(super) async fn delete_if(&self, of: &str, precondition: Precondition) -> Deleted {
-        let cache = self.cache();
+        let cache = self.port();
         let key = key(of);
         let delete = cache.delete(&self.namespace, &key, precondition);
         delete.await.unwrap().0
     }
 
     pub(super) async fn clear(&self, target: ClearTarget) -> u64 {
-        self.cache().clear(&self.namespace, target).await.unwrap().0
+        self.port().clear(&self.namespace, target).await.unwrap().0
     }
 
     pub(super) async fn clear_tag(&self, tag: &str) -> u64 {
@@ -163,7 +100,7 @@ impl Bench {
         offset: usize,
         part: impl Into<Bytes>,
     ) -> Result<Held<Appended>> {
-        let cache = self.cache();
+        let cache = self.port();
         let append = cache.append(&self.namespace, lease.id, offset, part.into());
         append.await.map(|(appended, _)| appended)
     }
@@ -179,7 +116,7 @@ impl Bench {
         keep: bool,
     ) -> Result<Held<Filled>> {
         let entry = draft.into().into_entry();
-        let cache = self.cache();
+        let cache = self.port();
         let fill = cache.fill(&self.namespace, lease.id, entry, keep);
         fill.await.map(|(filled, _)| filled)
     }
@@ -199,13 +136,13 @@ impl Bench {
     }
 
     async fn end(&self, lease: Lease, by: EndedBy) -> Held<Option<Hit>> {
-        let cache = self.cache();
+        let cache = self.port();
         let fail = cache.fail(&self.namespace, lease.id, by);
         fail.await.unwrap().0
     }
 
     pub(super) async fn renew(&self, lease: Lease) -> Held<Lease> {
-        let renewed = self.cache().renew(&self.namespace, lease.id).await;
+        let renewed = self.port().renew(&self.namespace, lease.id).await;
         renewed.unwrap().0
     }
 
@@ -238,7 +175,7 @@ impl Bench {
     }
 
     pub(super) async fn stats(&self) -> CacheStats {
-        self.cache().stats(&self.namespace).await.unwrap().0
+        self.port().stats(&self.namespace).await.unwrap().0
     }
 }
 

@@ -8,14 +8,16 @@ mod bench;
 #[allow(missing_docs, reason = "the name of a case states the behaviour")]
 pub mod cases;
 mod draft;
-mod subject;
+mod settings;
 mod suite;
 mod waiter;
 
 pub use bench::Bench;
-pub use subject::{Settings, Subject};
+pub use settings::Settings;
+
+/// A backend of the cache port under test.
+pub type Subject = crate::Subject<dyn trellis_core::cache::Cache>;
 #[doc(hidden)]
-pub use suite::run;
 
 /// What every case file uses.
 mod prelude {

@@ -1,9 +1,5 @@
 //! The list of cases, and the one line by which a backend runs them all.
 
-use super::{Bench, Subject};
-use crate::{Pace, on_real_time};
-use std::cell::Cell;
-
 /// Hands every case, by theme, to the macro `$then`, after `$context`.
 ///
 /// The only place that lists cases: tests, names and exports are made from it.
@@ -139,25 +135,7 @@ macro_rules! __cache_test {
         $(#[$attribute])+
         async fn $case() {
             let make = async || $subject($crate::cache::Settings::default()).await;
-            $crate::cache::run(make, $crate::cache::cases::$case).await;
+            $crate::run(make, $crate::cache::cases::$case).await;
         }
     };
-}
-
-/// Runs a case on a subject; on real time as [`on_real_time`](crate::on_real_time) says.
-#[doc(hidden)]
-pub async fn run(make: impl AsyncFn() -> Subject, case: impl AsyncFn(&Bench)) {
-    let subject = make().await;
-    if subject.pace == Pace::Virtual {
-        return case(&Bench::new(subject)).await;
-    }
-    let first = Cell::new(Some(subject));
-    on_real_time(async || {
-        let subject = match first.take() {
-            Some(subject) => subject,
-            None => make().await,
-        };
-        case(&Bench::new(subject)).await;
-    })
-    .await;
 }

@@ -100,7 +100,7 @@ impl Ask {
 
     /// Sends the call.
     pub async fn send(self) -> Result<Acquired> {
-        let limits = self.bench.limits();
+        let limits = self.bench.port();
         let asked = format!("{:?}", self.request);
         let ended = timeout(PATIENCE, limits.acquire(self.request)).await;
         ended.unwrap_or_else(|_| panic!("{asked} hangs"))

@@ -47,7 +47,7 @@ impl Definition {
 
     /// Sends it; tells the limit and whether it is new.
     pub async fn send(self) -> Result<(LimitState, bool)> {
-        let answer = self.0.limits().set_limit(self.1).await;
+        let answer = self.0.port().set_limit(self.1).await;
         answer.map(|(limit, created, _)| (limit, created))
     }
 }
@@ -78,7 +78,7 @@ impl Extension {
     }
 
     pub async fn send(self) -> Result<Acquired> {
-        self.0.limits().extend(self.1).await
+        self.0.port().extend(self.1).await
     }
 }
 
@@ -108,7 +108,7 @@ impl Reset {
 
     /// Sends it; tells how many buckets were made full.
     pub async fn send(self) -> Result<usize> {
-        let answer = self.0.limits().reset_limit(self.1).await;
+        let answer = self.0.port().reset_limit(self.1).await;
         answer.map(|(buckets, _)| buckets)
     }
 }
@@ -147,7 +147,7 @@ impl Throttle {
 
     /// Sends it; tells how long the bucket is paused now.
     pub async fn send(self) -> Result<Micros> {
-        let answer = self.0.limits().report_throttled(self.1).await;
+        let answer = self.0.port().report_throttled(self.1).await;
         answer.map(|(paused, _)| paused)
     }
 }

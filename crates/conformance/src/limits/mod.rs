@@ -10,13 +10,13 @@ pub mod cases;
 mod change;
 mod dsl;
 mod settings;
-mod subject;
 mod suite;
 
 pub use bench::Bench;
 pub use settings::Settings;
-pub use subject::Subject;
-pub use suite::run;
+
+/// A backend of the limits port under test.
+pub type Subject = crate::Subject<dyn trellis_core::limits::Limits>;
 
 /// What every case file uses.
 mod prelude {

@@ -48,7 +48,7 @@ impl Ask {
             request_id: None,
         };
         Self {
-            locks: bench.locks(),
+            locks: bench.port(),
             acquire,
         }
     }

@@ -1,16 +1,12 @@
-//! What a case works with: the backend's handles by turns, a namespace, and time.
+//! What a case works with: the calls of the port.
 
-use super::Subject;
 use super::ask::Ask;
 use super::session::TestSession;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use tokio::time::Instant;
 use trellis_core::locks::{
     ForceRelease, LeaseId, LeaseRef, ListLocks, LockPage, LockState, LockWatch, Locks, OnBreak,
     OpenSession, SessionId, Token, TokenState,
 };
-use trellis_core::{ErrorCode, Micros, Name, Namespace, RequestId, Result};
+use trellis_core::{ErrorCode, Micros, Name, RequestId, Result};
 
 /// Longer than any case.
 pub(super) const HOUR: Micros = Micros::from_secs(3600);
@@ -32,84 +28,14 @@ pub(super) fn code<T: std::fmt::Debug>(result: Result<T>) -> ErrorCode {
 }
 
 /// A namespace of the backend under test, and its time.
-#[derive(Clone, Debug)]
-pub struct Bench {
-    subject: Arc<Subject>,
-    pub(super) namespace: Namespace,
-    turn: Arc<AtomicUsize>,
-}
+pub type Bench = crate::Bench<dyn Locks>;
 
 impl Bench {
-    /// A bench over a backend.
-    #[must_use]
-    pub fn new(subject: Subject) -> Self {
-        Self {
-            namespace: subject.namespace.clone(),
-            subject: Arc::new(subject),
-            turn: Arc::default(),
-        }
+    /// Lets pass what `elapse_almost` left, and what an answer that time brings comes late.
+    pub(super) async fn elapse_until_late(&self) {
+        self.elapse_the_rest().await;
+        self.elapse(self.tolerance()).await;
     }
-
-    /// The same backend, another namespace.
-    pub(super) fn beside(&self, suffix: &str) -> Self {
-        let namespace = format!("{}-{suffix}", self.namespace);
-        Self {
-            namespace: Namespace::new(namespace, "namespace").unwrap(),
-            ..self.clone()
-        }
-    }
-
-    /// The handle whose turn it is.
-    pub(super) fn locks(&self) -> Arc<dyn Locks> {
-        let handles = &self.subject.handles;
-        handles[self.turn.fetch_add(1, Ordering::Relaxed) % handles.len()].clone()
-    }
-
-    // Time.
-
-    pub(super) async fn elapse(&self, span: Micros) {
-        self.subject.pace.elapse(span).await;
-    }
-
-    /// Lets a span pass up to where the backend can still tell that it is not over.
-    pub(super) async fn elapse_almost(&self, span: Micros) {
-        self.elapse(Micros(span.0 - self.shy().0)).await;
-    }
-
-    /// Lets pass what [`Bench::elapse_almost`] left, and what an answer that time brings comes late.
-    pub(super) async fn elapse_the_rest(&self) {
-        self.elapse(self.shy()).await;
-        self.elapse(self.subject.pace.tolerance()).await;
-    }
-
-    fn shy(&self) -> Micros {
-        self.subject.pace.skew().max(Micros::TICK)
-    }
-
-    /// Asserts that something brought by time came when it was due.
-    #[track_caller]
-    pub(super) fn assert_took(&self, since: Instant, expected: Micros) {
-        let took = Micros::from(since.elapsed());
-        let early = Micros(expected.0.saturating_sub(self.subject.pace.skew().0));
-        let late = Micros(expected.0 + self.subject.pace.tolerance().0);
-        assert!(
-            (early..=late).contains(&took),
-            "came after {took:?}, due at {expected:?}"
-        );
-    }
-
-    /// Asserts that a span told is the expected one, less what the answer came late.
-    #[track_caller]
-    pub(super) fn assert_left(&self, told: Micros, expected: Micros) {
-        let least = expected.0.saturating_sub(self.subject.pace.tolerance().0);
-        let most = expected.0 + self.subject.pace.skew().0;
-        assert!(
-            (least..=most).contains(&told.0),
-            "told {told:?}, expected {expected:?}"
-        );
-    }
-
-    // Calls.
 
     /// Asks for a lock: exclusive, for an hour, without waiting, unless more is said. `a*` is shared.
     pub(super) fn lock(&self, lock: &str) -> Ask {
@@ -127,16 +53,16 @@ impl Bench {
     }
 
     pub(super) async fn release(&self, lease: LeaseId) -> Result<()> {
-        self.locks().release(self.lease(lease)).await.map(drop)
+        self.port().release(self.lease(lease)).await.map(drop)
     }
 
     pub(super) async fn keep_alive(&self, lease: LeaseId) -> Result<Micros> {
-        let kept = self.locks().keep_alive(self.lease(lease)).await;
+        let kept = self.port().keep_alive(self.lease(lease)).await;
         kept.map(|(remaining, _)| remaining)
     }
 
     pub(super) async fn inspect(&self, lock: &str) -> LockState {
-        let locks = self.locks();
+        let locks = self.port();
         let inspected = locks.inspect(self.namespace.clone(), name(lock)).await;
         inspected.unwrap().0
     }
@@ -148,15 +74,15 @@ impl Bench {
             page_size,
             after: after.map(name),
         };
-        self.locks().list(list).await.unwrap()
+        self.port().list(list).await.unwrap()
     }
 
     pub(super) async fn watch(&self, lock: &str) -> Result<Box<dyn LockWatch>> {
-        self.locks().watch(self.namespace.clone(), name(lock)).await
+        self.port().watch(self.namespace.clone(), name(lock)).await
     }
 
     pub(super) async fn check(&self, lock: &str, token: Token) -> TokenState {
-        let (locks, namespace) = (self.locks(), self.namespace.clone());
+        let (locks, namespace) = (self.port(), self.namespace.clone());
         locks
             .check_token(namespace, name(lock), token)
             .await
@@ -178,7 +104,7 @@ impl Bench {
             actor: "ops".into(),
             request_id: id.map(|id| RequestId::new(id, "request_id").unwrap()),
         };
-        self.locks()
+        self.port()
             .force_release(force)
             .await
             .map(|(count, _)| count)
@@ -192,14 +118,14 @@ impl Bench {
             owner: "session".into(),
             on_break,
         };
-        let locks = self.locks();
+        let locks = self.port();
         let opened = locks.clone().open_session(open).await;
         opened.map(|(state, feed)| TestSession::new(self, locks, state, feed))
     }
 
     /// Attaches to a session.
     pub(super) async fn attach(&self, session: SessionId) -> Result<TestSession> {
-        let locks = self.locks();
+        let locks = self.port();
         let attached = locks
             .clone()
             .attach_session(self.namespace.clone(), session)

@@ -10,17 +10,20 @@ mod bench;
 pub mod cases;
 pub mod history;
 mod session;
-mod subject;
+mod settings;
 mod suite;
 
 pub use bench::Bench;
-pub use subject::{Settings, Subject};
+pub use settings::Settings;
+
+/// A backend of the locks port under test.
+pub type Subject = crate::Subject<dyn trellis_core::locks::Locks>;
 
 /// What a case needs.
 mod prelude {
     pub(super) use super::ask::{Waiting, grant};
     pub(super) use super::bench::{Bench, HOUR, SECOND, code, ms};
-    pub(super) use super::subject::Settings;
+    pub(super) use super::settings::Settings;
     pub(super) use tokio::time::Instant;
     pub(super) use trellis_core::locks::{
         LockMode, LockOutcome, LostReason, OnBreak, SessionNews, Token,

@@ -135,8 +135,8 @@ macro_rules! __locks_test {
     (($subject:path, [$(#[$attribute:meta])+]) $case:ident) => {
         $(#[$attribute])+
         async fn $case() {
-            let subject = $subject($crate::locks::Settings::default()).await;
-            $crate::locks::cases::$case(&$crate::locks::Bench::new(subject)).await;
+            let make = async || $subject($crate::locks::Settings::default()).await;
+            $crate::run(make, $crate::locks::cases::$case).await;
         }
     };
 }

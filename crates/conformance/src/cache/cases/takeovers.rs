@@ -96,7 +96,7 @@ pub async fn a_lease_that_nobody_received_goes_to_the_next(bench: &Bench) {
 pub async fn abandoned_leases_are_given_up(bench: &Bench) {
     let (one, two) = (bench.lease("1").await, bench.lease("2").await);
     let (first, second) = (bench.wait("1").await, bench.wait("2").await);
-    bench.cache().abandon(&bench.namespace, &[one.id, two.id]);
+    bench.port().abandon(&bench.namespace, &[one.id, two.id]);
     first.lease().await;
     second.lease().await;
     assert_eq!(bench.fill(one, "late").await, Err(LeaseEnd::GivenUp));

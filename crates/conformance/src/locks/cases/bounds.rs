@@ -68,7 +68,7 @@ pub async fn a_request_id_above_the_bound_is_refused_and_none_is_forgotten_early
     let again = bench.lock("l0").id("r0").granted().await;
     assert_eq!(again.lease, leases[0]);
     bench.elapse(error.retry_after.unwrap()).await;
-    bench.elapse_the_rest().await;
+    bench.elapse_until_late().await;
     bench.lock("x").id("one-more").granted().await;
 }
 

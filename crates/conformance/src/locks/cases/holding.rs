@@ -81,7 +81,7 @@ pub async fn tokens_rise_with_every_grant_however_the_last_one_ended(bench: &Ben
             0 => bench.release(grant.lease).await.unwrap(),
             1 => {
                 bench.elapse(ms(400)).await;
-                bench.elapse_the_rest().await;
+                bench.elapse_until_late().await;
             }
             _ => assert_eq!(bench.force("a", token, None).await, Ok(1)),
         }

@@ -7,7 +7,7 @@ pub async fn a_lease_stands_to_its_deadline_and_not_longer(bench: &Bench) {
     bench.lock("a").ttl(ms(500)).granted().await;
     bench.elapse_almost(ms(500)).await;
     bench.lock("a").held().await;
-    bench.elapse_the_rest().await;
+    bench.elapse_until_late().await;
     bench.lock("a").granted().await;
 }
 
@@ -20,7 +20,7 @@ pub async fn a_lease_that_is_kept_alive_stands(bench: &Bench) {
     }
     bench.elapse_almost(ms(500)).await;
     bench.lock("a").held().await;
-    bench.elapse_the_rest().await;
+    bench.elapse_until_late().await;
     bench.lock("a").granted().await;
 }
 
@@ -45,7 +45,7 @@ pub async fn a_released_lease_is_not_kept_alive(bench: &Bench) {
 pub async fn a_lease_that_has_expired_is_lost_and_its_holder_changes_nothing(bench: &Bench) {
     let late = bench.lock("a").ttl(ms(300)).granted().await;
     bench.elapse(ms(300)).await;
-    bench.elapse_the_rest().await;
+    bench.elapse_until_late().await;
     let holder = bench.lock("a").granted().await;
     assert_eq!(
         code(bench.keep_alive(late.lease).await),
@@ -86,7 +86,7 @@ pub async fn an_ended_lease_is_forgotten_after_the_window(bench: &Bench) {
     bench
         .elapse(Settings::default().machine.request_window)
         .await;
-    bench.elapse_the_rest().await;
+    bench.elapse_until_late().await;
     assert_eq!(
         code(bench.release(grant.lease).await),
         ErrorCode::LeaseNotFound

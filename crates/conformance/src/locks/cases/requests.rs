@@ -79,7 +79,7 @@ pub async fn an_id_is_forgotten_after_its_window(bench: &Bench) {
     bench
         .elapse(Settings::default().machine.request_window)
         .await;
-    bench.elapse_the_rest().await;
+    bench.elapse_until_late().await;
     bench
         .lock("a")
         .ttl(SECOND)

@@ -1,55 +1,26 @@
-//! The backend under test, and the settings that the suite expects of it.
+//! The backend under test, behind whichever port.
 
-use crate::Pace;
+use crate::{Bench, Pace, on_real_time};
 use std::any::Any;
+use std::cell::Cell;
 use std::fmt;
 use std::future::{IntoFuture, Ready, ready};
 use std::sync::Arc;
-use trellis_core::locks::{Locks, MachineConfig};
-use trellis_core::{Micros, Namespace};
+use trellis_core::Namespace;
 
-/// Bounds and periods, small enough for cases to reach them. A backend under test must obey them; it
-/// gets them from the suite, so that it cannot forget one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// Namespaces in use at a time.
-    pub max_namespaces: usize,
-    /// Watches in each namespace.
-    pub max_watchers: usize,
-    /// Bounds and periods within each namespace.
-    pub machine: MachineConfig,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            max_namespaces: 4,
-            max_watchers: 3,
-            machine: MachineConfig {
-                max_locks: 24,
-                max_leases: 90,
-                max_waiters: 64,
-                max_request_ids: 16,
-                request_window: Micros::from_secs(2),
-                position_every: Micros::from_millis(200),
-            },
-        }
-    }
-}
-
-/// A backend under test: fresh, or at least a namespace that nobody else uses.
-pub struct Subject {
-    pub(super) handles: Vec<Arc<dyn Locks>>,
-    pub(super) namespace: Namespace,
-    pub(super) pace: Pace,
+/// A backend of the port `P` under test: fresh, or at least a namespace that nobody else uses.
+pub struct Subject<P: ?Sized> {
+    pub(crate) handles: Vec<Arc<P>>,
+    pub(crate) namespace: Namespace,
+    pub(crate) pace: Pace,
     /// Kept until the case has ended.
     owned: Box<dyn Any + Send + Sync>,
 }
 
-impl Subject {
+impl<P: ?Sized> Subject<P> {
     /// A backend behind one handle for each daemon. Calls of a case go through the handles by turns.
     #[must_use]
-    pub fn new(handles: Vec<Arc<dyn Locks>>, pace: Pace) -> Self {
+    pub fn new(handles: Vec<Arc<P>>, pace: Pace) -> Self {
         assert!(!handles.is_empty(), "a subject needs a handle");
         Self {
             handles,
@@ -76,7 +47,7 @@ impl Subject {
 }
 
 /// Ready at once, so that a constructor need not be `async`.
-impl IntoFuture for Subject {
+impl<P: ?Sized> IntoFuture for Subject<P> {
     type Output = Self;
     type IntoFuture = Ready<Self>;
 
@@ -85,7 +56,7 @@ impl IntoFuture for Subject {
     }
 }
 
-impl fmt::Debug for Subject {
+impl<P: ?Sized> fmt::Debug for Subject<P> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Subject")
@@ -94,4 +65,22 @@ impl fmt::Debug for Subject {
             .field("pace", &self.pace)
             .finish_non_exhaustive()
     }
+}
+
+/// Runs a case on a subject; on real time as [`on_real_time`] says.
+#[doc(hidden)]
+pub async fn run<P: ?Sized>(make: impl AsyncFn() -> Subject<P>, case: impl AsyncFn(&Bench<P>)) {
+    let subject = make().await;
+    if subject.pace == Pace::Virtual {
+        return case(&Bench::new(subject)).await;
+    }
+    let first = Cell::new(Some(subject));
+    on_real_time(async || {
+        let subject = match first.take() {
+            Some(subject) => subject,
+            None => make().await,
+        };
+        case(&Bench::new(subject)).await;
+    })
+    .await;
 }
