@@ -7,6 +7,7 @@ mod cache;
 mod limits;
 mod locks;
 mod pipelines;
+mod shards;
 
 pub use cache::{MemoryCache, MemoryCacheConfig};
 pub use limits::{MemoryLimits, MemoryLimitsConfig};

@@ -17,7 +17,6 @@ pub use settings::Settings;
 
 /// A backend of the cache port under test.
 pub type Subject = crate::Subject<dyn trellis_core::cache::Cache>;
-#[doc(hidden)]
 
 /// What every case file uses.
 mod prelude {

@@ -1,30 +1,19 @@
 //! Limits in memory: one machine per namespace, namespaces spread over shards.
-//!
-//! A call locks the shard of its namespace, decides, and unlocks; nothing is awaited under a lock. One
-//! timer task serves all shards; it sleeps until the earliest time at which a machine has something
-//! to do. A namespace that holds nothing any more is dropped.
 
-mod shard;
+mod space;
 mod waiting;
 
+use crate::shards::Shards;
 use async_trait::async_trait;
-use shard::Shard;
-use std::hash::{BuildHasher, RandomState};
+use space::{Space, add_decisions, add_status};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use tokio::sync::Notify;
 use trellis_core::limits::{
     AcquireRequest, Acquired, Acquiring, BucketPage, BucketState, DeleteLimit, ExtendReservation,
     LimitPage, LimitState, Limits, LimitsStatus, ListBuckets, ListLimits, Machine, MachineConfig,
     Mode, ReportThrottled, ResetLimit, SetLimit, Settle, Settled, Step,
 };
-use trellis_core::{
-    Clock, Error, ErrorCode, Key, Micros, Name, Namespace, Now, Result, Scope, Time,
-};
+use trellis_core::{Clock, Key, Micros, Name, Namespace, Now, Result, Scope};
 use waiting::Waiting;
-
-/// Enough that namespaces seldom share a lock; a power of two is not needed.
-const SHARDS: usize = 64;
 
 /// Bounds of [`MemoryLimits`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,125 +35,42 @@ impl Default for MemoryLimitsConfig {
 
 /// Limits of this process alone.
 pub struct MemoryLimits {
-    shards: Box<[Shard]>,
-    hasher: RandomState,
-    clock: Arc<dyn Clock>,
+    spaces: Shards<Space>,
     config: MemoryLimitsConfig,
-    namespaces: AtomicUsize,
-    /// When the timer task wakes up, in µs of the clock; `u64::MAX` while it has nothing to wait for.
-    armed: AtomicU64,
-    /// Tells the timer task that something is due before it wakes up.
-    earlier: Notify,
 }
 
 impl MemoryLimits {
     /// No limits yet. Waiting calls are served only while [`MemoryLimits::run`] is polled.
     #[must_use]
     pub fn new(config: MemoryLimitsConfig, clock: Arc<dyn Clock>) -> Self {
+        let full = "are in use; raise limits.max_namespaces";
         Self {
-            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
-            hasher: RandomState::new(),
-            clock,
+            spaces: Shards::new(config.max_namespaces, full, clock),
             config,
-            namespaces: AtomicUsize::new(0),
-            armed: AtomicU64::new(u64::MAX),
-            earlier: Notify::new(),
         }
     }
 
     /// Carries out what time brings: grants, time-outs, expiries. Runs until it is dropped; dropping it
     /// loses nothing, and it may be run again.
     pub async fn run(&self) {
-        loop {
-            let now = self.clock.now();
-            let mut next = Time::NEVER;
-            for shard in &self.shards {
-                if shard.due() <= now.mono {
-                    shard.advance(now, &self.namespaces);
-                }
-                next = next.min(shard.due());
-            }
-            self.armed.store(next.0, Ordering::SeqCst);
-            if self.shards.iter().any(|shard| shard.due() < next) {
-                continue;
-            }
-            let wait = next - self.clock.now().mono;
-            tokio::select! {
-                () = tokio::time::sleep(wait.into()) => {}
-                () = self.earlier.notified() => {}
-            }
-        }
+        self.spaces.run().await;
     }
 
-    fn shard(&self, namespace: &Namespace) -> &Shard {
-        let hash = self.hasher.hash_one(namespace);
-        // The remainder fits, whatever the width of usize.
-        &self.shards[usize::try_from(hash % SHARDS as u64).unwrap_or(0)]
-    }
-
-    /// Runs `change` on the machine of a namespace, made when there is none and dropped when nothing
-    /// is left in it, and wakes the timer task when something is due earlier than it knows. At the
-    /// bound on namespaces only a change that leaves something behind fails.
+    /// Runs `change` on a namespace; see [`Shards::change`].
     fn change<R>(
         &self,
         namespace: &Namespace,
-        change: impl FnOnce(&mut shard::Space, Now) -> Result<R>,
+        change: impl FnOnce(&mut Space, Now) -> Result<R>,
     ) -> Result<R> {
-        let shard = self.shard(namespace);
-        let mut spaces = shard.lock();
-        let now = self.clock.now();
-        let change = |space: &mut shard::Space| change(space, now);
-        let (result, due) = match spaces.change(namespace, &self.namespaces, change) {
-            Ok(changed) => changed,
-            Err(change) => {
-                let machine = Machine::new(self.config.machine, rand::random());
-                let mut space = shard::Space::new(machine);
-                let admitted = self.admit_namespace();
-                let result = change(&mut space);
-                match admitted {
-                    Ok(()) => (result, spaces.keep(namespace, space, &self.namespaces)),
-                    Err(full) if !space.machine.is_empty() => return Err(full),
-                    // What leaves nothing behind needs no place: it is answered even at the bound.
-                    Err(_) => {
-                        spaces.note_dropped(&space);
-                        (result, None)
-                    }
-                }
-            }
-        };
-        drop(spaces);
-        if let Some(due) = due
-            && shard.lower_due(due)
-            && due.0 < self.armed.load(Ordering::SeqCst)
-        {
-            self.earlier.notify_one();
-        }
-        result
-    }
-
-    fn admit_namespace(&self) -> Result<()> {
-        let max = self.config.max_namespaces;
-        let more = |count: usize| (count < max).then_some(count + 1);
-        match self
-            .namespaces
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, more)
-        {
-            Ok(_) => Ok(()),
-            Err(_) => Err(Error::new(
-                ErrorCode::TooManyNamespaces,
-                format!("{max} namespaces are in use; raise limits.max_namespaces"),
-            )),
-        }
+        let make = |_: &_| Space::new(Machine::new(self.config.machine, rand::random()));
+        self.spaces.change(namespace, make, change)
     }
 
     /// Runs `look` on the machine of a namespace, or on an empty one when there is none.
     fn look<R>(&self, namespace: &Namespace, look: impl FnOnce(&mut Machine, Now) -> R) -> R {
-        let mut spaces = self.shard(namespace).lock();
-        let now = self.clock.now();
-        spaces.look(namespace, |machine| match machine {
-            Some(machine) => look(machine, now),
-            None => look(&mut Machine::new(self.config.machine, 0), now),
-        })
+        let make = |_: &_| Space::new(Machine::new(self.config.machine, 0));
+        self.spaces
+            .look(namespace, make, |space, now| look(&mut space.machine, now))
     }
 }
 
@@ -267,11 +173,7 @@ impl Limits for MemoryLimits {
     }
 
     fn status(&self) -> LimitsStatus {
-        let mut total = LimitsStatus::default();
-        for shard in &self.shards {
-            shard.add_status(&mut total);
-        }
-        total
+        self.spaces.sum(add_decisions, add_status)
     }
 
     fn scope(&self) -> Scope {

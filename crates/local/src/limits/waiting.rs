@@ -1,7 +1,7 @@
 //! A call that waits: dropping it takes it back.
 
 use super::MemoryLimits;
-use super::shard::{Caller, Delivery};
+use super::space::{Caller, Delivery};
 use std::sync::Arc;
 use tokio::time::{Instant, sleep_until};
 use trellis_core::limits::{Acquired, Ticket};

@@ -1,33 +1,22 @@
 //! Locks in memory: one machine per namespace, namespaces spread over shards.
 //!
-//! A call locks the shard of its namespace, decides, and unlocks; nothing is awaited under a lock. One
-//! timer task serves all shards; it sleeps until the earliest time at which a machine has something
-//! to do. A namespace that holds nothing any more is dropped, its highest token apart.
-//!
 //! What is held is lost with the process. Tokens then go on by the wall clock.
 
 mod mailbox;
-mod shard;
 mod space;
 mod waiting;
 
+use crate::shards::Shards;
 use async_trait::async_trait;
-use shard::{Common, Shard};
-use space::Space;
-use std::hash::{BuildHasher, RandomState};
+use space::{Past, Space, add_status};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use tokio::sync::Notify;
 use trellis_core::locks::{
     AcquireLocks, AcquiringLocks, ForceRelease, LeaseRef, ListLocks, LockPage, LockState,
     LockWatch, Locks, LocksStatus, Machine, MachineConfig, OpenSession, SessionFeed, SessionId,
     SessionKey, SessionState, Start, Step, Token, TokenState,
 };
-use trellis_core::{Clock, Error, ErrorCode, Micros, Name, Namespace, Now, Result, Scope, Time};
+use trellis_core::{Clock, Micros, Name, Namespace, Now, Result, Scope};
 use waiting::{Feed, Waiting, Watch};
-
-/// Enough that namespaces seldom share a lock.
-const SHARDS: usize = 64;
 
 /// Bounds of [`MemoryLocks`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,134 +44,51 @@ impl Default for MemoryLocksConfig {
 
 /// Locks of this process alone.
 pub struct MemoryLocks {
-    shards: Box<[Shard]>,
-    hasher: RandomState,
-    clock: Arc<dyn Clock>,
+    spaces: Shards<Space>,
     config: MemoryLocksConfig,
-    common: Common,
-    /// When the timer task wakes up, in µs of the clock; `u64::MAX` while it has nothing to wait for.
-    armed: AtomicU64,
-    /// Tells the timer task that something is due before it wakes up.
-    earlier: Notify,
 }
 
 impl MemoryLocks {
     /// No locks yet. Time brings something only while [`MemoryLocks::run`] is polled.
     #[must_use]
     pub fn new(config: MemoryLocksConfig, clock: Arc<dyn Clock>) -> Self {
+        let full = "have locks; raise locks.max_namespaces";
         Self {
-            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
-            hasher: RandomState::new(),
-            clock,
+            spaces: Shards::new(config.max_namespaces, full, clock),
             config,
-            common: Common::default(),
-            armed: AtomicU64::new(u64::MAX),
-            earlier: Notify::new(),
         }
     }
 
     /// Carries out what time brings: expiries, grants, time-outs. Runs until it is dropped; dropping it
     /// loses nothing, and it may be run again.
     pub async fn run(&self) {
-        loop {
-            let now = self.clock.now();
-            let mut next = Time::NEVER;
-            for shard in &self.shards {
-                if shard.due() <= now.mono {
-                    shard.advance(now, &self.common);
-                }
-                next = next.min(shard.due());
-            }
-            self.armed.store(next.0, Ordering::SeqCst);
-            if self.shards.iter().any(|shard| shard.due() < next) {
-                continue;
-            }
-            let wait = next - self.clock.now().mono;
-            tokio::select! {
-                () = tokio::time::sleep(wait.into()) => {}
-                () = self.earlier.notified() => {}
-            }
-        }
+        self.spaces.run().await;
     }
 
-    fn shard(&self, namespace: &Namespace) -> &Shard {
-        let hash = self.hasher.hash_one(namespace);
-        // The remainder fits, whatever the width of usize.
-        &self.shards[usize::try_from(hash % SHARDS as u64).unwrap_or(0)]
-    }
-
-    fn new_space(&self) -> Space {
-        let floor = self.config.start.floor.max(*self.common.floor.lock());
+    /// A namespace goes on above the highest token of those that its shard has dropped, itself among them.
+    fn new_space(&self, past: &Past) -> Space {
         let start = Start {
-            floor,
+            floor: self.config.start.floor.max(past.floor),
             ..self.config.start
         };
         Space::new(self.config.machine, start)
     }
 
-    /// Runs `change` on a namespace, made when there is none and dropped when nothing is left in it, and wakes
-    /// the timer task when something is due earlier than it knows. At the bound on namespaces only a
-    /// change that leaves something behind fails.
+    /// Runs `change` on a namespace; see [`Shards::change`].
     fn change<R>(
         &self,
         namespace: &Namespace,
         change: impl FnOnce(&mut Space, Now) -> Result<R>,
     ) -> Result<R> {
-        let shard = self.shard(namespace);
-        let mut spaces = shard.lock();
-        let now = self.clock.now();
-        let change = |space: &mut Space| change(space, now);
-        let (result, due) = match spaces.change(namespace, &self.common, change) {
-            Ok(changed) => changed,
-            Err(change) => {
-                let mut space = self.new_space();
-                let admitted = self.admit_namespace();
-                let result = change(&mut space);
-                match admitted {
-                    Ok(()) => (result, spaces.keep(namespace, space, &self.common)),
-                    Err(full) if !space.machine.is_empty() => {
-                        spaces.note_dropped(&space, &self.common);
-                        return Err(full);
-                    }
-                    // What leaves nothing behind needs no place: it is answered even at the bound.
-                    Err(_) => {
-                        spaces.note_dropped(&space, &self.common);
-                        (result, None)
-                    }
-                }
-            }
-        };
-        drop(spaces);
-        if let Some(due) = due
-            && shard.lower_due(due)
-            && due.0 < self.armed.load(Ordering::SeqCst)
-        {
-            self.earlier.notify_one();
-        }
-        result
-    }
-
-    fn admit_namespace(&self) -> Result<()> {
-        let max = self.config.max_namespaces;
-        let more = |count: usize| (count < max).then_some(count + 1);
-        let namespaces = &self.common.namespaces;
-        match namespaces.fetch_update(Ordering::AcqRel, Ordering::Acquire, more) {
-            Ok(_) => Ok(()),
-            Err(_) => Err(Error::new(
-                ErrorCode::TooManyNamespaces,
-                format!("{max} namespaces have locks; raise locks.max_namespaces"),
-            )),
-        }
+        let make = |past: &Past| self.new_space(past);
+        self.spaces.change(namespace, make, change)
     }
 
     /// Runs `look` on the machine of a namespace, or on an empty one when there is none.
     fn look<R>(&self, namespace: &Namespace, look: impl FnOnce(&mut Machine, Now) -> R) -> R {
-        let mut spaces = self.shard(namespace).lock();
-        let now = self.clock.now();
-        spaces.look(namespace, |machine| match machine {
-            Some(machine) => look(machine, now),
-            None => look(&mut self.new_space().machine, now),
-        })
+        let make = |past: &Past| self.new_space(past);
+        self.spaces
+            .look(namespace, make, |space, now| look(&mut space.machine, now))
     }
 }
 
@@ -328,11 +234,8 @@ impl Locks for MemoryLocks {
     }
 
     fn status(&self) -> LocksStatus {
-        let mut total = LocksStatus::default();
-        for shard in &self.shards {
-            shard.add_status(&mut total);
-        }
-        total
+        let add_past = |total: &mut LocksStatus, past: &Past| total.add_decisions(&past.decided);
+        self.spaces.sum(add_past, add_status)
     }
 
     fn scope(&self) -> Scope {

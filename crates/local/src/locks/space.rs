@@ -1,14 +1,16 @@
 //! A namespace: its machine, and who is to be told what it decides.
 
 use super::mailbox::Mailbox;
+use crate::shards;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::watch;
 use trellis_core::locks::{
-    AcquiredLocks, LeaseId, Machine, MachineConfig, SessionKey, SessionNews, Start, Ticket,
+    AcquiredLocks, LeaseId, LocksStatus, Machine, MachineConfig, SessionKey, SessionNews, Start,
+    Ticket, Token,
 };
-use trellis_core::{Error, ErrorCode, Micros, Name, Now, Result};
+use trellis_core::{Error, ErrorCode, Micros, Name, Now, Result, Time};
 
 /// The end of a waiting call on its way to a caller.
 pub(super) struct Delivery {
@@ -127,9 +129,21 @@ impl Space {
             }
         }
     }
+}
 
-    /// Hands out what the machine has decided.
-    pub fn deliver(&mut self) {
+/// What dropped namespaces have left behind.
+#[derive(Default)]
+pub(super) struct Past {
+    /// What they had decided.
+    pub decided: LocksStatus,
+    /// The highest token of any of them: a new namespace goes on above it.
+    pub floor: Token,
+}
+
+impl shards::Space for Space {
+    type Past = Past;
+
+    fn deliver(&mut self) {
         let Some(effects) = self.machine.take_effects() else {
             return;
         };
@@ -165,4 +179,33 @@ impl Space {
             }
         }
     }
+
+    fn is_empty(&self) -> bool {
+        self.machine.is_empty()
+    }
+
+    fn next_due(&self) -> Option<Time> {
+        self.machine.next_due()
+    }
+
+    fn advance(&mut self, now: Now) {
+        self.machine.advance(now);
+    }
+
+    fn leave_behind(&self, past: &mut Past) {
+        past.decided.add_decisions(&self.machine.status());
+        past.floor = self.machine.last_token().max(past.floor);
+    }
+}
+
+/// Adds what a namespace holds and has decided.
+pub(super) fn add_status(total: &mut LocksStatus, space: &Space) {
+    let status = space.machine.status();
+    total.namespaces += 1;
+    total.locks += status.locks;
+    total.leases += status.leases;
+    total.sessions += status.sessions;
+    total.waiters += status.waiters;
+    total.request_ids += status.request_ids;
+    total.add_decisions(&status);
 }
