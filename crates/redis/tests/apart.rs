@@ -13,17 +13,16 @@ mod support;
 use futures::future::join_all;
 use std::sync::Arc;
 use std::time::Duration;
-use support::{Daemon, Proxy, Server, quick, soon, spawn};
+use support::{Daemon, Proxy, Server, limits_config, quick, soon, spawn};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use trellis_core::limits::leases::LeaseConfig;
 use trellis_core::limits::{
-    AcquireRequest, Charge, FairShare, LimitSpec, Limits, MachineConfig, Mode, Outcome, Priority,
-    RateSpec, Reconcile, WindowSpec,
+    AcquireRequest, Charge, FairShare, LimitSpec, Limits, Mode, Outcome, Priority, RateSpec,
+    Reconcile, WindowSpec,
 };
 use trellis_core::{Clock, Key, Micros, Name, Namespace, Scope, StoreView};
 use trellis_local::{MemoryLimits, MemoryLimitsConfig};
-use trellis_redis::{AfterLoss, RedisCluster, RedisConfig, RedisLimits, RedisLimitsConfig};
+use trellis_redis::{RedisCluster, RedisConfig};
 use trellis_resilience::{FallbackLimits, FallbackPolicy};
 
 /// How long each daemon is given to be noticed as silent: three beats, one look, and a busy machine.
@@ -45,15 +44,7 @@ impl Full {
         let daemon = Daemon::with(config, name);
         let clock: Arc<dyn Clock> = daemon.clock.clone();
         let (store, members) = (daemon.store.clone(), daemon.membership.clone());
-        let config = RedisLimitsConfig {
-            machine: MachineConfig::default(),
-            max_namespaces: 16,
-            leases: LeaseConfig::default(),
-            after_loss: AfterLoss::default(),
-        };
-        let (shared, task) =
-            RedisLimits::open(store.clone(), members.clone(), config, clock.clone());
-        spawn(task.run(daemon.stop.clone()));
+        let shared = daemon.limits(limits_config());
         let local = Arc::new(MemoryLimits::new(
             MemoryLimitsConfig::default(),
             clock.clone(),

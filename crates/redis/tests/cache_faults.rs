@@ -7,7 +7,7 @@ mod support;
 
 use bytes::Bytes;
 use std::sync::Arc;
-use support::{Daemon, PATIENCE, Server, quick, soon, spawn};
+use support::{Daemon, PATIENCE, Server, quick, soon};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -35,13 +35,10 @@ impl Cached {
     async fn with(config: RedisConfig, name: &str) -> Self {
         let daemon = Daemon::with(config, name);
         daemon.attached().await;
-        let config = RedisCacheConfig {
+        let cache = daemon.cache(RedisCacheConfig {
             machine: MachineConfig::default(),
             max_namespaces: 16,
-        };
-        let (store, members) = (daemon.store.clone(), daemon.membership.clone());
-        let (cache, task) = RedisCache::open(store, members, config, daemon.clock.clone());
-        spawn(task.run(daemon.stop.clone()));
+        });
         Self { daemon, cache }
     }
 

@@ -12,16 +12,15 @@ mod support;
 
 use std::sync::Arc;
 use std::time::Duration;
-use support::{Daemon, Server, quick, soon, spawn};
+use support::{Daemon, Server, quick, soon, spawn, swept_limits_config};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use trellis_core::limits::leases::LeaseConfig;
 use trellis_core::limits::{
     AcquireRequest, Acquired, Charge, ConcurrencySpec, DeleteLimit, FairShare, LevelPolicy,
-    LimitSpec, Limits, MachineConfig, Mode, Outcome, Priority, SetLimit, Sharing, SpecSource,
+    LimitSpec, Limits, Mode, Outcome, Priority, SetLimit, Sharing, SpecSource,
 };
 use trellis_core::{ErrorCode, Key, Micros, Name, Namespace, Result};
-use trellis_redis::{AfterLoss, RedisConfig, RedisLimits, RedisLimitsConfig};
+use trellis_redis::{RedisConfig, RedisLimits};
 
 const LONG: Mode = Mode::Wait(Micros::from_secs(60));
 
@@ -34,19 +33,7 @@ impl Limited {
     async fn at(config: RedisConfig, name: &str) -> Self {
         let daemon = Daemon::with(config, name);
         daemon.attached().await;
-        let machine = MachineConfig {
-            sweep_every: Micros::from_millis(50),
-            ..MachineConfig::default()
-        };
-        let config = RedisLimitsConfig {
-            machine,
-            max_namespaces: 16,
-            leases: LeaseConfig::default(),
-            after_loss: AfterLoss::default(),
-        };
-        let (store, members) = (daemon.store.clone(), daemon.membership.clone());
-        let (limits, task) = RedisLimits::open(store, members, config, daemon.clock.clone());
-        spawn(task.run(daemon.stop.clone()));
+        let limits = daemon.limits(swept_limits_config());
         Self { daemon, limits }
     }
 

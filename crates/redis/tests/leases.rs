@@ -10,22 +10,19 @@ mod support;
 
 use std::sync::Arc;
 use std::time::Duration;
-use support::{Server, TestClock, identity, soon, spawn};
+use support::{Server, limits_config, soon, spawn};
 use tokio_util::sync::CancellationToken;
 use trellis_conformance::leases::{Admission, Promise};
-use trellis_core::limits::leases::LeaseConfig;
 use trellis_core::limits::{
-    AcquireRequest, BucketState, Charge, FairShare, LevelPolicy, LimitSpec, Limits, MachineConfig,
-    Mode, Outcome, Priority, RateSpec, ReportThrottled, ResetLimit, SetLimit, Sharing, SpecSource,
-    WindowSpec,
+    AcquireRequest, BucketState, Charge, FairShare, LevelPolicy, LimitSpec, Limits, Mode, Outcome,
+    Priority, RateSpec, ReportThrottled, ResetLimit, SetLimit, Sharing, SpecSource, WindowSpec,
 };
 use trellis_core::{Key, Micros, Name, Namespace};
-use trellis_redis::{AfterLoss, RedisConfig, RedisLimits, RedisLimitsConfig, Store};
+use trellis_redis::RedisLimits;
 
 struct Daemon {
     limits: Arc<RedisLimits>,
-    clock: Arc<TestClock>,
-    stop: CancellationToken,
+    store: support::Daemon,
     /// Stops the task of limits alone: asks, returns and the mailbox.
     pause: CancellationToken,
 }
@@ -33,29 +30,15 @@ struct Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         self.pause.cancel();
-        self.stop.cancel();
     }
 }
 
 async fn daemon(server: &Server, name: &str) -> Daemon {
-    let clock = TestClock::new();
-    let (stop, pause) = (CancellationToken::new(), CancellationToken::new());
-    let config = RedisConfig {
-        port: server.port,
-        ..RedisConfig::default()
-    };
-    let (store, tasks, membership) = Store::open(config, identity(name), clock.clone()).unwrap();
-    spawn(tasks.calls.run(stop.clone()));
-    spawn(tasks.connections.run(stop.clone()));
-    spawn(tasks.membership.run(stop.clone()));
-    store.started().await.unwrap();
-    let config = RedisLimitsConfig {
-        machine: MachineConfig::default(),
-        max_namespaces: 16,
-        leases: LeaseConfig::default(),
-        after_loss: AfterLoss::default(),
-    };
-    let (limits, task) = RedisLimits::open(store, membership, config, clock.clone());
+    let daemon = support::Daemon::on(server, name).await;
+    let pause = CancellationToken::new();
+    let (store, membership) = (daemon.store.clone(), daemon.membership.clone());
+    let clock = daemon.clock.clone();
+    let (limits, task) = RedisLimits::open(store, membership, limits_config(), clock);
     let paused = pause.clone();
     spawn(async move {
         tokio::select! {
@@ -65,8 +48,7 @@ async fn daemon(server: &Server, name: &str) -> Daemon {
     });
     Daemon {
         limits,
-        clock,
-        stop,
+        store: daemon,
         pause,
     }
 }
@@ -290,7 +272,7 @@ async fn a_daemon_that_was_stopped_spends_nothing_that_was_closed() {
         .unwrap();
     heat(&daemons[0]).await;
     daemons[0].pause.cancel();
-    daemons[0].clock.pass(Micros::from_millis(1_200));
+    daemons[0].store.clock.pass(Micros::from_millis(1_200));
     // Nothing is left that could be decided here: whoever asks is the store's.
     let before = scripts_called(&server);
     let acquiring = daemons[0].limits.clone().acquire(request(1, Mode::Try));

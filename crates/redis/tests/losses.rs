@@ -7,12 +7,11 @@ mod support;
 
 use futures::future::join_all;
 use std::sync::Arc;
-use support::{Daemon, Server, soon, spawn};
-use trellis_core::limits::leases::LeaseConfig;
+use support::{Daemon, Server, limits_config, soon};
 use trellis_core::limits::{
     AcquireRequest, ActualAmount, BucketState, CalendarSpec, CalendarUnit, Charge, ConcurrencySpec,
-    ExtendReservation, FairShare, LimitSpec, Limits, MachineConfig, Mode, Outcome, Priority,
-    RateSpec, ReservationId, Settle, Usage, WindowSpec,
+    ExtendReservation, FairShare, LimitSpec, Limits, Mode, Outcome, Priority, RateSpec,
+    ReservationId, Settle, Usage, WindowSpec,
 };
 use trellis_core::{ErrorCode, Key, Micros, Name, Namespace};
 use trellis_redis::{AfterLoss, RedisConfig, RedisLimits, RedisLimitsConfig, Session};
@@ -52,15 +51,10 @@ impl Limited {
         };
         let daemon = Daemon::with(config, name);
         let session = daemon.attached().await;
-        let config = RedisLimitsConfig {
-            machine: MachineConfig::default(),
-            max_namespaces: 16,
-            leases: LeaseConfig::default(),
+        let limits = daemon.limits(RedisLimitsConfig {
             after_loss,
-        };
-        let (store, members) = (daemon.store.clone(), daemon.membership.clone());
-        let (limits, task) = RedisLimits::open(store, members, config, daemon.clock.clone());
-        spawn(task.run(daemon.stop.clone()));
+            ..limits_config()
+        });
         Self {
             daemon,
             limits,

@@ -10,14 +10,13 @@
 mod support;
 
 use std::time::Duration;
-use support::{Daemon, Proxy, Server, quick, soon, spawn};
-use trellis_core::limits::leases::LeaseConfig;
+use support::{Daemon, Proxy, Server, quick, soon, swept_limits_config};
 use trellis_core::limits::{
-    BucketState, ConcurrencySpec, LevelPolicy, LimitSpec, Limits, MachineConfig, RateSpec,
-    Reconcile, SetLimit, Sharing, SpecSource, Spent, WindowSpec,
+    BucketState, ConcurrencySpec, LevelPolicy, LimitSpec, Limits, RateSpec, Reconcile, SetLimit,
+    Sharing, SpecSource, Spent, WindowSpec,
 };
 use trellis_core::{ErrorCode, Key, Micros, Name, Namespace};
-use trellis_redis::{AfterLoss, RedisConfig, RedisLimits, RedisLimitsConfig};
+use trellis_redis::{RedisConfig, RedisLimits};
 
 const HOUR: Micros = Micros::from_secs(3_600);
 
@@ -31,19 +30,7 @@ impl Limited {
     async fn at(config: RedisConfig, name: &str) -> Self {
         let daemon = Daemon::with(config, name);
         daemon.attached().await;
-        let machine = MachineConfig {
-            sweep_every: Micros::from_millis(50),
-            ..MachineConfig::default()
-        };
-        let config = RedisLimitsConfig {
-            machine,
-            max_namespaces: 16,
-            leases: LeaseConfig::default(),
-            after_loss: AfterLoss::default(),
-        };
-        let (store, members) = (daemon.store.clone(), daemon.membership.clone());
-        let (limits, task) = RedisLimits::open(store, members, config, daemon.clock.clone());
-        spawn(task.run(daemon.stop.clone()));
+        let limits = daemon.limits(swept_limits_config());
         Self { daemon, limits }
     }
 

@@ -6,14 +6,13 @@ mod support;
 
 use std::sync::Arc;
 use std::time::Duration;
-use support::{Daemon, Proxy, Server, quick, soon, spawn};
-use trellis_core::limits::leases::LeaseConfig;
+use support::{Daemon, Proxy, Server, limits_config, quick, soon, spawn};
 use trellis_core::limits::{
-    AcquireRequest, Acquired, Charge, FairShare, LimitSpec, Limits, MachineConfig, Mode, Outcome,
-    Priority, WindowSpec,
+    AcquireRequest, Acquired, Charge, FairShare, LimitSpec, Limits, Mode, Outcome, Priority,
+    WindowSpec,
 };
 use trellis_core::{Key, Micros, Name, Namespace, Result};
-use trellis_redis::{AfterLoss, Place, RedisConfig, RedisLimits, RedisLimitsConfig};
+use trellis_redis::{Place, RedisConfig, RedisLimits};
 
 const LONG: Duration = Duration::from_mins(10);
 
@@ -189,7 +188,7 @@ async fn a_member_that_is_cut_off_is_withheld_until_it_is_back() {
     placed(&a, (0, 2)).await;
     placed(&b, (1, 2)).await;
     let old = b.attached().await;
-    let limits = limits(&a);
+    let limits = a.limits(limits_config());
     assert!(matches!(
         take(&limits, 10, Mode::Try).await.unwrap().outcome,
         Outcome::Granted(_)
@@ -216,19 +215,6 @@ async fn a_member_that_is_cut_off_is_withheld_until_it_is_back() {
         "{granted:?}"
     );
     assert_eq!(b.membership.place(), Some((1, 2)));
-}
-
-fn limits(daemon: &Daemon) -> Arc<RedisLimits> {
-    let config = RedisLimitsConfig {
-        machine: MachineConfig::default(),
-        max_namespaces: 16,
-        leases: LeaseConfig::default(),
-        after_loss: AfterLoss::default(),
-    };
-    let (store, members) = (daemon.store.clone(), daemon.membership.clone());
-    let (limits, task) = RedisLimits::open(store, members, config, daemon.clock.clone());
-    spawn(task.run(daemon.stop.clone()));
-    limits
 }
 
 fn names() -> (Namespace, Name, Key) {

@@ -12,17 +12,15 @@ mod support;
 use futures::FutureExt;
 use std::sync::Arc;
 use std::time::Duration;
-use support::{Daemon, Proxy, Server, soon, spawn};
+use support::{Daemon, Proxy, Server, limits_config, soon, spawn};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use trellis_core::limits::leases::LeaseConfig;
 use trellis_core::limits::{
     AcquireRequest, Acquired, ActualAmount, BucketState, Charge, ConcurrencySpec, FairShare,
-    LimitSpec, Limits, MachineConfig, Mode, Outcome, Priority, RateSpec, ReservationId, Settle,
-    Usage,
+    LimitSpec, Limits, Mode, Outcome, Priority, RateSpec, ReservationId, Settle, Usage,
 };
 use trellis_core::{ErrorCode, Key, Micros, Name, Namespace, RequestId, Result};
-use trellis_redis::{AfterLoss, Condition, RedisConfig, RedisLimits, RedisLimitsConfig};
+use trellis_redis::{Condition, RedisConfig, RedisLimits};
 
 /// Longer than a test may take.
 const LONG: Mode = Mode::Wait(Micros::from_secs(60));
@@ -49,16 +47,7 @@ impl Limited {
         };
         let daemon = Daemon::with(config, name);
         daemon.attached().await;
-        let config = RedisLimitsConfig {
-            machine: MachineConfig::default(),
-            max_namespaces: 16,
-            leases: LeaseConfig::default(),
-            after_loss: AfterLoss::default(),
-        };
-        let clock = daemon.clock.clone();
-        let (store, members) = (daemon.store.clone(), daemon.membership.clone());
-        let (limits, task) = RedisLimits::open(store, members, config, clock);
-        spawn(task.run(daemon.stop.clone()));
+        let limits = daemon.limits(limits_config());
         Self {
             daemon: Arc::new(daemon),
             limits,

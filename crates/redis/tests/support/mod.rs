@@ -11,9 +11,11 @@
     reason = "this is test code, which clippy recognizes in test functions only"
 )]
 
+mod backends;
 mod proxy;
 mod server;
 
+pub use backends::{limits_config, swept_limits_config, through};
 pub use proxy::Proxy;
 pub use server::Server;
 use std::future::Future;

@@ -1,0 +1,70 @@
+//! Backends on the daemons of a test, and subjects of the suites made of them.
+
+use super::{Daemon, Server, spawn};
+use std::sync::Arc;
+use trellis_conformance::{Pace, Subject};
+use trellis_core::Micros;
+use trellis_core::limits::MachineConfig;
+use trellis_core::limits::leases::LeaseConfig;
+use trellis_redis::{AfterLoss, RedisCache, RedisCacheConfig, RedisLimits, RedisLimitsConfig};
+
+/// More than a round trip on a busy machine.
+const TOLERANCE: Micros = Micros::from_millis(80);
+
+/// The default bounds, and a few namespaces.
+pub fn limits_config() -> RedisLimitsConfig {
+    RedisLimitsConfig {
+        machine: MachineConfig::default(),
+        max_namespaces: 16,
+        leases: LeaseConfig::default(),
+        after_loss: AfterLoss::default(),
+    }
+}
+
+/// As [`limits_config`], with sweeps that follow each other soon.
+pub fn swept_limits_config() -> RedisLimitsConfig {
+    RedisLimitsConfig {
+        machine: MachineConfig {
+            sweep_every: Micros::from_millis(50),
+            ..MachineConfig::default()
+        },
+        ..limits_config()
+    }
+}
+
+impl Daemon {
+    /// Limits of this daemon, their task running.
+    pub fn limits(&self, config: RedisLimitsConfig) -> Arc<RedisLimits> {
+        let (store, membership) = (self.store.clone(), self.membership.clone());
+        let (limits, task) = RedisLimits::open(store, membership, config, self.clock.clone());
+        spawn(task.run(self.stop.clone()));
+        limits
+    }
+
+    /// The cache of this daemon, its task running.
+    pub fn cache(&self, config: RedisCacheConfig) -> Arc<RedisCache> {
+        let (store, membership) = (self.store.clone(), self.membership.clone());
+        let (cache, task) = RedisCache::open(store, membership, config, self.clock.clone());
+        spawn(task.run(self.stop.clone()));
+        cache
+    }
+}
+
+/// A backend of a server of its own, through daemons of these names.
+pub async fn through<P: ?Sized + Send + Sync + 'static>(
+    names: &[&str],
+    open: impl Fn(&Daemon) -> Arc<P>,
+) -> Subject<P> {
+    let server = Server::start().unwrap();
+    let (mut daemons, mut handles) = (Vec::new(), Vec::new());
+    for name in names {
+        let daemon = Daemon::on(&server, name).await;
+        handles.push(open(&daemon));
+        daemons.push(daemon);
+    }
+    let pace = Pace::Wall {
+        tolerance: TOLERANCE,
+    };
+    // The daemons end before their server.
+    Subject::new(handles, pace).owning((daemons, server))
+}
