@@ -1,8 +1,8 @@
 //! Random requests, and the shapes in which scripts take them and answer.
 
-use super::random::Random;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use trellis_conformance::leases::Random;
 use trellis_core::limits::{
     AcquireRequest, Acquired, BucketState, CalendarSpec, CalendarUnit, Charge, ChargeState,
     ConcurrencySpec, FairShare, LevelPolicy, LimitSpec, Mode, Outcome, Priority, RateSpec,

@@ -11,7 +11,6 @@ mod support;
 
 mod calls;
 mod operations;
-mod random;
 mod run;
 mod scripts;
 

@@ -1,10 +1,10 @@
 //! One run: the same calls on the machine and on the scripts, at the same times.
 
 use super::calls::*;
-use super::random::Random;
 use super::scripts::{Scripts, daemon_named};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use trellis_conformance::leases::Random;
 use trellis_core::limits::{LevelPolicy, LimitSpec, Machine, MachineConfig, ReservationId, Ticket};
 use trellis_core::{Micros, Now, Time};
 

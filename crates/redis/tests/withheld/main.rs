@@ -9,8 +9,6 @@
 )]
 #![allow(dead_code, reason = "shared with the differential test")]
 
-#[path = "../differential/random.rs"]
-mod random;
 #[path = "../differential/scripts.rs"]
 mod scripts;
 #[path = "../support/mod.rs"]
@@ -22,10 +20,10 @@ mod run {
     pub const MAX_RESERVATIONS: usize = 10_000;
 }
 
-use random::Random;
 use scripts::Scripts;
 use serde_json::{Value, json};
 use support::{Daemon, Server};
+use trellis_conformance::leases::Random;
 
 const SECOND: u64 = 1_000_000;
 /// 2026-11-25 00:00:00 UTC.
