@@ -1,21 +1,20 @@
 //! Limits that go on while the shared store is away.
 
-use crate::breaker::{Breaker, BreakerConfig};
 use crate::known::{Known, Memory, Place};
 use crate::outage::Ledger;
 use crate::share::share_of;
+use crate::switch::Switch;
 use crate::task::FallbackTask;
 use parking_lot::Mutex;
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use tokio::sync::{Notify, watch};
+use std::sync::atomic::{AtomicU64, Ordering};
 use trellis_core::limits::{
     AcquireRequest, Acquired, Charge, FallbackStatus, Granted, LimitSpec, Limits, Mode, Outcome,
     Reconcile, ReportThrottled, ReservationId, Settled, Share,
 };
 use trellis_core::{
-    Clock, Error, ErrorCode, Key, Micros, Name, RequestId, Result, Scope, StoreView, Time,
+    Clock, Error, ErrorCode, Key, Micros, Name, RequestId, Result, Scope, StoreView,
 };
 
 /// From where a daemon begins to spend its share of a limit.
@@ -60,19 +59,12 @@ pub struct FallbackLimits {
     pub(crate) view: Arc<dyn StoreView>,
     pub(crate) clock: Arc<dyn Clock>,
     policy: FallbackPolicy,
-    pub(crate) breaker: Mutex<Breaker>,
-    /// As the breaker, to be read without a lock.
-    open: AtomicBool,
-    opening: watch::Sender<bool>,
+    /// Its news: calls begin to go elsewhere, or there is something to merge.
+    pub(crate) switch: Switch,
     memory: Memory,
     pub(crate) ledger: Mutex<Ledger>,
-    /// Told when calls begin to go elsewhere, or there is something to merge.
-    pub(crate) news: Notify,
     /// Buckets whose level was set in this outage.
     begun: Mutex<HashSet<Place>>,
-    /// When the present or last outage began, and why.
-    since: Mutex<(Time, Arc<str>)>,
-    outages: AtomicU64,
     decisions: AtomicU64,
 }
 
@@ -99,77 +91,44 @@ impl FallbackLimits {
             primary,
             local,
             reconcile,
+            switch: Switch::new(Arc::clone(&view), Arc::clone(&clock)),
             view,
             clock,
             policy,
-            breaker: Mutex::new(Breaker::new(BreakerConfig::default())),
-            open: AtomicBool::new(false),
-            opening: watch::Sender::new(false),
             memory: Memory::new(),
             ledger: Mutex::default(),
-            news: Notify::new(),
             begun: Mutex::default(),
-            since: Mutex::new((Time(0), Arc::from(""))),
-            outages: AtomicU64::new(0),
             decisions: AtomicU64::new(0),
         });
         (limits.clone(), FallbackTask { limits })
     }
 
     pub(crate) fn is_open(&self) -> bool {
-        self.open.load(Ordering::Acquire)
+        self.switch.is_open()
     }
 
     /// There is a sign that the store cannot be used: calls go to this daemon's own limits from now on.
     pub(crate) fn trip(&self) {
-        let now = self.clock.now();
-        let mut breaker = self.breaker.lock();
-        if !breaker.open(now.mono) {
-            return;
+        let opened = self.switch.open(|| {
+            self.begun.lock().clear();
+            self.ledger.lock().begin();
+            self.view.set_apart(true);
+        });
+        if let Some(reason) = opened {
+            tracing::warn!(%reason, "the shared store is away: limits go on with this daemon's share");
         }
-        let reason = self.reason();
-        *self.since.lock() = (now.wall, reason.clone());
-        self.begun.lock().clear();
-        self.ledger.lock().begin();
-        self.outages.fetch_add(1, Ordering::Relaxed);
-        // Under the breaker's lock, so that the two never differ for longer.
-        self.open.store(true, Ordering::Release);
-        self.opening.send_replace(true);
-        self.view.set_apart(true);
-        drop(breaker);
-        self.news.notify_one();
-        tracing::warn!(%reason, "the shared store is away: limits go on with this daemon's share");
     }
 
     /// The store is back and knows everything. Nothing happens where it was away again meanwhile.
     pub(crate) fn close(&self) {
-        let mut breaker = self.breaker.lock();
-        if !breaker.close(self.clock.mono()) {
-            return;
-        }
-        self.open.store(false, Ordering::Release);
-        self.opening.send_replace(false);
-        self.view.set_apart(false);
-        drop(breaker);
-        tracing::info!("limits are shared again");
-    }
-
-    /// Why the store cannot be used, as far as is known now.
-    fn reason(&self) -> Arc<str> {
-        let reason = self.view.state().reason;
-        if reason.is_empty() {
-            Arc::from("the store does not answer")
-        } else {
-            reason
+        if self.switch.close(|| self.view.set_apart(false)) {
+            tracing::info!("limits are shared again");
         }
     }
 
     /// The guarantee that answers carry while the store is away.
     pub(crate) fn degraded_scope(&self) -> Scope {
-        let (since, first) = self.since.lock().clone();
-        let now = self.view.state().reason;
-        let reason = if now.is_empty() { first } else { now };
-        Scope::Degraded { since, reason }
+        self.switch.degraded_scope()
     }
 
     /// How the fallback does.
@@ -182,7 +141,7 @@ impl FallbackLimits {
         FallbackStatus {
             outage,
             share: self.share().ok(),
-            outages: self.outages.load(Ordering::Relaxed),
+            outages: self.switch.outages(),
             decisions: self.decisions.load(Ordering::Relaxed),
             unmerged_buckets,
             unmerged_units,
@@ -204,7 +163,7 @@ impl FallbackLimits {
             .iter()
             .map(|charge| (charge.limit.as_str().into(), charge.key.as_str().into()))
             .collect();
-        let mut opening = self.opening.subscribe();
+        let mut opening = self.switch.opening();
         let shared = self.primary.clone().acquire(request.clone());
         let waits = request.mode != Mode::Try;
         tokio::select! {
@@ -356,7 +315,7 @@ impl FallbackLimits {
             ledger.take(place, charge.amount(), spec, until);
         }
         drop(ledger);
-        self.news.notify_one();
+        self.switch.news.notify_one();
     }
 
     /// Takes note of what a settle of a reservation made here has changed, a repeat apart.
@@ -375,7 +334,7 @@ impl FallbackLimits {
             }
         }
         drop(ledger);
-        self.news.notify_one();
+        self.switch.news.notify_one();
     }
 }
 

@@ -18,6 +18,7 @@ mod known;
 mod outage;
 mod port;
 mod share;
+mod switch;
 mod task;
 
 #[cfg(test)]

@@ -54,12 +54,12 @@ impl FallbackTask {
             }
             if !limits.is_open() && limits.ledger.lock().is_empty() {
                 tokio::select! {
-                    () = limits.news.notified() => {}
+                    () = limits.switch.news.notified() => {}
                     () = limits.view.until(false) => {}
                 }
                 continue;
             }
-            let dwell = limits.breaker.lock().may_close_in(limits.clock.mono());
+            let dwell = limits.switch.may_close_in();
             tokio::select! {
                 () = tokio::time::sleep(dwell.into()) => {}
                 () = limits.view.until(false) => continue,

@@ -14,17 +14,15 @@ mod waiting;
 #[cfg(test)]
 mod tests;
 
-use crate::breaker::{Breaker, BreakerConfig};
+use crate::switch::Switch;
 use journal::Journal;
 use parking_lot::Mutex;
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 pub use task::CacheFallbackTask;
-use tokio::sync::{Notify, watch};
 use trellis_core::cache::{Begun, Cache, ClearTarget, Lease, LeaseId};
 use trellis_core::{
-    Clock, EntryKey, Error, ErrorCode, Micros, Namespace, Result, Scope, StoreView, Time,
+    Clock, EntryKey, Error, ErrorCode, Micros, Namespace, Result, Scope, StoreView,
 };
 
 /// Marks the number of a lease that was granted here; the store's numbers stay below it for decades.
@@ -41,18 +39,11 @@ pub struct FallbackCache {
     primary: Arc<dyn Cache>,
     local: Arc<dyn Cache>,
     view: Arc<dyn StoreView>,
-    clock: Arc<dyn Clock>,
-    breaker: Mutex<Breaker>,
-    /// As the breaker, to be read without a lock. Becomes false under the journal's lock only.
-    open: AtomicBool,
-    opening: watch::Sender<bool>,
-    /// Tells the task that the store could not be asked.
-    tripped: Notify,
+    /// Closed under the journal's lock only.
+    switch: Switch,
     journal: Mutex<Journal>,
     /// Namespaces of this outage.
     used: Mutex<HashSet<Namespace>>,
-    since: Mutex<Time>,
-    outages: AtomicU64,
 }
 
 impl FallbackCache {
@@ -67,51 +58,37 @@ impl FallbackCache {
         let cache = Arc::new(Self {
             primary,
             local,
+            switch: Switch::new(Arc::clone(&view), clock),
             view,
-            clock,
-            breaker: Mutex::new(Breaker::new(BreakerConfig::default())),
-            open: AtomicBool::new(false),
-            opening: watch::Sender::new(false),
-            tripped: Notify::new(),
             journal: Mutex::new(Journal::new(MAX_NOTES)),
             used: Mutex::default(),
-            since: Mutex::new(Time(0)),
-            outages: AtomicU64::new(0),
         });
         (cache.clone(), CacheFallbackTask { cache })
     }
 
     fn is_open(&self) -> bool {
-        self.open.load(Ordering::Acquire)
+        self.switch.is_open()
     }
 
     /// The store cannot be used: calls go to this daemon's own cache from now on.
     fn trip(&self) {
-        let now = self.clock.now();
-        if !self.breaker.lock().open(now.mono) {
-            return;
+        if let Some(reason) = self.switch.open(|| {}) {
+            tracing::warn!(%reason, "the shared store is away: this daemon caches alone");
         }
-        *self.since.lock() = now.wall;
-        self.outages.fetch_add(1, Ordering::Relaxed);
-        self.open.store(true, Ordering::Release);
-        self.opening.send_replace(true);
-        self.tripped.notify_one();
-        let reason = self.view.state().reason;
-        tracing::warn!(%reason, "the shared store is away: this daemon caches alone");
     }
 
-    /// Closes unless something was noted since; tells whether it has.
-    fn close_if_told(&self) -> bool {
+    /// Closes, unless something was noted or the store was away again since.
+    fn close_if_told(&self) -> Closing {
         let journal = self.journal.lock();
         if journal.len() > 0 {
-            return false;
+            return Closing::NotTold;
         }
-        self.breaker.lock().close(self.clock.mono());
-        self.open.store(false, Ordering::Release);
-        self.opening.send_replace(false);
+        if !self.switch.close(|| {}) {
+            return Closing::AwayAgain;
+        }
         drop(journal);
         tracing::info!("the cache is shared again");
-        true
+        Closing::Closed
     }
 
     /// Forgets what was cached here.
@@ -159,17 +136,17 @@ impl FallbackCache {
 
     /// The guarantee that answers carry while the store is away.
     fn degraded_scope(&self) -> Scope {
-        let reason = self.view.state().reason;
-        let reason = if reason.is_empty() {
-            "the store does not answer".into()
-        } else {
-            reason
-        };
-        Scope::Degraded {
-            since: *self.since.lock(),
-            reason,
-        }
+        self.switch.degraded_scope()
     }
+}
+
+/// What came of closing.
+enum Closing {
+    Closed,
+    /// There is more to be told first.
+    NotTold,
+    /// It waits for the next dwell.
+    AwayAgain,
 }
 
 /// A lease as it is known outside.

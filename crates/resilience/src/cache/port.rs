@@ -5,7 +5,6 @@ use super::{FallbackCache, needs_store, ours};
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use trellis_core::cache::{
     Appended, Begin, Begun, Cache, CacheStats, CacheStatus, ClearTarget, Deleted, EndedBy, Filled,
     Hit, Lease, LeaseEnd, LeaseId, NewEntry, Precondition, Written,
@@ -106,7 +105,7 @@ impl Cache for FallbackCache {
     }
 
     async fn begin(self: Arc<Self>, begin: Begin) -> Result<(Vec<Result<Begun>>, Scope)> {
-        let opening = self.opening.subscribe();
+        let opening = self.switch.opening();
         let (answers, scope, here) = self.begin_anywhere(begin.clone()).await?;
         let moving = |(index, one): (usize, Result<Begun>)| match one {
             Ok(Begun::Waiting(inner)) => Ok(Begun::Waiting(Box::new(FallbackWaiting {
@@ -210,7 +209,7 @@ impl Cache for FallbackCache {
         status.stats.waiters += here.stats.waiters;
         status.stats.ledger.add(&here.stats.ledger);
         status.evictions += here.evictions;
-        status.outages = self.outages.load(Ordering::Relaxed);
+        status.outages = self.switch.outages();
         status.journalled = self.journal.lock().len();
         status
     }

@@ -1,7 +1,7 @@
 //! Watches over the store, and tells it what was forgotten without it.
 
-use super::FallbackCache;
 use super::journal::Note;
+use super::{Closing, FallbackCache};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -35,7 +35,7 @@ impl CacheFallbackTask {
             }
             tokio::select! {
                 () = cache.view.until(false) => {}
-                () = cache.tripped.notified() => {}
+                () = cache.switch.news.notified() => {}
             }
         }
     }
@@ -43,7 +43,7 @@ impl CacheFallbackTask {
     /// Waits for the dwell, tells the journal, and closes if nothing was noted meanwhile.
     async fn try_to_close(&self) {
         let cache = &self.cache;
-        let dwell = cache.breaker.lock().may_close_in(cache.clock.mono());
+        let dwell = cache.switch.may_close_in();
         tokio::select! {
             () = tokio::time::sleep(dwell.into()) => {}
             () = cache.view.until(false) => return,
@@ -63,8 +63,10 @@ impl CacheFallbackTask {
                     return;
                 }
             }
-            if cache.close_if_told() {
-                break;
+            match cache.close_if_told() {
+                Closing::Closed => break,
+                Closing::NotTold => {}
+                Closing::AwayAgain => return,
             }
         }
         cache.empty().await;

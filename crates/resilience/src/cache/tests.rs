@@ -197,7 +197,7 @@ impl Daemon {
     /// The store is back, and calls are shared.
     async fn return_to_store(&self) {
         self.store.up.send_replace(true);
-        let mut opening = self.cache.opening.subscribe();
+        let mut opening = self.cache.switch.opening();
         opening.wait_for(|open| !*open).await.unwrap();
         while !self.cache.used.lock().is_empty() {
             tokio::task::yield_now().await;
