@@ -9,7 +9,7 @@ use trellis_conformance::cache::{Settings, Subject};
 use trellis_conformance::{Pace, grpc};
 
 fn over_grpc(settings: Settings) -> Subject {
-    let (services, _) = support::daemon(settings);
+    let (services, _) = support::caching(settings);
     let cache = grpc::GrpcCache::new(grpc::channel(services));
     Subject::new(vec![Arc::new(cache)], Pace::Virtual)
 }

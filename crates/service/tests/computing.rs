@@ -18,7 +18,7 @@ use trellis_conformance::{grpc, spawn};
 const TTL: Duration = Duration::from_mins(10);
 
 fn cache() -> Cache {
-    let (services, _) = support::daemon(Settings::default());
+    let (services, _) = support::caching(Settings::default());
     Client::from_channel(grpc::channel(services)).cache("answers")
 }
 

@@ -2,41 +2,25 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-use std::sync::Arc;
-use tokio_util::sync::CancellationToken;
+mod support;
+
 use trellis_client::Client;
 use trellis_conformance::limits::{Settings, Subject};
-use trellis_conformance::{Pace, PausedClock, grpc, spawn};
-use trellis_core::Clock;
-use trellis_local::{MemoryCache, MemoryCacheConfig, MemoryLimits, MemoryLimitsConfig};
-use trellis_service::{DaemonInfo, Parts, RpcStats, ServiceConfig, routes};
+use trellis_conformance::{Pace, grpc};
+use trellis_local::MemoryLimitsConfig;
+use trellis_service::Parts;
 
 fn daemon(settings: Settings) -> Client {
-    let clock: Arc<dyn Clock> = Arc::new(PausedClock::new());
     let config = MemoryLimitsConfig {
         max_namespaces: settings.max_namespaces,
         machine: settings.machine,
     };
-    let limits = Arc::new(MemoryLimits::new(config, clock.clone()));
-    let timers = limits.clone();
-    spawn(async move { timers.run().await });
+    let clock = support::clock();
     let parts = Parts {
-        limits,
-        locks: None,
-        pipelines: None,
-        cache: Arc::new(MemoryCache::new(MemoryCacheConfig::default(), clock.clone()).unwrap()),
-        info: DaemonInfo {
-            version: "0.0.0",
-            distributed: false,
-            started: clock.now(),
-        },
-        cluster: None,
-        clock: clock.clone(),
-        stats: Arc::new(RpcStats::new(clock.clone())),
-        drain: CancellationToken::new(),
+        limits: support::limits(config, &clock),
+        ..support::parts(&clock)
     };
-    let (services, _) = routes(&parts, ServiceConfig::default()).unwrap();
-    grpc::connect(services)
+    grpc::connect(support::services(&parts))
 }
 
 fn unary(settings: Settings) -> Subject {

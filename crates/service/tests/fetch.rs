@@ -93,7 +93,7 @@ fn daemon() -> (
     CacheServiceClient<tonic::transport::Channel>,
     CancellationToken,
 ) {
-    let (services, drain) = support::daemon(Settings::default());
+    let (services, drain) = support::caching(Settings::default());
     (CacheServiceClient::new(grpc::channel(services)), drain)
 }
 

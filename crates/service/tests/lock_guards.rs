@@ -2,49 +2,27 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
+mod support;
+
 use futures::StreamExt as _;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use trellis_client::{Client, LockGuard, Locked, Locks, LostReason, Ran};
 use trellis_conformance::grpc::{Cut, PipeServer};
-use trellis_conformance::{PausedClock, spawn};
-use trellis_core::Clock;
-use trellis_local::{
-    MemoryCache, MemoryCacheConfig, MemoryLimits, MemoryLimitsConfig, MemoryLocks,
-    MemoryLocksConfig,
-};
-use trellis_service::{DaemonInfo, Parts, RpcStats, ServiceConfig, routes};
+use trellis_conformance::spawn;
+use trellis_local::MemoryLocksConfig;
+use trellis_service::Parts;
 
 const TTL: Duration = Duration::from_secs(3);
 
 fn serve() -> PipeServer {
-    let clock: Arc<dyn Clock> = Arc::new(PausedClock::new());
-    let locks = Arc::new(MemoryLocks::new(
-        MemoryLocksConfig::default(),
-        clock.clone(),
-    ));
-    let timers = locks.clone();
-    spawn(async move { timers.run().await });
-    let limits = MemoryLimits::new(MemoryLimitsConfig::default(), clock.clone());
+    let clock = support::clock();
+    let locks = support::locks(MemoryLocksConfig::default(), &clock);
     let parts = Parts {
-        limits: Arc::new(limits),
         locks: Some(locks),
-        pipelines: None,
-        cache: Arc::new(MemoryCache::new(MemoryCacheConfig::default(), clock.clone()).unwrap()),
-        info: DaemonInfo {
-            version: "0.0.0",
-            distributed: false,
-            started: clock.now(),
-        },
-        cluster: None,
-        clock: clock.clone(),
-        stats: Arc::new(RpcStats::new(clock)),
-        drain: CancellationToken::new(),
+        ..support::parts(&clock)
     };
-    let (services, _) = routes(&parts, ServiceConfig::default()).unwrap();
-    PipeServer::start(services)
+    PipeServer::start(support::services(&parts))
 }
 
 /// A process of its own: a connection and a session that nobody shares.

@@ -3,35 +3,25 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod obeyed;
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use trellis_client::Client;
 use trellis_conformance::grpc::{GrpcLimits, GrpcPipelines, PipeServer};
 use trellis_conformance::pipelines::{Settings, Subject};
-use trellis_conformance::{PausedClock, spawn};
-use trellis_core::Clock;
 use trellis_core::pipelines::Base;
 use trellis_engine::ObeyedPipelines;
 use trellis_local::{
-    MemoryCache, MemoryCacheConfig, MemoryLimits, MemoryLimitsConfig, MemoryLocks,
-    MemoryLocksConfig, MemoryPipelines, MemoryPipelinesConfig,
+    MemoryLimitsConfig, MemoryLocksConfig, MemoryPipelines, MemoryPipelinesConfig,
 };
-use trellis_service::{DaemonInfo, Parts, RpcStats, ServiceConfig, routes};
+use trellis_service::Parts;
 
 /// A daemon in memory whose services obey its pipelines, if it has any.
 fn serve(settings: Settings, with_pipelines: bool) -> (PipeServer, CancellationToken) {
-    let clock: Arc<dyn Clock> = Arc::new(PausedClock::new());
-    let memory = Arc::new(MemoryLimits::new(
-        MemoryLimitsConfig::default(),
-        clock.clone(),
-    ));
-    let timers = memory.clone();
-    spawn(async move { timers.run().await });
-    let locks = MemoryLocks::new(MemoryLocksConfig::default(), clock.clone());
-    let locks = Arc::new(locks);
-    let timers = locks.clone();
-    spawn(async move { timers.run().await });
+    let clock = support::clock();
+    let memory = support::limits(MemoryLimitsConfig::default(), &clock);
     let config = MemoryPipelinesConfig {
         max_namespaces: settings.max_namespaces,
     };
@@ -40,21 +30,11 @@ fn serve(settings: Settings, with_pipelines: bool) -> (PipeServer, CancellationT
     let (pipelines, limits) = ObeyedPipelines::new(Arc::new(pipelines), memory);
     let parts = Parts {
         limits: Arc::new(limits),
-        locks: Some(locks),
+        locks: Some(support::locks(MemoryLocksConfig::default(), &clock)),
         pipelines: with_pipelines.then(|| Arc::new(pipelines) as _),
-        cache: Arc::new(MemoryCache::new(MemoryCacheConfig::default(), clock.clone()).unwrap()),
-        info: DaemonInfo {
-            version: "0.0.0",
-            distributed: false,
-            started: clock.now(),
-        },
-        cluster: None,
-        clock: clock.clone(),
-        stats: Arc::new(RpcStats::new(clock)),
-        drain: CancellationToken::new(),
+        ..support::parts(&clock)
     };
-    let (services, _) = routes(&parts, ServiceConfig::default()).unwrap();
-    (PipeServer::start(services), parts.drain)
+    (PipeServer::start(support::services(&parts)), parts.drain)
 }
 
 fn over_grpc(settings: Settings) -> Subject {

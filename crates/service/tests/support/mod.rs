@@ -1,30 +1,28 @@
-//! A daemon's services over a cache in memory, its timers running.
+//! The parts of a daemon in memory, their timers running.
+
+#![allow(dead_code, reason = "every test file uses its part")]
 
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
-use trellis_conformance::cache::Settings;
-use trellis_conformance::{PausedClock, spawn};
+use trellis_conformance::{PausedClock, cache, spawn};
 use trellis_core::Clock;
-use trellis_local::{MemoryCache, MemoryCacheConfig, MemoryLimits, MemoryLimitsConfig};
+use trellis_local::{
+    MemoryCache, MemoryCacheConfig, MemoryLimits, MemoryLimitsConfig, MemoryLocks,
+    MemoryLocksConfig,
+};
 use trellis_service::{DaemonInfo, Parts, RpcStats, ServiceConfig, Services, routes};
 
-/// The services, and what ends their streams.
-pub fn daemon(settings: Settings) -> (Services, CancellationToken) {
-    let clock: Arc<dyn Clock> = Arc::new(PausedClock::new());
-    let config = MemoryCacheConfig {
-        max_namespaces: settings.max_namespaces,
-        machine: settings.machine,
-        ..MemoryCacheConfig::default()
-    };
-    let cache = Arc::new(MemoryCache::new(config, clock.clone()).unwrap());
-    let timers = cache.clone();
-    spawn(async move { timers.run().await });
-    let limits = MemoryLimits::new(MemoryLimitsConfig::default(), clock.clone());
-    let parts = Parts {
-        limits: Arc::new(limits),
+pub fn clock() -> Arc<dyn Clock> {
+    Arc::new(PausedClock::new())
+}
+
+/// Limits and a cache under the default bounds; no locks and no pipelines.
+pub fn parts(clock: &Arc<dyn Clock>) -> Parts {
+    Parts {
+        limits: limits(MemoryLimitsConfig::default(), clock),
         locks: None,
         pipelines: None,
-        cache,
+        cache: Arc::new(MemoryCache::new(MemoryCacheConfig::default(), clock.clone()).unwrap()),
         info: DaemonInfo {
             version: "0.0.0",
             distributed: false,
@@ -34,6 +32,41 @@ pub fn daemon(settings: Settings) -> (Services, CancellationToken) {
         clock: clock.clone(),
         stats: Arc::new(RpcStats::new(clock.clone())),
         drain: CancellationToken::new(),
+    }
+}
+
+pub fn limits(config: MemoryLimitsConfig, clock: &Arc<dyn Clock>) -> Arc<MemoryLimits> {
+    let limits = Arc::new(MemoryLimits::new(config, clock.clone()));
+    let timers = limits.clone();
+    spawn(async move { timers.run().await });
+    limits
+}
+
+pub fn locks(config: MemoryLocksConfig, clock: &Arc<dyn Clock>) -> Arc<MemoryLocks> {
+    let locks = Arc::new(MemoryLocks::new(config, clock.clone()));
+    let timers = locks.clone();
+    spawn(async move { timers.run().await });
+    locks
+}
+
+pub fn services(parts: &Parts) -> Services {
+    routes(parts, ServiceConfig::default()).unwrap().0
+}
+
+/// The services over a cache under these bounds, and what ends their streams.
+pub fn caching(settings: cache::Settings) -> (Services, CancellationToken) {
+    let clock = clock();
+    let config = MemoryCacheConfig {
+        max_namespaces: settings.max_namespaces,
+        machine: settings.machine,
+        ..MemoryCacheConfig::default()
+    };
+    let cache = Arc::new(MemoryCache::new(config, clock.clone()).unwrap());
+    let timers = cache.clone();
+    spawn(async move { timers.run().await });
+    let parts = Parts {
+        cache,
+        ..parts(&clock)
     };
     // A value above the bound on values must come in, to be refused by its field.
     let config = ServiceConfig {
