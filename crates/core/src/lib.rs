@@ -20,6 +20,7 @@ pub mod limits;
 pub mod locks;
 mod name;
 pub mod pipelines;
+mod requests;
 mod scope;
 mod time;
 

@@ -7,9 +7,10 @@ use super::super::types::{
     SpecSource,
 };
 use super::acquire::{Want, answer};
-use super::requests::{First, Recall, Remembered, RequestKey, Rpc, digest, misplaced};
+use super::requests::{Recall, Remembered, RequestKey, Rpc, digest, misplaced};
 use super::store::{BucketId, LimitId, Store};
 use super::{Machine, Ticket};
+use crate::requests::First;
 use crate::{Error, ErrorCode, Micros, Now, RequestId, Result, Time};
 use std::hash::Hash;
 
@@ -237,7 +238,7 @@ impl Machine {
         body: &T,
         now: Now,
         mutate: impl FnOnce(&mut Self) -> Result<Remembered>,
-    ) -> Result<First> {
+    ) -> Result<First<Remembered>> {
         self.advance(now);
         let Some(id) = id else {
             return Ok(First(mutate(self)?, now.mono));
