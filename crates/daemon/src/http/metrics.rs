@@ -3,9 +3,11 @@
 //! Names: `trellis_` and the noun; counters end in `_total`, times in `_seconds`.
 
 mod cache;
+mod figures;
+mod locks;
 
-use super::locks;
 use crate::readiness::{Phase, Readiness};
+use figures::{count, counter, family, gauge};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -85,9 +87,7 @@ impl DaemonMetrics {
             ),
         ];
         for (name, help, value) in gauges {
-            encoder
-                .encode_descriptor(name, help, None, MetricType::Gauge)?
-                .encode_gauge(&value)?;
+            gauge(encoder, name, help, value)?;
         }
         Ok(())
     }
@@ -106,7 +106,7 @@ impl DaemonMetrics {
             (
                 "trellis_store_calls_in_flight",
                 "Calls of the shared store in flight.",
-                u64::try_from(store.calls_in_flight).unwrap_or(u64::MAX),
+                count(store.calls_in_flight),
             ),
             (
                 "trellis_store_generation",
@@ -116,13 +116,11 @@ impl DaemonMetrics {
             (
                 "trellis_members",
                 "Daemons that share the store, this one included.",
-                u64::try_from(cluster.members().len()).unwrap_or(u64::MAX),
+                count(cluster.members().len()),
             ),
         ];
         for (name, help, value) in gauges {
-            encoder
-                .encode_descriptor(name, help, None, MetricType::Gauge)?
-                .encode_gauge(&value)?;
+            gauge(encoder, name, help, value)?;
         }
         Ok(())
     }
@@ -133,8 +131,12 @@ impl DaemonMetrics {
         };
         let now = self.clock.now().wall;
         let open_for = fallback.outage.map(|(since, _)| now - since);
-        let count = fallback.share.map_or(0, |share| share.count);
-        let share = if count == 0 { 0.0 } else { 1.0 / float(count) };
+        let shares = fallback.share.map_or(0, |share| share.count);
+        let share = if shares == 0 {
+            0.0
+        } else {
+            1.0 / float(shares)
+        };
         let gauges = [
             (
                 "trellis_fallback_open",
@@ -154,7 +156,7 @@ impl DaemonMetrics {
             (
                 "trellis_fallback_unmerged_buckets",
                 "Buckets of which the store does not know yet what was spent without it.",
-                float(u64::try_from(fallback.unmerged_buckets).unwrap_or(u64::MAX)),
+                float(count(fallback.unmerged_buckets)),
             ),
             (
                 "trellis_fallback_unmerged_units",
@@ -163,9 +165,7 @@ impl DaemonMetrics {
             ),
         ];
         for (name, help, value) in gauges {
-            encoder
-                .encode_descriptor(name, help, None, MetricType::Gauge)?
-                .encode_gauge(&value)?;
+            gauge(encoder, name, help, value)?;
         }
         let counters = [
             (
@@ -180,9 +180,7 @@ impl DaemonMetrics {
             ),
         ];
         for (name, help, value) in counters {
-            encoder
-                .encode_descriptor(name, help, None, MetricType::Counter)?
-                .encode_counter::<NoLabelSet, _, f64>(&value, None)?;
+            counter(encoder, name, help, value)?;
         }
         Ok(())
     }
@@ -220,48 +218,41 @@ impl DaemonMetrics {
             ),
         ];
         for (noun, help, value) in gauges {
-            let name = format!("trellis_limits_{noun}");
-            encoder
-                .encode_descriptor(&name, help, None, MetricType::Gauge)?
-                .encode_gauge(&u64::try_from(value).unwrap_or(u64::MAX))?;
+            gauge(
+                encoder,
+                &format!("trellis_limits_{noun}"),
+                help,
+                count(value),
+            )?;
         }
         encode_decisions(encoder, &status)
     }
 }
 
 fn encode_decisions(encoder: &mut DescriptorEncoder, status: &LimitsStatus) -> fmt::Result {
-    let name = "trellis_limits_decisions";
-    let help = "Acquires decided, dry runs apart.";
-    let mut counter = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-    for (outcome, count) in [
+    let decided = [
         ("granted", status.granted),
         ("denied", status.denied),
         ("never", status.never),
         ("timed_out", status.timed_out),
-    ] {
-        counter
-            .encode_family(&[("outcome", outcome)])?
-            .encode_counter::<NoLabelSet, _, f64>(&count, None)?;
-    }
-    let counters = [
-        (
-            "leased",
-            "Of the acquires granted and denied, those decided out of slices.",
-            status.leased,
-        ),
-        (
-            "overshoot_units",
-            "Units of this daemon's found to be above a limit when merged.",
-            status.overshoot,
-        ),
     ];
-    for (noun, help, value) in counters {
-        let name = format!("trellis_limits_{noun}");
-        encoder
-            .encode_descriptor(&name, help, None, MetricType::Counter)?
-            .encode_counter::<NoLabelSet, _, f64>(&value, None)?;
-    }
-    Ok(())
+    let help = "Acquires decided, dry runs apart.";
+    family(
+        encoder,
+        "trellis_limits_decisions",
+        help,
+        "outcome",
+        decided,
+    )?;
+    let help = "Of the acquires granted and denied, those decided out of slices.";
+    counter(encoder, "trellis_limits_leased", help, status.leased)?;
+    let help = "Units of this daemon's found to be above a limit when merged.";
+    counter(
+        encoder,
+        "trellis_limits_overshoot_units",
+        help,
+        status.overshoot,
+    )
 }
 
 fn encode_rpcs(encoder: &mut DescriptorEncoder, rpcs: &[RpcSnapshot]) -> fmt::Result {
@@ -274,15 +265,14 @@ fn encode_rpcs(encoder: &mut DescriptorEncoder, rpcs: &[RpcSnapshot]) -> fmt::Re
             .encode_family(&[("rpc", rpc.name.as_str())])?
             .encode_histogram::<NoLabelSet>(rpc.sum.as_secs_f64(), rpc.calls, &buckets, None)?;
     }
-    let help = "Calls answered with an error.";
-    let mut counter =
-        encoder.encode_descriptor("trellis_rpc_errors", help, None, MetricType::Counter)?;
-    for rpc in rpcs {
-        counter
-            .encode_family(&[("rpc", rpc.name.as_str())])?
-            .encode_counter::<NoLabelSet, _, f64>(&rpc.errors, None)?;
-    }
-    Ok(())
+    let errors = rpcs.iter().map(|rpc| (rpc.name.as_str(), rpc.errors));
+    family(
+        encoder,
+        "trellis_rpc_errors",
+        "Calls answered with an error.",
+        "rpc",
+        errors,
+    )
 }
 
 /// A count as a gauge has it; above 2^53 rounded.

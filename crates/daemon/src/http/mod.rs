@@ -1,6 +1,5 @@
 //! HTTP for operators: metrics and probes. Reads the daemon's state and changes nothing.
 
-mod locks;
 mod metrics;
 
 pub(crate) use metrics::DaemonMetrics;

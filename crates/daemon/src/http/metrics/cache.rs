@@ -1,7 +1,7 @@
 //! The cache's metrics.
 
-use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
-use prometheus_client::metrics::MetricType;
+use super::figures::{count, counter, family, gauge};
+use prometheus_client::encoding::DescriptorEncoder;
 use std::fmt;
 use trellis_core::cache::{CacheStatus, Ledger};
 
@@ -9,31 +9,23 @@ use trellis_core::cache::{CacheStatus, Ledger};
 pub(super) fn encode(encoder: &mut DescriptorEncoder, status: &CacheStatus) -> fmt::Result {
     let kept = &status.stats;
     let ledger = &kept.ledger;
-    let as_count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
     for (noun, help, value) in [
-        (
-            "namespaces",
-            "Namespaces in use.",
-            as_count(status.namespaces),
-        ),
+        ("namespaces", "Namespaces in use.", count(status.namespaces)),
         ("entries", "Entries kept.", kept.entries),
         ("bytes", "Bytes of the entries kept.", kept.bytes),
-        ("leases", "Keys being computed.", as_count(kept.leases)),
+        ("leases", "Keys being computed.", count(kept.leases)),
         (
             "waiters",
             "Calls waiting for a computation.",
-            as_count(kept.waiters),
+            count(kept.waiters),
         ),
         (
             "journalled",
             "Keys, tags and namespaces that the shared store is still to forget.",
-            as_count(status.journalled),
+            count(status.journalled),
         ),
     ] {
-        let name = format!("trellis_cache_{noun}");
-        encoder
-            .encode_descriptor(&name, help, None, MetricType::Gauge)?
-            .encode_gauge(&value)?;
+        gauge(encoder, &format!("trellis_cache_{noun}"), help, value)?;
     }
     let answers = [
         ("hit", ledger.hits),
@@ -43,7 +35,13 @@ pub(super) fn encode(encoder: &mut DescriptorEncoder, status: &CacheStatus) -> f
         ("miss", ledger.misses),
         ("failed", ledger.failed),
     ];
-    family(encoder, "answers", "Keys answered.", "source", &answers)?;
+    family(
+        encoder,
+        "trellis_cache_answers",
+        "Keys answered.",
+        "source",
+        answers,
+    )?;
     let writes = [
         ("set", ledger.sets),
         ("fill", ledger.fills),
@@ -51,10 +49,10 @@ pub(super) fn encode(encoder: &mut DescriptorEncoder, status: &CacheStatus) -> f
     ];
     family(
         encoder,
-        "writes",
+        "trellis_cache_writes",
         "Values written, or refused as too late.",
         "kind",
-        &writes,
+        writes,
     )?;
     saved(encoder, ledger)?;
     store(encoder, status)
@@ -79,10 +77,7 @@ fn store(encoder: &mut DescriptorEncoder, status: &CacheStatus) -> fmt::Result {
             status.outages,
         ),
     ] {
-        let name = format!("trellis_cache_{noun}");
-        encoder
-            .encode_descriptor(&name, help, None, MetricType::Counter)?
-            .encode_counter::<NoLabelSet, _, f64>(&count, None)?;
+        counter(encoder, &format!("trellis_cache_{noun}"), help, count)?;
     }
     Ok(())
 }
@@ -110,24 +105,7 @@ fn saved(encoder: &mut DescriptorEncoder, ledger: &Ledger) -> fmt::Result {
             ("hits", count(by_hits)),
             ("coalescing", count(by_coalescing)),
         ];
-        family(encoder, noun, help, "by", &by)?;
-    }
-    Ok(())
-}
-
-fn family(
-    encoder: &mut DescriptorEncoder,
-    noun: &str,
-    help: &str,
-    label: &str,
-    counts: &[(&str, u64)],
-) -> fmt::Result {
-    let name = format!("trellis_cache_{noun}");
-    let mut counter = encoder.encode_descriptor(&name, help, None, MetricType::Counter)?;
-    for (value, count) in counts {
-        counter
-            .encode_family(&[(label, *value)])?
-            .encode_counter::<NoLabelSet, _, f64>(count, None)?;
+        family(encoder, &format!("trellis_cache_{noun}"), help, "by", by)?;
     }
     Ok(())
 }
