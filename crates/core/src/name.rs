@@ -51,6 +51,8 @@ macro_rules! name {
     };
 }
 
+pub(crate) use name;
+
 macro_rules! required {
     ($type:ident) => {
         impl $type {

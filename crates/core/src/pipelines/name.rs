@@ -1,5 +1,6 @@
 //! Names of pipelines and steps, which are parts of other names and so are kept simple.
 
+use crate::name::name;
 use crate::{Error, Result};
 use std::borrow::Borrow;
 use std::fmt;
@@ -20,9 +21,7 @@ fn is_word(name: &str) -> bool {
 
 macro_rules! word {
     ($(#[$doc:meta])* $type:ident) => {
-        $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $type(Box<str>);
+        name! { $(#[$doc])* $type }
 
         impl $type {
             /// Checks a name; `field` is the request's field it came from, for the error.
@@ -32,24 +31,6 @@ macro_rules! word {
                     return Err(Error::invalid(field, ALLOWED));
                 }
                 Ok(Self(name.into()))
-            }
-
-            /// The name as text.
-            #[must_use]
-            pub fn as_str(&self) -> &str {
-                &self.0
-            }
-        }
-
-        impl fmt::Display for $type {
-            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str(&self.0)
-            }
-        }
-
-        impl Borrow<str> for $type {
-            fn borrow(&self) -> &str {
-                &self.0
             }
         }
     };
