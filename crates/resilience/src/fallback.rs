@@ -10,8 +10,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use trellis_core::limits::{
-    AcquireRequest, Acquired, Charge, FallbackStatus, Granted, LimitSpec, Limits, Mode, Outcome,
-    Reconcile, ReportThrottled, ReservationId, Settled, Share,
+    AcquireRequest, Acquired, Acquiring, Charge, FallbackStatus, Granted, LimitSpec, Limits, Mode,
+    Outcome, Reconcile, ReportThrottled, ReservationId, Settled, Share,
 };
 use trellis_core::{
     Clock, Error, ErrorCode, Key, Micros, Name, RequestId, Result, Scope, StoreView,
@@ -67,6 +67,9 @@ pub struct FallbackLimits {
     begun: Mutex<HashSet<Place>>,
     decisions: AtomicU64,
 }
+
+/// The store could not be asked.
+pub(crate) struct Away;
 
 /// Buckets whose level was set in an outage, kept in mind.
 const MAX_BEGUN: usize = 1_000_000;
@@ -153,28 +156,36 @@ impl FallbackLimits {
         self.is_open().then(|| self.degraded_scope())
     }
 
+    /// Takes note of the store's answer to an acquire; `Err`: it could not be asked, and this is open.
+    pub(crate) fn learnt(
+        &self,
+        request: &AcquireRequest,
+        answer: Result<Acquired>,
+    ) -> std::result::Result<Result<Acquired>, Away> {
+        match &answer {
+            Ok(acquired) => self.memory.learn(request, acquired),
+            Err(error) if error.code == ErrorCode::StoreUnavailable => {
+                self.trip();
+                return Err(Away);
+            }
+            Err(_) => {}
+        }
+        Ok(answer)
+    }
+
+    /// Goes on with an acquire that the store has still to decide.
     pub(crate) async fn acquire_shared(
         self: Arc<Self>,
         mut request: AcquireRequest,
+        shared: Acquiring,
     ) -> Result<Acquired> {
         let started = self.clock.mono();
-        let names: Vec<(Box<str>, Box<str>)> = request
-            .charges
-            .iter()
-            .map(|charge| (charge.limit.as_str().into(), charge.key.as_str().into()))
-            .collect();
         let mut opening = self.switch.opening();
-        let shared = self.primary.clone().acquire(request.clone());
         let waits = request.mode != Mode::Try;
         tokio::select! {
             biased;
-            answer = shared => match answer {
-                Ok(acquired) => {
-                    self.memory.learn(request.namespace.as_str(), &names, &acquired);
-                    return Ok(acquired);
-                }
-                Err(error) if error.code == ErrorCode::StoreUnavailable => self.trip(),
-                Err(error) => return Err(error),
+            answer = shared => if let Ok(answer) = self.learnt(&request, answer) {
+                return answer;
             },
             // A call that waits in the store's line does not wait for the store itself.
             _ = opening.wait_for(|open| *open), if waits => {}

@@ -1,6 +1,6 @@
 //! The port: shared while the store is there, this daemon's own while it is not.
 
-use crate::fallback::{FallbackLimits, OURS, away, renamed};
+use crate::fallback::{Away, FallbackLimits, OURS, away, renamed};
 use async_trait::async_trait;
 use std::sync::Arc;
 use trellis_core::limits::{
@@ -46,7 +46,18 @@ impl Limits for FallbackLimits {
         if self.is_open() {
             return Acquiring::Waiting(Box::pin(async move { self.acquire_here(request).await }));
         }
-        Acquiring::Waiting(Box::pin(self.acquire_shared(request)))
+        let kept = request.clone();
+        match Arc::clone(&self.primary).acquire(request) {
+            Acquiring::Done(decided) => match self.learnt(&kept, decided.into_inner()) {
+                Ok(answer) => Acquiring::done(answer),
+                Err(Away) => {
+                    Acquiring::Waiting(Box::pin(async move { self.acquire_here(kept).await }))
+                }
+            },
+            waiting @ Acquiring::Waiting(_) => {
+                Acquiring::Waiting(Box::pin(self.acquire_shared(kept, waiting)))
+            }
+        }
     }
 
     async fn settle(&self, mut settle: Settle) -> Result<Settled> {
