@@ -30,7 +30,11 @@ use fairness::{AMOUNT, Demand, jain, shares, stopped_head, totals};
 use faults::{Counts, Fault};
 use overshoot::Run;
 use std::time::Duration;
+use tokio::sync::RwLock;
 use trellis_conformance::on_real_time;
+
+/// Runs that load the machine go side by side; shares, which are counted by the period, are measured alone.
+static MACHINE: RwLock<()> = RwLock::const_new(());
 
 /// Nothing is wrong.
 const NONE: Vec<String> = Vec::new();
@@ -44,6 +48,7 @@ fn seed() -> u64 {
 #[tokio::test]
 #[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn nothing_is_admitted_above_a_limit_whatever_breaks() {
+    let _with_others = MACHINE.read().await;
     let Some(cluster) = Cluster::shared(STRICT) else {
         return;
     };
@@ -55,6 +60,7 @@ async fn nothing_is_admitted_above_a_limit_whatever_breaks() {
 #[tokio::test]
 #[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn a_store_that_forgets_what_has_been_used_is_found() {
+    let _with_others = MACHINE.read().await;
     let Some(cluster) = Cluster::shared(STRICT) else {
         return;
     };
@@ -72,6 +78,7 @@ async fn a_store_that_forgets_what_has_been_used_is_found() {
 #[tokio::test]
 #[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn three_daemons_that_share_nothing_are_found() {
+    let _with_others = MACHINE.read().await;
     let run = Run {
         acquires: 6_000,
         faults: Counts::from([(Fault::Stop, 1)]),
@@ -85,6 +92,7 @@ async fn three_daemons_that_share_nothing_are_found() {
 #[tokio::test]
 #[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn one_daemon_alone_is_exercised_and_not_accused() {
+    let _with_others = MACHINE.read().await;
     let run = Run {
         acquires: 15_000,
         faults: Counts::from([(Fault::Stop, 2)]),
@@ -101,6 +109,7 @@ const PERIOD: history::Micros = 2_000_000;
 #[tokio::test]
 #[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn three_saturating_daemons_are_admitted_a_third_each_in_every_period() {
+    let _alone = MACHINE.write().await;
     on_real_time(async || {
         let Some(cluster) = Cluster::shared(PATIENT) else {
             return;
@@ -121,6 +130,7 @@ async fn three_saturating_daemons_are_admitted_a_third_each_in_every_period() {
 #[tokio::test]
 #[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn what_one_daemon_does_not_want_goes_to_the_others() {
+    let _alone = MACHINE.write().await;
     let Some(cluster) = Cluster::shared(PATIENT) else {
         return;
     };
@@ -139,6 +149,7 @@ async fn what_one_daemon_does_not_want_goes_to_the_others() {
 #[tokio::test]
 #[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn bursts_of_equal_demand_are_admitted_equal_shares() {
+    let _alone = MACHINE.write().await;
     let Some(cluster) = Cluster::shared(PATIENT) else {
         return;
     };
@@ -151,6 +162,7 @@ async fn bursts_of_equal_demand_are_admitted_equal_shares() {
 #[tokio::test]
 #[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn the_line_goes_on_when_the_daemon_at_its_head_is_stopped() {
+    let _alone = MACHINE.write().await;
     let Some(cluster) = Cluster::shared(PATIENT) else {
         return;
     };

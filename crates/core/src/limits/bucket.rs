@@ -147,6 +147,15 @@ impl Bucket {
         }
     }
 
+    /// Gives back what was taken at `taken_at` under `hold` by a call that never used it, so that no more is
+    /// admitted than without that call: of a rate less what was refilled since. Returns how many.
+    pub fn take_back(&mut self, amount: i64, hold: Hold, taken_at: Now) -> i64 {
+        match self {
+            Self::Rate(bucket) => bucket.take_back(amount, taken_at.mono),
+            _ => self.give_back(amount, hold, taken_at),
+        }
+    }
+
     /// Whether what was taken at `taken_at` comes back together with what was taken last.
     pub(super) fn counts_with_newest(&self, taken_at: Now) -> bool {
         match self {

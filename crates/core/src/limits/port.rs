@@ -61,9 +61,9 @@ pub trait Limits: Send + Sync {
     /// does so in the call itself, without a future; others begin when first polled.
     /// [`super::Mode::Wait`] joins the line then and takes effect when it is granted: of the calls that wait
     /// for a bucket, interactive ones go before batch ones, fair keys by turns in proportion to their
-    /// weights, and those of one key in order of arrival. A dropped call leaves the
-    /// line; a grant that its caller did not receive is taken back whole. A repeat of a call that waits joins it, for
-    /// as long as it would wait itself: then it alone ends as `TimedOut`. On a backend across a
+    /// weights, and those of one key in order of arrival. A dropped call leaves the line; a grant that its
+    /// caller did not receive is taken back, of a rate less what was refilled since. A repeat of a call
+    /// that waits joins it, for as long as it would wait itself: then it alone ends as `TimedOut`. On a backend across a
     /// network a dropped call's grant may stand until its reservation ends; a `request_id` finds it.
     ///
     /// Errors: `LimitNotFound`, `LimitDeleted`, `SpecMismatch`, `RequestIdReused`, and `InvalidField`

@@ -58,7 +58,7 @@ impl RateBucket {
         if self.level >= self.spec.burst {
             return;
         }
-        let (units, remainder) = self.refilled(elapsed);
+        let (units, remainder) = Self::gained(&self.spec, elapsed, self.remainder);
         let missing = self.spec.burst.saturating_sub(self.level);
         if units >= i128::from(missing) {
             self.level = self.spec.burst;
@@ -70,18 +70,18 @@ impl RateBucket {
         }
     }
 
-    /// Whole units and remainder gained in `elapsed`.
-    fn refilled(&self, elapsed: Micros) -> (i128, u64) {
-        let amount = self.spec.amount.unsigned_abs();
-        let period = self.spec.period.0;
+    /// Whole units and remainder gained in `elapsed` on top of a remainder.
+    fn gained(spec: &RateSpec, elapsed: Micros, remainder: u64) -> (i128, u64) {
+        let amount = spec.amount.unsigned_abs();
+        let period = spec.period.0;
         let small = elapsed
             .0
             .checked_mul(amount)
-            .and_then(|gain| gain.checked_add(self.remainder));
+            .and_then(|gain| gain.checked_add(remainder));
         if let Some(gain) = small {
             return (i128::from(gain / period), gain % period);
         }
-        let gain = u128::from(elapsed.0) * u128::from(amount) + u128::from(self.remainder);
+        let gain = u128::from(elapsed.0) * u128::from(amount) + u128::from(remainder);
         let period = u128::from(period);
         let units = i128::try_from(gain / period).unwrap_or(i128::MAX);
         (units, u64::try_from(gain % period).unwrap_or(0))
@@ -120,6 +120,26 @@ impl RateBucket {
             self.remainder = 0;
         }
         given
+    }
+
+    /// Gives back what was taken at `taken_at` and never used: less what was refilled since, for that may
+    /// stand in the room that the charge made, and both together would admit more than the rate allows.
+    pub(super) fn take_back(&mut self, amount: i64, taken_at: Time) -> i64 {
+        let gain = Self::gained(&self.spec, self.at - taken_at, 0);
+        let (mut units, mut remainder) = (i128::from(amount) - gain.0, self.remainder);
+        match remainder.checked_sub(gain.1) {
+            Some(rest) => remainder = rest,
+            None => {
+                units -= 1;
+                remainder += self.spec.period.0 - gain.1;
+            }
+        }
+        if units < 0 || (units == 0 && remainder < self.remainder) {
+            return 0;
+        }
+        self.remainder = remainder;
+        // Below `amount`, which is an i64.
+        self.give_back(i64::try_from(units).unwrap_or(amount))
     }
 
     /// Lowers the level to `level`; never raises it.
@@ -175,6 +195,33 @@ mod tests {
                 let mut before = bucket.clone();
                 before.refill(Time(ready.0 - 1));
                 prop_assert!(before.available() < need);
+            }
+        }
+
+        // Whatever else is taken meanwhile: the level never exceeds that of a bucket that knew nothing of it.
+        #[test]
+        fn what_is_taken_back_never_leaves_more_than_without_it(
+            amount in 1..50_i64, taken in 1..=40_i64, others in 0..=40_i64,
+            before in 0..20_000_u64, between in 0..20_000_u64, after in 0..20_000_u64,
+        ) {
+            let mut with = RateBucket::new(spec(amount, Micros(1_000), 40), 0, Time(0));
+            with.refill(Time(before));
+            prop_assume!(taken <= with.available());
+            let mut without = with.clone();
+            with.take(taken);
+            for bucket in [&mut with, &mut without] {
+                bucket.refill(Time(before + between));
+            }
+            let others = others.min(with.available());
+            for bucket in [&mut with, &mut without] {
+                bucket.take(others);
+                bucket.refill(Time(before + between + after));
+            }
+            with.take_back(taken, Time(before));
+            let fractions = |bucket: &RateBucket| (bucket.level, bucket.remainder);
+            prop_assert!(fractions(&with) <= fractions(&without));
+            if between + after == 0 {
+                prop_assert_eq!(with, without);
             }
         }
 

@@ -73,6 +73,14 @@ function bucket.give_back(b, amount, hold, taken_at)
   return KINDS[b.spec[1]].give_back(b, amount, hold, taken_at)
 end
 
+-- Gives back what was taken by a call that never used it, so that no more is admitted than without that call.
+function bucket.take_back(b, amount, hold, taken_at)
+  if b.spec[1] == 1 then
+    return rate.take_back(b, amount, taken_at)
+  end
+  return bucket.give_back(b, amount, hold, taken_at)
+end
+
 function bucket.counts_with_newest(b, taken_at)
   return KINDS[b.spec[1]].counts_with_newest(b, taken_at)
 end

@@ -1,5 +1,5 @@
--- Takes back a grant whose caller is gone, as if the call had never come. One that a repeat of the call was told
--- stands: it has a caller.
+-- Takes back a grant whose caller is gone, so that no more is admitted than if the call had never come: of a rate,
+-- less what was refilled since. One that a repeat of the call was told stands: it has a caller.
 --
 -- args     {reservation or false, {{limit, key, amount}, ...}, at, request}
 -- payload  false
@@ -32,7 +32,7 @@ function op()
   local entries = {}
   for i, t in ipairs(taken) do
     if freed[i] and freed[i].b then
-      store.give_back(freed[i], t.amount, t)
+      store.take_back(freed[i], t)
       entries[#entries + 1] = freed[i]
     end
   end

@@ -89,6 +89,21 @@ function rate.give_back(b, amount)
   return given
 end
 
+-- Gives back what was taken at `taken_at` and never used: less what was refilled since, for that may stand in the
+-- room that the charge made, and both together would admit more than the rate allows.
+function rate.take_back(b, amount, taken_at)
+  local gained, part = muldiv(math.max(now - taken_at, 0), b.spec[2], b.spec[3])
+  local units, rest = amount - gained, b.rest - part
+  if rest < 0 then
+    units, rest = units - 1, rest + b.spec[3]
+  end
+  if units < 0 or (units == 0 and rest < b.rest) then
+    return 0
+  end
+  b.rest = rest
+  return rate.give_back(b, units)
+end
+
 function rate.lower_to(b, level)
   if b.level > level then
     b.level, b.rest = level, 0

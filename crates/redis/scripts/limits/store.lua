@@ -274,13 +274,26 @@ function store.is_idle_and_full(entry)
     or (bucket.is_full(entry.b) and entry.waited == 0 and entry.paused <= now and leases.open(entry) == 0)
 end
 
+local function is_forgiven(entry, taken)
+  return entry.filled > taken.at and not bucket.holds_slots(entry.b)
+end
+
 -- Gives back up to `amount` units of a charge. Returns how many.
 function store.give_back(entry, amount, taken)
-  if entry.filled > taken.at and not bucket.holds_slots(entry.b) then
+  if is_forgiven(entry, taken) then
     return 0
   end
   entry.dirty, entry.freed = true, true
   return bucket.give_back(entry.b, amount, taken.hold, taken.at)
+end
+
+-- Gives back a charge that was never used. Returns how many units.
+function store.take_back(entry, taken)
+  if is_forgiven(entry, taken) then
+    return 0
+  end
+  entry.dirty, entry.freed = true, true
+  return bucket.take_back(entry.b, taken.amount, taken.hold, taken.at)
 end
 
 local function may_hold_slots(limit)

@@ -67,6 +67,7 @@ async fn scripts_and_machine_give_the_same_answers() {
         "waited 4",
         "settled",
         "extended 1",
+        "taken back",
     ] {
         assert!(
             seen.get(what).is_some_and(|count| *count > 2),

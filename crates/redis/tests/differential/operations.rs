@@ -28,6 +28,10 @@ impl Run {
                 .entry(*ticket)
                 .or_insert((name.clone(), self.now + wait.0));
         }
+        if request.request_id.is_none() {
+            let charges = request.charges.clone();
+            self.waiting_charges.insert(name.clone(), charges);
+        }
         let args = Self::acquire_args(&request, &name, number);
         let reply = self.script_by(daemon, "acquire", args).await;
         self.collect_machine();
@@ -130,6 +134,32 @@ impl Run {
         self.waiting.remove(&ticket);
         self.compare_all().await;
         self.count("cancelled");
+    }
+
+    /// Takes back a grant that nobody received.
+    pub(super) async fn take_back(&mut self) {
+        if self.granted.is_empty() {
+            return;
+        }
+        let recent = self.granted.len().min(4);
+        let index = self.granted.len() - 1 - self.random.index(recent);
+        let granted = self.granted.swap_remove(index);
+        self.machine.take_back(granted.receipt, self.at());
+        self.collect_machine();
+        let taken = granted
+            .charges
+            .iter()
+            .map(|charge| json!([charge.limit.as_str(), charge.key.as_str(), charge.amount()]));
+        let args = vec![
+            granted.reservation.map_or(json!(false), |id| json!(id)),
+            json!(taken.collect::<Vec<_>>()),
+            json!(granted.at),
+            json!(false),
+        ];
+        let daemon = self.scripts.daemon_of(&granted.name);
+        self.script_by(daemon, "give_back", args).await;
+        self.compare_all().await;
+        self.count("taken back");
     }
 
     fn pick(&mut self) -> Option<(ReservationId, String)> {

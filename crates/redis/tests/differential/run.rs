@@ -5,7 +5,9 @@ use super::scripts::{Scripts, daemon_named};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use trellis_conformance::leases::Random;
-use trellis_core::limits::{LevelPolicy, LimitSpec, Machine, MachineConfig, ReservationId, Ticket};
+use trellis_core::limits::{
+    Charge, LevelPolicy, LimitSpec, Machine, MachineConfig, Receipt, ReservationId, Ticket,
+};
 use trellis_core::{Micros, Now, Time};
 
 pub const MAX_WAITERS: usize = 30;
@@ -13,6 +15,15 @@ pub const MAX_RESERVATIONS: usize = 300;
 /// 2026-11-25 00:00:00 UTC.
 const START: u64 = 1_795_564_800 * SECOND;
 pub(super) const IDS: usize = 12;
+
+/// What a waiting call without a request id was granted.
+pub struct Granted {
+    pub name: String,
+    pub receipt: Receipt,
+    pub charges: Vec<Charge>,
+    pub reservation: Option<String>,
+    pub at: u64,
+}
 
 pub struct Run {
     pub(super) machine: Machine,
@@ -23,6 +34,12 @@ pub struct Run {
     pub(super) calls: usize,
     /// Waiting calls: what the scripts call them, and when they give up.
     pub(super) waiting: BTreeMap<Ticket, (String, u64)>,
+    /// The charges of waiting calls without a request id.
+    pub(super) waiting_charges: BTreeMap<String, Vec<Charge>>,
+    /// What the machine granted waiting calls, until both sides have told it.
+    receipts: BTreeMap<String, Receipt>,
+    /// Grants that may be taken back.
+    pub(super) granted: Vec<Granted>,
     /// When which daemon is to look at which bucket.
     looks: BTreeMap<(usize, String), u64>,
     /// Ends of waiting calls that only one side has told so far.
@@ -54,6 +71,9 @@ impl Run {
             now: START + seed * 13 * SECOND,
             calls: 0,
             waiting: BTreeMap::new(),
+            waiting_charges: BTreeMap::new(),
+            receipts: BTreeMap::new(),
+            granted: Vec::new(),
             looks: BTreeMap::new(),
             machine_ends: BTreeMap::new(),
             script_ends: BTreeMap::new(),
@@ -100,7 +120,8 @@ impl Run {
         self.pass(pass).await;
         match self.random.between(0, 100) {
             0..60 => self.acquire().await,
-            60..68 => self.cancel().await,
+            60..64 => self.cancel().await,
+            64..68 => self.take_back().await,
             68..80 => self.settle().await,
             80..86 => self.extend().await,
             86..89 => self.reset().await,
@@ -269,6 +290,9 @@ impl Run {
             };
             self.log
                 .push(format!("{} machine ends {name}: {value}", self.now));
+            if let Some(receipt) = answer.receipt {
+                self.receipts.insert(name.clone(), receipt);
+            }
             self.machine_ends.insert(name, value);
         }
     }
@@ -301,6 +325,17 @@ impl Run {
                     return json!("LIMIT_DELETED");
                 }
                 let (without, id) = without_id(&value);
+                let receipt = self.receipts.remove(&name);
+                let charges = self.waiting_charges.remove(&name);
+                if let (Some(receipt), Some(charges)) = (receipt, charges) {
+                    self.granted.push(Granted {
+                        name: name.clone(),
+                        receipt,
+                        charges,
+                        reservation: id.clone(),
+                        at: self.now,
+                    });
+                }
                 if let (Some(id), Some(machine)) = (id, self.names.remove(&name)) {
                     self.reservations.push((machine, id));
                 }

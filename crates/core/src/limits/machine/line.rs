@@ -125,8 +125,8 @@ impl Machine {
         }
     }
 
-    /// Gives back everything that a granted waiting call took, as if it had never come. For a grant
-    /// that nobody received.
+    /// Gives back what a granted waiting call took, so that no more is admitted than if it had never
+    /// come: of a rate, less what was refilled since. For a grant that nobody received.
     pub fn take_back(&mut self, receipt: Receipt, now: Now) {
         self.advance(now);
         if let Some(request) = receipt.request {
@@ -137,7 +137,7 @@ impl Machine {
             Some(id) => self.revoke_reservation(id),
             None => receipt.taken,
         };
-        let freed = self.give_all_back(&taken);
+        let freed = self.take_all_back(&taken, now);
         self.serve(freed, now);
     }
 

@@ -337,12 +337,12 @@ impl Machine {
         std::mem::take(&mut reservation.taken)
     }
 
-    /// Gives back what was taken; returns the buckets that got something.
-    pub(super) fn give_all_back(&mut self, taken: &[Taken]) -> Vec<BucketId> {
+    /// Gives back what was taken and never used; returns the buckets that got something.
+    pub(super) fn take_all_back(&mut self, taken: &[Taken], now: Now) -> Vec<BucketId> {
         let mut freed = Vec::new();
         for taken in taken {
             if let Some(bucket) = self.store.bucket_of(taken) {
-                self.store.entry_mut(bucket).give_back(taken.amount, taken);
+                self.store.entry_mut(bucket).take_back(taken, now);
                 freed.push(bucket);
             }
         }

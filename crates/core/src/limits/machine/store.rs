@@ -111,6 +111,15 @@ impl Entry {
         self.bucket.give_back(amount, taken.hold, taken.at)
     }
 
+    /// Gives back a charge that was never used. Returns how many units.
+    pub fn take_back(&mut self, taken: &Taken, now: Now) -> i64 {
+        if self.is_forgiven(taken) && !self.bucket.holds_slots() {
+            return 0;
+        }
+        self.bucket.advance(now);
+        self.bucket.take_back(taken.amount, taken.hold, taken.at)
+    }
+
     /// Whether an earlier charge comes back together with the newest one.
     pub fn counts_with_newest(&self, earlier: &Taken) -> bool {
         !self.is_forgiven(earlier) && self.bucket.counts_with_newest(earlier.at)
