@@ -9,7 +9,7 @@
 //!
 //! Files: `workload` what is asked, `load` the crowd, `provider` and `server` the two kinds of processes,
 //! `stage` and `process` their life, `figures` what is measured, `shows` two
-//! properties that need no table, `report` what is printed.
+//! properties that need no table, `targets` what sharing is to reach, `report` what is printed.
 
 mod calling;
 mod figures;
@@ -22,6 +22,7 @@ mod server;
 mod serving;
 mod shows;
 mod stage;
+mod targets;
 mod wire;
 mod workload;
 

@@ -4,6 +4,7 @@ use crate::Result;
 use crate::figures::Figures;
 use crate::shows::Shares;
 use crate::stage::Column;
+use crate::targets::targets;
 use crate::wire::Ledgers;
 use crate::workload::{Arrival, Workload, digest, distinct};
 use std::io::Write as _;
@@ -236,6 +237,11 @@ pub fn table(workload: &Workload, columns: &[Column], all: &[(Column, Figures)])
             row.name,
             cells.join(" | ")
         ))?;
+    }
+    say("")?;
+    for target in targets(all) {
+        let met = if target.met { "met" } else { "MISSED" };
+        say(&format!("- {}: {met}, {}", target.says, target.measured))?;
     }
     say("")?;
     say(&words(workload))

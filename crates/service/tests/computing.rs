@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
-use trellis_client::Client;
 use trellis_client::cache::{Cache, ComputeError, FetchEvent, Keep, Source, StaleMode};
+use trellis_client::{Client, Scope};
 use trellis_conformance::cache::Settings;
 use trellis_conformance::{grpc, spawn};
 
@@ -53,7 +53,14 @@ async fn twenty_equal_calls_compute_once() {
         assert_eq!(call.await.unwrap().unwrap(), "v");
     }
     assert_eq!(count.load(Ordering::Relaxed), 1);
-    assert_eq!(cache.get("k").await.unwrap().unwrap().source, Source::Local);
+    let entry = cache.get("k").await.unwrap().unwrap();
+    assert_eq!((entry.source, entry.scope), (Source::Local, Scope::Local));
+    let stats = cache.stats().await.unwrap();
+    assert_eq!((stats.fills, stats.coalesced, stats.entries), (1, 19, 1));
+    // 19 of a computation, one of an entry, and what was missed: the first, and each look before a fetch.
+    let ratio = stats.hit_ratio().unwrap();
+    let answered = stats.hits + stats.coalesced + stats.misses;
+    assert!((ratio - 20.0 / f64::from(u8::try_from(answered).unwrap())).abs() < 1e-9);
 }
 
 #[tokio::test(start_paused = true)]

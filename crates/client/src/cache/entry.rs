@@ -2,6 +2,7 @@
 
 use crate::convert;
 use crate::error::{Error, Result};
+use crate::scope::Scope;
 use bytes::Bytes;
 use std::time::Duration;
 use trellis_proto::v1 as proto;
@@ -15,6 +16,16 @@ pub struct Cost {
     pub tokens: i64,
     /// Millionths of the currency that you count in.
     pub money_micros: i64,
+}
+
+impl From<proto::Cost> for Cost {
+    fn from(cost: proto::Cost) -> Self {
+        Self {
+            calls: cost.calls,
+            tokens: cost.tokens,
+            money_micros: cost.money_micros,
+        }
+    }
 }
 
 /// Whether an entry past its TTL may be served.
@@ -179,11 +190,17 @@ pub struct Entry {
     pub ttl: Duration,
     /// What it cost.
     pub cost: Cost,
+    /// Which guarantee the answer carries.
+    pub scope: Scope,
 }
 
 impl Entry {
     /// Reads an entry whose value is `parts` followed by what the message brings.
-    pub(super) fn read(parts: &[u8], entry: proto::Entry) -> Result<Self> {
+    pub(super) fn read(
+        parts: &[u8],
+        entry: proto::Entry,
+        scope: Option<proto::Scope>,
+    ) -> Result<Self> {
         use proto::Source as Wire;
         let source = match Wire::try_from(entry.source) {
             Ok(Wire::Local) => Source::Local,
@@ -202,7 +219,6 @@ impl Entry {
         if usize::try_from(entry.size).ok() != Some(value.len()) {
             return Err(Error::invalid_answer("a part of the value is missing"));
         }
-        let cost = entry.cost.unwrap_or_default();
         Ok(Self {
             value: (source != Source::Negative).then_some(value),
             content_type: entry.content_type,
@@ -210,11 +226,8 @@ impl Entry {
             source,
             age: convert::duration(entry.age, "age")?,
             ttl: convert::duration(entry.ttl, "ttl")?,
-            cost: Cost {
-                calls: cost.calls,
-                tokens: cost.tokens,
-                money_micros: cost.money_micros,
-            },
+            cost: entry.cost.map(Cost::from).unwrap_or_default(),
+            scope: scope.try_into()?,
         })
     }
 }

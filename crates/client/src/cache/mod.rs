@@ -8,11 +8,13 @@ mod entry;
 mod failure;
 mod key;
 mod session;
+mod stats;
 
 pub use entry::{Cost, Entry, Keep, Source, StaleMode};
 pub use failure::ComputeError;
 pub use key::CacheKey;
 pub use session::{Fetch, FetchEvent};
+pub use stats::CacheStats;
 
 use crate::client::Shared;
 use crate::error::{Error, Result};
@@ -89,7 +91,7 @@ impl Cache {
             } else if is_part(value.len(), &entry) && !entry.value.is_empty() {
                 value.extend_from_slice(&entry.value);
             } else {
-                return Entry::read(&value, entry).map(Some);
+                return Entry::read(&value, entry, answer.scope).map(Some);
             }
         }
     }
@@ -113,7 +115,9 @@ impl Cache {
                     Some(One::Entry(entry)) if is_part(0, &entry) => {
                         found.push(self.get(key.as_str()).await?);
                     }
-                    Some(One::Entry(entry)) => found.push(Some(Entry::read(&[], entry)?)),
+                    Some(One::Entry(entry)) => {
+                        found.push(Some(Entry::read(&[], entry, answer.scope.clone())?));
+                    }
                     Some(One::Deferred(_)) => break,
                     Some(One::Error(status)) => return Err(Error::from_item(&status)),
                     None => return Err(Error::invalid_answer("a key without an answer")),
@@ -238,6 +242,18 @@ impl Cache {
         let request = self.request(proto::ClearRequest { namespace, tag });
         self.shared.cache().clear(request).await?;
         Ok(())
+    }
+
+    /// What is kept, what happened since the namespace came into use, and what hits saved.
+    pub async fn stats(&self) -> Result<CacheStats> {
+        let namespace = self.namespace();
+        let request = self.request(proto::StatsRequest { namespace });
+        self.shared
+            .cache()
+            .stats(request)
+            .await?
+            .into_inner()
+            .try_into()
     }
 
     /// Gets or computes keys, step by step, with values in parts as they are computed. Equal keys are one, at

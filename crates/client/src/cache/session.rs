@@ -179,7 +179,8 @@ impl Fetch {
         match self.ask(Asked::Fail(request)).await? {
             // One that is larger than a message is not worth another call: there is the failure to tell.
             Answered::Fail(answer) => {
-                Ok(answer.stale.and_then(|entry| Entry::read(&[], entry).ok()))
+                let read = |entry| Entry::read(&[], entry, answer.scope).ok();
+                Ok(answer.stale.and_then(read))
             }
             _ => Err(unexpected()),
         }
@@ -219,7 +220,7 @@ impl Fetch {
         let parts = self.parts.entry(index).or_default();
         let event = match answer.answer {
             Some(Answer::Hit(hit)) => FetchEvent::Hit {
-                entry: Entry::read(parts, hit.entry.unwrap_or_default())?,
+                entry: Entry::read(parts, hit.entry.unwrap_or_default(), answer.scope)?,
                 refresh: hit.refresh.map(|lease| lease.lease),
             },
             Some(Answer::Lease(lease)) => {

@@ -126,14 +126,11 @@ impl RateBucket {
     /// stand in the room that the charge made, and both together would admit more than the rate allows.
     pub(super) fn take_back(&mut self, amount: i64, taken_at: Time) -> i64 {
         let gain = Self::gained(&self.spec, self.at - taken_at, 0);
-        let (mut units, mut remainder) = (i128::from(amount) - gain.0, self.remainder);
-        match remainder.checked_sub(gain.1) {
-            Some(rest) => remainder = rest,
-            None => {
-                units -= 1;
-                remainder += self.spec.period.0 - gain.1;
-            }
-        }
+        let units = i128::from(amount) - gain.0;
+        let (units, remainder) = match self.remainder.checked_sub(gain.1) {
+            Some(remainder) => (units, remainder),
+            None => (units - 1, self.remainder + self.spec.period.0 - gain.1),
+        };
         if units < 0 || (units == 0 && remainder < self.remainder) {
             return 0;
         }
