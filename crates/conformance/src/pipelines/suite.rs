@@ -51,15 +51,23 @@ macro_rules! __pipelines_cases {
     };
 }
 
-/// Makes a test of every case of the pipelines suite, on a paused Tokio runtime.
+/// Makes a test of every case of the pipelines suite.
 ///
 /// `$subject` is a function from `Settings` to a `Subject`, `async` or not, that makes a fresh backend
-/// under those settings.
+/// under those settings. The tests run on a paused Tokio runtime, unless other attributes are given:
+///
+/// ```text
+/// pipelines_conformance!(memory);
+/// pipelines_conformance!(redis, #[tokio::test]);
+/// ```
 #[macro_export]
 macro_rules! pipelines_conformance {
     ($subject:path) => {
+        $crate::pipelines_conformance!($subject, #[tokio::test(start_paused = true)]);
+    };
+    ($subject:path, $(#[$attribute:meta])+) => {
         use $crate::{__pipelines_test, __pipelines_tests};
-        $crate::__pipelines_cases!(__pipelines_tests, ($subject));
+        $crate::__pipelines_cases!(__pipelines_tests, ($subject, [$(#[$attribute])+]));
     };
 }
 
@@ -74,11 +82,11 @@ macro_rules! __pipelines_tests {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __pipelines_test {
-    (($subject:path) $case:ident) => {
-        #[tokio::test(start_paused = true)]
+    (($subject:path, [$(#[$attribute:meta])+]) $case:ident) => {
+        $(#[$attribute])+
         async fn $case() {
-            let subject = $subject($crate::pipelines::Settings::default()).await;
-            $crate::pipelines::cases::$case(&$crate::pipelines::Bench::new(subject)).await;
+            let make = async || $subject($crate::pipelines::Settings::default()).await;
+            $crate::run(make, $crate::pipelines::cases::$case).await;
         }
     };
 }

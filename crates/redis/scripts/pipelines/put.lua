@@ -2,7 +2,7 @@
 --
 -- args     {namespace, name, version (0: nothing is known of it), is known as gone 0|1, is to be gone 0|1}
 -- ARGV[6]  what is set, unless it is to be gone
--- Payload  {stored = version} | {changed = version in force, 0 for none}
+-- Payload  {stored = version} | 'changed'
 -- Fails    TOO_MANY_PIPELINES, TOO_MANY_NAMESPACES
 --
 -- Atomic, because of all that was worked out from one version only one may stand; and its version must lie above every
@@ -13,7 +13,7 @@ local function op()
   local version, _, was = find(namespace .. '/' .. name)
   -- That one is gone may be forgotten here.
   if (version or 0) ~= expected and not (not version and known_gone == 1) then
-    return {changed = version or 0}
+    return 'changed'
   end
   if gone == 0 and not was then
     local code, bound = exceeded(namespace)

@@ -57,7 +57,7 @@ pub(super) enum PutTold {
     /// It stands under this version.
     Stored(u64),
     /// The pipeline has another version by now.
-    Changed(u64),
+    Changed,
 }
 
 impl RedisPipelines {

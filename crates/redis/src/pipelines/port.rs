@@ -36,7 +36,7 @@ impl RedisPipelines {
             let put = self.put(session, (namespace, name), version, updates.as_ref());
             let version = match put.await.map_err(unchanged)? {
                 PutTold::Stored(version) => version,
-                PutTold::Changed(_) => continue,
+                PutTold::Changed => continue,
             };
             self.store.saw_token(version);
             let after = updates.clone();
