@@ -19,7 +19,7 @@ impl Default for Settings {
             max_namespaces: 3,
             bounds: PipelineBounds {
                 max_pipelines: 12,
-                max_steps: 4,
+                max_steps: 8,
                 ..PipelineBounds::default()
             },
         }

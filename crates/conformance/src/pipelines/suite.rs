@@ -42,6 +42,7 @@ macro_rules! __pipelines_cases {
                 a_step_without_a_limit_has_none,
                 an_update_changes_the_limit_in_use,
                 an_update_keeps_the_level_unless_told_otherwise,
+                of_racing_updates_the_last_one_is_the_limit,
                 a_limit_of_a_pipeline_that_is_gone_is_deleted,
                 a_limit_set_by_hand_holds_until_its_setting_changes,
                 a_limit_that_was_deleted_comes_back_when_it_is_named,

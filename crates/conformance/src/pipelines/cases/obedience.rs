@@ -52,6 +52,22 @@ pub async fn an_update_keeps_the_level_unless_told_otherwise(bench: &Bench) {
     assert_eq!(bench.peek("ocr.default").await.unwrap().remaining, 6);
 }
 
+pub async fn of_racing_updates_the_last_one_is_the_limit(bench: &Bench) {
+    assert!(bench.is_granted("ocr.default", 1).await);
+    let updates = (1..=12).map(|amount| {
+        let update = bench.update("ocr").set("rate_limit", rate(amount));
+        crate::spawn(update.send())
+    });
+    for update in updates.collect::<Vec<_>>() {
+        update.await.unwrap().unwrap();
+    }
+    let last = bench.get("ocr").await;
+    let limit = last.limit(SettingKind::Limit, "default").unwrap();
+    for _ in 0..3 {
+        assert_eq!(bench.capacity("ocr.default").await, limit.capacity());
+    }
+}
+
 pub async fn a_limit_of_a_pipeline_that_is_gone_is_deleted(bench: &Bench) {
     let update = bench.update("mine").set("a_rate_limit", rate(3));
     let update = update.set("b_rate_limit", rate(3)).create();
