@@ -10,6 +10,7 @@ mod cache;
 mod fallback;
 mod faults;
 mod members;
+mod pipelines;
 
 use std::sync::Mutex;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! Settings of a pipeline changed while it runs, and obeyed by the next call. Needs a daemon on the default port.
+//! Settings of a pipeline changed while it runs, and obeyed by the next call. Needs a daemon, on the default port or at the
+//! address given.
 
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
@@ -7,7 +8,9 @@ use trellis_client::{Charge, Client};
 
 #[tokio::main]
 async fn main() -> trellis_client::Result<()> {
-    let client = Client::connect("http://127.0.0.1:7117").await?;
+    let daemon = std::env::args().nth(1);
+    let daemon = daemon.unwrap_or_else(|| "http://127.0.0.1:7117".to_owned());
+    let client = Client::connect(daemon).await?;
     let pipelines = client.pipelines();
     let ttl = Duration::from_mins(10);
     let changed = pipelines

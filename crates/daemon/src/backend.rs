@@ -12,14 +12,15 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use trellis_core::cache::Cache;
 use trellis_core::limits::leases::LeaseConfig;
-use trellis_core::limits::{Limits, Reconcile};
+use trellis_core::limits::{Limits, Reconcile, SetLimit};
 use trellis_core::locks::Locks;
 use trellis_core::pipelines::LivePipelines;
 use trellis_core::{Clock, Cluster, StoreView};
-use trellis_engine::ObeyedPipelines;
+use trellis_engine::{ObeyedPipelines, PipelineLimits};
 use trellis_local::{MemoryLimits, MemoryLocks, MemoryPipelines};
 use trellis_redis::{
-    Identity, RedisCluster, RedisConfig, RedisLimits, RedisLimitsConfig, Start, Store,
+    Identity, RedisCluster, RedisConfig, RedisLimits, RedisLimitsConfig, RedisPipelines,
+    RedisPipelinesConfig, Start, Store,
 };
 use trellis_resilience::{CacheFallbackTask, FallbackLimits, FallbackTask};
 
@@ -29,9 +30,8 @@ pub(crate) struct Backend {
     pub cache: Arc<dyn Cache>,
     /// Locks; `None` in distributed mode, which has none yet: those of one daemon would keep nobody out.
     pub locks: Option<Arc<dyn Locks>>,
-    /// Pipelines, which `limits` obeys; `None` in distributed mode, which has none yet: those of one daemon would not be
-    /// obeyed by the others.
-    pub pipelines: Option<Arc<dyn LivePipelines>>,
+    /// Pipelines, which `limits` obeys.
+    pub pipelines: Arc<dyn LivePipelines>,
     /// The shared store and its members; `None` in embedded mode.
     pub cluster: Option<Arc<dyn Cluster>>,
     /// Left at the end.
@@ -43,6 +43,8 @@ pub(crate) struct Backend {
 struct Joining {
     /// The generation of the store in which every declared limit was tried last.
     tried: watch::Receiver<Option<u64>>,
+    /// What the store knows of them is to be known here.
+    pipelines: Arc<RedisPipelines>,
     /// How long it waits.
     within: Duration,
     /// Begins after that: a store that is not there *yet* is no store that was lost.
@@ -92,6 +94,10 @@ impl Backend {
                 if tokio::time::timeout_at(until, tried).await.is_err() {
                     tracing::warn!("serving before all limits of the configuration are declared");
                 }
+                let loaded = joining.pipelines.loaded();
+                if tokio::time::timeout_at(until, loaded).await.is_err() {
+                    tracing::warn!("serving before the settings of pipelines are known");
+                }
             }
             Start::Degraded(health) => tracing::warn!(
                 condition = ?health.condition,
@@ -125,7 +131,7 @@ impl Backend {
             limits: Arc::new(limits),
             cache: caching::own(config, clock, (supervisor, TaskKind::CacheTimer))?,
             locks: Some(locks),
-            pipelines: Some(Arc::new(pipelines)),
+            pipelines: Arc::new(pipelines),
             cluster: None,
             store: None,
             joining: None,
@@ -141,7 +147,7 @@ impl Backend {
         tracing::info!(
             daemon = identity.daemon,
             advertise = identity.address,
-            "sharing limits and the cache with every daemon on this Redis"
+            "sharing limits, the cache and pipelines with every daemon on this Redis"
         );
         let within = redis.connect_timeout;
         let opened = Store::open(redis, identity, clock.clone());
@@ -166,17 +172,22 @@ impl Backend {
         let cache = caching::shared(config, (&store, membership), clock, supervisor);
         let (cache, cache_fallback) =
             caching::with_fallback(config, cache, cluster.clone(), clock, supervisor)?;
-        let tried = declare_in_every_history(config, &store, &limits, supervisor);
-        let (limits, fallback) = with_fallback(config, limits, cluster.clone(), clock, supervisor);
+        let (shared, fallback) =
+            with_fallback(config, limits.clone(), cluster.clone(), clock, supervisor);
+        let pipelines = shared_pipelines(config, &store, supervisor);
+        let (obeying, obeyed) = ObeyedPipelines::new(pipelines.clone(), shared);
+        let obeyed = Arc::new(obeyed);
+        let tried = declare_in_every_history(config, &store, (&limits, &obeyed), supervisor);
         Ok(Self {
-            limits,
+            limits: obeyed,
             cache,
             locks: None,
-            pipelines: None,
+            pipelines: Arc::new(obeying),
             cluster: Some(cluster),
             store: Some(store),
             joining: Some(Joining {
                 tried,
+                pipelines,
                 within,
                 fallback,
                 cache_fallback,
@@ -186,26 +197,49 @@ impl Backend {
 }
 
 /// Starts the task that declares the configuration's limits in the store; tells where all have been tried.
-/// Calls that miss a limit wait for that.
+/// Calls that miss a limit wait for that. A limit that a pipeline has is not declared: the pipeline's stands above it.
 fn declare_in_every_history(
     config: &Config,
     store: &Store,
-    limits: &Arc<RedisLimits>,
+    (limits, obeyed): (&Arc<RedisLimits>, &Arc<PipelineLimits>),
     supervisor: &mut Supervisor,
 ) -> watch::Receiver<Option<u64>> {
     let (sender, tried) = watch::channel(None);
     limits.await_declarations(tried.clone());
     let (sessions, declared) = (store.sessions(), config.limits.clone());
-    let limits = Arc::clone(limits);
-    let declare = move |limit| {
-        let limits = Arc::clone(&limits);
-        async move { limits.set_limit(limit).await.map(drop) }
+    let (limits, obeyed) = (Arc::clone(limits), Arc::clone(obeyed));
+    let declare = move |limit: SetLimit| {
+        let (limits, obeyed) = (Arc::clone(&limits), Arc::clone(&obeyed));
+        async move {
+            if obeyed
+                .is_of_a_pipeline(&limit.namespace, &limit.name)
+                .await?
+            {
+                return Ok(());
+            }
+            limits.set_limit(limit).await.map(drop)
+        }
     };
     supervisor.start(TaskKind::Declarations, |stop| async move {
         stop.run_until_cancelled(keep_declared(sessions, declared, declare, sender))
             .await;
     });
     tried
+}
+
+/// Starts the pipelines that all daemons share.
+fn shared_pipelines(
+    config: &Config,
+    store: &Store,
+    supervisor: &mut Supervisor,
+) -> Arc<RedisPipelines> {
+    let bounds = RedisPipelinesConfig {
+        max_namespaces: config.memory_pipelines().max_namespaces,
+    };
+    let base = config.pipelines.clone();
+    let (pipelines, task) = RedisPipelines::open(store.clone(), base, bounds);
+    supervisor.start(TaskKind::Pipelines, |stop| task.run(stop));
+    pipelines
 }
 
 /// Puts limits of this daemon alone behind the shared ones, for the time in which the store is away.

@@ -114,7 +114,7 @@ impl Daemon {
         let parts = Parts {
             limits: Arc::clone(&backend.limits),
             locks: backend.locks.clone(),
-            pipelines: backend.pipelines.clone(),
+            pipelines: Arc::clone(&backend.pipelines),
             cache: Arc::clone(&backend.cache),
             cluster: backend.cluster.clone(),
             stats: Arc::new(RpcStats::new(Arc::clone(&clock))),

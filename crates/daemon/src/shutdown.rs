@@ -80,6 +80,7 @@ impl Daemon {
         }
         for kind in [
             TaskKind::Declarations,
+            TaskKind::Pipelines,
             TaskKind::FallbackTimer,
             TaskKind::CacheFallbackTimer,
             TaskKind::Membership,

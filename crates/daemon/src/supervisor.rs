@@ -31,6 +31,8 @@ pub(crate) enum TaskKind {
     Membership,
     /// Declares the configuration's limits in the shared store.
     Declarations,
+    /// Keeps what this daemon knows of the shared store's pipelines.
+    Pipelines,
     /// Serves waiting calls of the limits that stand in for the shared ones.
     FallbackTimer,
     /// Opens and closes the fallback, and merges what was spent in it.
@@ -63,6 +65,7 @@ impl TaskKind {
             Self::StoreConnections => "store connections",
             Self::Membership => "membership",
             Self::Declarations => "declarations",
+            Self::Pipelines => "pipelines",
             Self::FallbackTimer => "fallback timer",
             Self::Fallback => "fallback",
             Self::GrpcServer => "gRPC server",
@@ -80,6 +83,7 @@ impl TaskKind {
             | Self::StoreCalls
             | Self::StoreConnections
             | Self::Membership
+            | Self::Pipelines
             | Self::FallbackTimer
             | Self::Fallback
             | Self::GrpcServer => OnEnd::ShutDown,

@@ -21,7 +21,7 @@ fn memory(settings: Settings) -> Subject {
     let timers = limits.clone();
     spawn(async move { timers.run().await });
     let (pipelines, limits) = ObeyedPipelines::new(Arc::new(pipelines), limits);
-    Subject::new(Arc::new(pipelines), Arc::new(limits))
+    Subject::of_one(Arc::new(pipelines), Arc::new(limits))
 }
 
 trellis_conformance::pipelines_conformance!(memory);

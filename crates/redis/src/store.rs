@@ -157,6 +157,11 @@ impl Store {
         self.shared.config.store_timeout
     }
 
+    /// Time between two beats of this daemon's heart.
+    pub(crate) fn heartbeat_interval(&self) -> std::time::Duration {
+        self.shared.config.heartbeat_interval
+    }
+
     /// How many calls are in flight, at most `max_in_flight`.
     #[must_use]
     pub fn in_flight(&self) -> usize {

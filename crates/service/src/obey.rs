@@ -15,19 +15,15 @@ const ANY: (Micros, Micros) = (Micros::ZERO, Micros(u64::MAX));
 
 /// The pipelines that requests obey.
 #[derive(Clone)]
-pub(crate) struct Obeyed(Option<Arc<dyn LivePipelines>>);
+pub(crate) struct Obeyed(Arc<dyn LivePipelines>);
 
 impl Obeyed {
     pub fn new(parts: &Parts) -> Self {
-        Self(parts.pipelines.clone())
+        Self(Arc::clone(&parts.pipelines))
     }
 
-    pub fn port(&self) -> Result<&Arc<dyn LivePipelines>> {
-        self.0.as_ref().ok_or_else(|| {
-            let message = "pipelines are not shared through Redis yet, and settings of one daemon of many would not \
-                           be obeyed by the others: run a daemon without USE_DISTRIBUTED for them";
-            Error::new(ErrorCode::NotImplemented, message)
-        })
+    pub fn port(&self) -> &dyn LivePipelines {
+        &*self.0
     }
 
     /// Gives a policy of the cache the TTL of the step that it names. Negative entries keep their own. Errors name the field below
@@ -75,7 +71,7 @@ impl Obeyed {
         step: &StepRef,
         inline: Option<Duration>,
     ) -> Result<Duration> {
-        let found = self.port()?.find(namespace, step.pipeline.as_str());
+        let found = self.0.find(namespace, step.pipeline.as_str());
         let pipeline = found.ok_or_else(|| {
             let message = format!(
                 "pipeline {} does not exist in namespace {namespace}",

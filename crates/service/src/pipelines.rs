@@ -49,7 +49,7 @@ impl PipelineServer {
         &self,
         update: UpdatePipeline,
     ) -> Result<v1::PipelineServiceUpdateResponse> {
-        let (pipeline, created, scope) = self.pipelines.port()?.update(update).await?;
+        let (pipeline, created, scope) = self.pipelines.port().update(update).await?;
         tracing::info!(
             pipeline = %pipeline.name(),
             version = pipeline.version(),
@@ -64,7 +64,7 @@ impl PipelineServer {
     }
 
     async fn reset_one(&self, reset: ResetPipeline) -> Result<v1::PipelineServiceResetResponse> {
-        let (pipeline, scope) = self.pipelines.port()?.reset(reset).await?;
+        let (pipeline, scope) = self.pipelines.port().reset(reset).await?;
         Ok(v1::PipelineServiceResetResponse {
             pipeline: pipeline.map(|pipeline| wire::pipeline_out(&pipeline)),
             scope: Some(convert::scope(&scope)),
@@ -75,7 +75,7 @@ impl PipelineServer {
         let permit = admit_stream(&self.streams, self.config.max_streams)?;
         let (namespace, name) = wire::pipeline(request.namespace, request.name, &self.context())?;
         Ok(Watching {
-            watch: self.pipelines.port()?.watch(namespace, name).await?,
+            watch: self.pipelines.port().watch(namespace, name).await?,
             drain: self.drain.clone(),
             over: false,
             _permit: permit,
@@ -121,8 +121,7 @@ impl PipelineService for PipelineServer {
         let request = request.into_inner();
         let named = wire::pipeline(request.namespace, request.name, &self.context());
         let (namespace, name) = named.map_err(status)?;
-        let pipelines = self.pipelines.port().map_err(status)?;
-        let got = pipelines.get(namespace, name).await;
+        let got = self.pipelines.port().get(namespace, name).await;
         answer(got.map(|(pipeline, scope)| v1::PipelineServiceGetResponse {
             pipeline: Some(wire::pipeline_out(&pipeline)),
             scope: Some(convert::scope(&scope)),
@@ -135,7 +134,7 @@ impl PipelineService for PipelineServer {
     ) -> Answer<v1::PipelineServiceListResponse> {
         let list = wire::list(request.into_inner(), &self.context()).map_err(status)?;
         let namespace = list.namespace.clone();
-        let listed = self.pipelines.port().map_err(status)?.list(list).await;
+        let listed = self.pipelines.port().list(list).await;
         answer(listed.map(|page| wire::page(&page, &namespace)))
     }
 

@@ -50,9 +50,8 @@ pub struct Parts {
     pub limits: Arc<dyn Limits>,
     /// Locks; `None` where this version has none, which every call of them then answers.
     pub locks: Option<Arc<dyn Locks>>,
-    /// Pipelines, whose limits `limits` must obey; `None` where this version has none, which every call that names one
-    /// then answers.
-    pub pipelines: Option<Arc<dyn LivePipelines>>,
+    /// Pipelines, whose limits `limits` must obey.
+    pub pipelines: Arc<dyn LivePipelines>,
     /// The cache.
     pub cache: Arc<dyn Cache>,
     /// Time, for latencies.
@@ -170,11 +169,10 @@ pub fn routes(parts: &Parts, config: ServiceConfig) -> Result<(Services, HealthH
         "",
         "trellis.v1.CacheService",
         "trellis.v1.LimitService",
+        "trellis.v1.PipelineService",
         "trellis.v1.StatusService",
     ];
     names.extend(parts.locks.is_some().then_some("trellis.v1.LockService"));
-    let pipelines = parts.pipelines.is_some();
-    names.extend(pipelines.then_some("trellis.v1.PipelineService"));
     let health = HealthHandle {
         reporter,
         services: names,

@@ -1,6 +1,6 @@
 //! What a case works with: pipelines, the limits that obey them, and a namespace.
 
-use super::Subject;
+use super::Served;
 use std::sync::Arc;
 use trellis_core::limits::{
     AcquireRequest, Acquired, BucketState, Charge, ConcurrencySpec, DeleteLimit, FairShare,
@@ -10,7 +10,7 @@ use trellis_core::pipelines::{
     ListPipelines, Pipeline, PipelineName, PipelinePage, PipelineWatch, ResetPipeline, SettingKey,
     SettingKind, SettingValue, UpdatePipeline,
 };
-use trellis_core::{ErrorCode, Key, Micros, Name, Namespace, Result};
+use trellis_core::{ErrorCode, Key, Micros, Name, Result};
 
 pub(super) fn secs(secs: u64) -> SettingValue {
     SettingValue::Ttl(Micros::from_secs(secs))
@@ -34,34 +34,19 @@ fn limit_name(name: &str) -> Name {
     Name::new(name, "limit").unwrap()
 }
 
-/// A namespace of the backend under test.
-#[derive(Clone)]
-pub struct Bench {
-    subject: Arc<Subject>,
-    namespace: Namespace,
+/// A rate whose refill no case lives to see.
+pub(super) fn slow_rate(amount: i64) -> SettingValue {
+    let rate = RateSpec::new(amount, Micros::from_secs(24 * 3_600), amount).unwrap();
+    SettingValue::Limit(LimitSpec::Rate(rate))
 }
 
+/// A namespace of the backend under test.
+pub type Bench = crate::Bench<Served>;
+
 impl Bench {
-    /// A bench over a backend.
-    #[must_use]
-    pub fn new(subject: Subject) -> Self {
-        Self {
-            subject: Arc::new(subject),
-            namespace: Namespace::new("conformance", "namespace").unwrap(),
-        }
-    }
-
-    /// The same backend, another namespace.
-    pub(super) fn beside(&self, name: &str) -> Self {
-        Self {
-            namespace: Namespace::new(name, "namespace").unwrap(),
-            ..self.clone()
-        }
-    }
-
     pub(super) async fn try_get(&self, name: &str) -> Result<Arc<Pipeline>> {
-        let got = self
-            .subject
+        let port = self.port();
+        let got = port
             .pipelines
             .get(self.namespace.clone(), pipeline_name(name));
         got.await.map(|(pipeline, _)| pipeline)
@@ -82,7 +67,7 @@ impl Bench {
             page_size: size,
             after: after.map(pipeline_name),
         };
-        self.subject.pipelines.list(list).await.unwrap()
+        self.port().pipelines.list(list).await.unwrap()
     }
 
     /// An update that changes nothing yet.
@@ -117,13 +102,13 @@ impl Bench {
             base_version,
             level_policy: LevelPolicy::KeepAmount,
         };
-        let reset = self.subject.pipelines.reset(reset).await;
+        let reset = self.port().pipelines.reset(reset).await;
         reset.map(|(pipeline, _)| pipeline)
     }
 
     pub(super) async fn watch(&self, name: &str) -> Box<dyn PipelineWatch> {
-        let watch = self
-            .subject
+        let port = self.port();
+        let watch = port
             .pipelines
             .watch(self.namespace.clone(), pipeline_name(name));
         watch.await.unwrap()
@@ -147,7 +132,7 @@ impl Bench {
             fair: FairShare::default(),
             dry_run: false,
         };
-        Arc::clone(&self.subject.limits).acquire(request).await
+        Arc::clone(&self.port().limits).acquire(request).await
     }
 
     pub(super) async fn is_granted(&self, limit: &str, amount: i64) -> bool {
@@ -157,8 +142,8 @@ impl Bench {
 
     pub(super) async fn peek(&self, limit: &str) -> Result<BucketState> {
         let key = Key::new("", "key").unwrap();
-        let peeked = self
-            .subject
+        let port = self.port();
+        let peeked = port
             .limits
             .peek(self.namespace.clone(), limit_name(limit), key);
         peeked.await.map(|(bucket, _)| bucket)
@@ -183,7 +168,7 @@ impl Bench {
             sharing: Sharing::default(),
             request_id: None,
         };
-        self.subject.limits.set_limit(set).await.unwrap();
+        self.port().limits.set_limit(set).await.unwrap();
     }
 
     pub(super) async fn delete_limit(&self, limit: &str) -> bool {
@@ -192,7 +177,7 @@ impl Bench {
             name: limit_name(limit),
             request_id: None,
         };
-        self.subject.limits.delete_limit(delete).await.unwrap().0
+        self.port().limits.delete_limit(delete).await.unwrap().0
     }
 }
 
@@ -238,7 +223,7 @@ impl Update {
 
     /// Sends it; tells whether the pipeline is new.
     pub async fn send(self) -> Result<(Arc<Pipeline>, bool)> {
-        let updated = self.bench.subject.pipelines.update(self.update).await;
+        let updated = self.bench.port().pipelines.update(self.update).await;
         updated.map(|(pipeline, created, _)| (pipeline, created))
     }
 

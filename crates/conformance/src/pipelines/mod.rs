@@ -10,11 +10,11 @@ mod subject;
 mod suite;
 
 pub use bench::Bench;
-pub use subject::{Settings, Subject};
+pub use subject::{Served, Settings, Subject};
 
 /// What a case needs.
 mod prelude {
-    pub(super) use super::bench::{Bench, rate, secs, slots};
+    pub(super) use super::bench::{Bench, rate, secs, slots, slow_rate};
     pub(super) use trellis_core::limits::{LevelPolicy, Outcome, SpecSource};
     pub(super) use trellis_core::pipelines::{PipelineSource, SettingKind};
     pub(super) use trellis_core::{ErrorCode, Micros};

@@ -1,6 +1,5 @@
 //! The backend under test, and the settings that the suite expects of it.
 
-use std::future::{IntoFuture, Ready, ready};
 use std::sync::Arc;
 use trellis_core::limits::Limits;
 use trellis_core::pipelines::{PipelineBounds, Pipelines};
@@ -20,33 +19,29 @@ impl Default for Settings {
             max_namespaces: 3,
             bounds: PipelineBounds {
                 max_pipelines: 12,
-                max_steps: 4,
+                max_steps: 8,
                 ..PipelineBounds::default()
             },
         }
     }
 }
 
-/// A fresh backend under test, without a configuration of pipelines. Limits refill by Tokio's time, which is paused.
-pub struct Subject {
-    pub(super) pipelines: Arc<dyn Pipelines>,
-    pub(super) limits: Arc<dyn Limits>,
+/// What one daemon serves: pipelines, and the limits that obey them.
+pub struct Served {
+    /// The pipelines, without a configuration.
+    pub pipelines: Arc<dyn Pipelines>,
+    /// The limits.
+    pub limits: Arc<dyn Limits>,
 }
+
+/// A backend under test.
+pub type Subject = crate::Subject<Served>;
 
 impl Subject {
-    /// Pipelines, and the limits that obey them.
+    /// One daemon on paused time.
     #[must_use]
-    pub fn new(pipelines: Arc<dyn Pipelines>, limits: Arc<dyn Limits>) -> Self {
-        Self { pipelines, limits }
-    }
-}
-
-/// Ready at once, so that a constructor need not be `async`.
-impl IntoFuture for Subject {
-    type Output = Self;
-    type IntoFuture = Ready<Self>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        ready(self)
+    pub fn of_one(pipelines: Arc<dyn Pipelines>, limits: Arc<dyn Limits>) -> Self {
+        let served = Served { pipelines, limits };
+        Self::new(vec![Arc::new(served)], crate::Pace::Virtual)
     }
 }

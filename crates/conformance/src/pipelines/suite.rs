@@ -42,6 +42,7 @@ macro_rules! __pipelines_cases {
                 a_step_without_a_limit_has_none,
                 an_update_changes_the_limit_in_use,
                 an_update_keeps_the_level_unless_told_otherwise,
+                of_racing_updates_the_last_one_is_the_limit,
                 a_limit_of_a_pipeline_that_is_gone_is_deleted,
                 a_limit_set_by_hand_holds_until_its_setting_changes,
                 a_limit_that_was_deleted_comes_back_when_it_is_named,
@@ -51,15 +52,23 @@ macro_rules! __pipelines_cases {
     };
 }
 
-/// Makes a test of every case of the pipelines suite, on a paused Tokio runtime.
+/// Makes a test of every case of the pipelines suite.
 ///
 /// `$subject` is a function from `Settings` to a `Subject`, `async` or not, that makes a fresh backend
-/// under those settings.
+/// under those settings. The tests run on a paused Tokio runtime, unless other attributes are given:
+///
+/// ```text
+/// pipelines_conformance!(memory);
+/// pipelines_conformance!(redis, #[tokio::test]);
+/// ```
 #[macro_export]
 macro_rules! pipelines_conformance {
     ($subject:path) => {
+        $crate::pipelines_conformance!($subject, #[tokio::test(start_paused = true)]);
+    };
+    ($subject:path, $(#[$attribute:meta])+) => {
         use $crate::{__pipelines_test, __pipelines_tests};
-        $crate::__pipelines_cases!(__pipelines_tests, ($subject));
+        $crate::__pipelines_cases!(__pipelines_tests, ($subject, [$(#[$attribute])+]));
     };
 }
 
@@ -74,11 +83,11 @@ macro_rules! __pipelines_tests {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __pipelines_test {
-    (($subject:path) $case:ident) => {
-        #[tokio::test(start_paused = true)]
+    (($subject:path, [$(#[$attribute:meta])+]) $case:ident) => {
+        $(#[$attribute])+
         async fn $case() {
-            let subject = $subject($crate::pipelines::Settings::default()).await;
-            $crate::pipelines::cases::$case(&$crate::pipelines::Bench::new(subject)).await;
+            let make = async || $subject($crate::pipelines::Settings::default()).await;
+            $crate::run(make, $crate::pipelines::cases::$case).await;
         }
     };
 }

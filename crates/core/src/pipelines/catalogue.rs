@@ -75,6 +75,19 @@ impl Catalogue {
         changed.or_else(|| self.base.find(name))
     }
 
+    /// What updates have set in the pipeline of that name; `None` where none has.
+    #[must_use]
+    pub fn updates(&self, name: &str) -> Option<&Settings> {
+        self.changed.get(name).map(|changed| &changed.updates)
+    }
+
+    /// The pipelines that updates have made or changed, with the version of each and what they have set.
+    pub fn changed(&self) -> impl Iterator<Item = (&PipelineName, u64, &Settings)> {
+        self.changed
+            .iter()
+            .map(|(name, it)| (name, it.in_force.version(), &it.updates))
+    }
+
     /// The pipelines of a page, and whether there are more.
     #[must_use]
     pub fn list(&self, list: &ListPipelines) -> (Vec<Arc<Pipeline>>, bool) {
@@ -169,14 +182,18 @@ impl Catalogue {
     }
 
     fn put(&mut self, name: &PipelineName, updates: Settings, wall: Time) -> Arc<Pipeline> {
-        self.last_version = (self.last_version + 1).max(wall.0);
+        let version = (self.last_version + 1).max(wall.0);
+        self.set(name, updates, version)
+    }
+
+    /// Sets what updates have set, under the version that was given to it elsewhere: it was checked there.
+    pub fn set(&mut self, name: &PipelineName, updates: Settings, version: u64) -> Arc<Pipeline> {
+        self.last_version = self.last_version.max(version);
         let below = match self.base.find(name.as_str()) {
             Some(base) => Pipeline::clone(base),
             None => Pipeline::new(name.clone()),
         };
-        let pipeline = below
-            .over(&updates, PipelineSource::Update)
-            .at(self.last_version);
+        let pipeline = below.over(&updates, PipelineSource::Update).at(version);
         let in_force = Arc::new(pipeline);
         let changed = Changed {
             updates,
@@ -184,6 +201,11 @@ impl Catalogue {
         };
         self.changed.insert(name.clone(), changed);
         in_force
+    }
+
+    /// Forgets what updates have set, as was decided elsewhere.
+    pub fn forget(&mut self, name: &str) {
+        self.changed.remove(name);
     }
 }
 

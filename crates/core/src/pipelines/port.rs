@@ -74,6 +74,9 @@ pub struct PipelinePage {
 ///
 /// **Cancellation.** A change may stand although its call was dropped; it stands as a whole.
 ///
+/// **While the store is away**, on a backend that daemons share, looks tell what was last known, with the scope `Degraded`, and
+/// changes are refused as `StoreUnavailable`. A change whose answer was lost is `OutcomeUnknown`.
+///
 /// **Errors.** What is refused leaves the last good values. Besides those named: any bound reached is its own
 /// `TooMany…` error.
 #[async_trait]
@@ -110,9 +113,17 @@ pub trait PipelineWatch: Send {
 }
 
 /// How a call looks up the settings that it is to obey.
+#[async_trait]
 pub trait PipelineView: Send + Sync {
-    /// The pipeline as it is now. Never waits.
+    /// The pipeline as this daemon knows it. Never waits. On a backend that daemons share it may lag by a moment, by less than
+    /// a second while the store answers, and is what was last known while it does not.
     fn find(&self, namespace: &Namespace, name: &str) -> Option<Arc<Pipeline>>;
+
+    /// Brings what [`PipelineView::find`] tells to what stands at some point between this call and its return. Changes nothing else.
+    /// Errors: `StoreUnavailable` or `OutcomeUnknown` where that cannot be known; what was last known stays.
+    async fn refresh(&self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// Pipelines that can be looked up while a call is carried out.

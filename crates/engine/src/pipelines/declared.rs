@@ -17,10 +17,6 @@ impl Declared {
         limits.and_then(|limits| limits.get(limit)) != spec
     }
 
-    pub fn contains(&self, namespace: &Namespace, limit: &Name) -> bool {
-        self.differs(namespace, limit, None)
-    }
-
     pub fn insert(&self, namespace: &Namespace, limit: &Name, spec: LimitSpec) {
         let mut declared = self.0.write();
         let limits = declared.entry(namespace.clone()).or_default();

@@ -1,4 +1,4 @@
--- Carries the operation out and answers; stands behind every cache script.
+-- Carries the operation out and answers; stands behind every script of the cache and of pipelines.
 
 local done, payload = pcall(op)
 if done then

@@ -245,7 +245,7 @@ impl RedisCache {
             let (Some(cache), Ok(answer)) = (me.upgrade(), answer) else {
                 return;
             };
-            let Ok(told) = unpack::<Vec<Answer>>(&answer) else {
+            let Ok(told) = unpack::<Vec<Answer>>(&answer, super::call::failed) else {
                 return;
             };
             for ((key, answer), ticket) in keys.iter().zip(told.payload).zip(ticket..) {

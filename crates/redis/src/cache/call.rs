@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use trellis_core::{Error, ErrorCode, Micros, Namespace, Result};
 
 /// When to try again while the store is away: about as long as it takes to be noticed when it is back.
-const RETRY_AFTER: Micros = Micros::from_millis(500);
+pub(crate) const RETRY_AFTER: Micros = Micros::from_millis(500);
 
 /// When a call that found no room in line may try again.
 const ROOM_AFTER: Micros = Micros::from_millis(100);
@@ -17,7 +17,7 @@ const ROOM_AFTER: Micros = Micros::from_millis(100);
 const MAX_WHOLE: u64 = (1 << 53) - 1;
 
 /// What a script has told: the store's time, its payload, and values.
-pub(super) struct Told<P> {
+pub(crate) struct Told<P> {
     pub now: u64,
     pub payload: P,
     pub values: Vec<Bytes>,
@@ -66,7 +66,7 @@ impl RedisCache {
 
     async fn carry_out<P: for<'de> Deserialize<'de>>(&self, call: Call) -> Result<Told<P>> {
         let answer = self.store.call(call).await;
-        unpack(&answer.map_err(|error| without_answer(&error))?)
+        unpack(&answer.map_err(|error| without_answer(&error))?, failed)
     }
 
     fn prepared(
@@ -100,8 +100,11 @@ impl RedisCache {
     }
 }
 
-/// The reply in an answer of the store.
-pub(super) fn unpack<P: for<'de> Deserialize<'de>>(answer: &crate::Reply) -> Result<Told<P>> {
+/// The reply in an answer of the store; `failed` puts an error that the script has told into words.
+pub(crate) fn unpack<P: for<'de> Deserialize<'de>>(
+    answer: &crate::Reply,
+    failed: impl Fn(&str, u64) -> Error,
+) -> Result<Told<P>> {
     let mut parts = answer.items().iter().map(|part| match part {
         crate::Reply::Bytes(bytes) => bytes.clone(),
         _ => Bytes::new(),
@@ -117,14 +120,14 @@ pub(super) fn unpack<P: for<'de> Deserialize<'de>>(answer: &crate::Reply) -> Res
     }
 }
 
-fn pack(value: &impl Serialize) -> Result<Bytes> {
+pub(crate) fn pack(value: &impl Serialize) -> Result<Bytes> {
     let bytes = rmp_serde::to_vec(value);
     bytes
         .map(Bytes::from)
         .map_err(|error| unreadable(error.to_string()))
 }
 
-pub(super) fn unreadable(what: impl AsRef<str>) -> Error {
+pub(crate) fn unreadable(what: impl AsRef<str>) -> Error {
     tracing::error!(
         what = what.as_ref(),
         "an answer of the store cannot be read"
@@ -160,7 +163,7 @@ pub(super) fn failed(code: &str, number: u64) -> Error {
 }
 
 /// What a call without an answer is to its caller.
-pub(super) fn without_answer(error: &CallError) -> Error {
+pub(crate) fn without_answer(error: &CallError) -> Error {
     let away = |reason: &str| {
         let message = format!("the shared store is away: {reason}; nothing was done");
         Error::new(ErrorCode::StoreUnavailable, message).retry_after(RETRY_AFTER)

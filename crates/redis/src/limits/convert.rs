@@ -38,7 +38,7 @@ pub(super) fn unit_of(number: u8) -> Result<CalendarUnit> {
     })
 }
 
-pub(super) fn spec(spec: &LimitSpec) -> Spec {
+pub(crate) fn spec(spec: &LimitSpec) -> Spec {
     match spec {
         LimitSpec::Rate(it) => Spec::Rate {
             amount: it.amount(),
@@ -58,7 +58,7 @@ pub(super) fn spec(spec: &LimitSpec) -> Spec {
     }
 }
 
-pub(super) fn spec_of(spec: Spec) -> Result<LimitSpec> {
+pub(crate) fn spec_of(spec: Spec) -> Result<LimitSpec> {
     Ok(match spec {
         Spec::Rate {
             amount,

@@ -35,6 +35,7 @@ mod task;
 mod wire;
 
 use crate::{Membership, Store};
+pub(crate) use convert::{spec, spec_of};
 use leasing::Leasing;
 use looks::Looks;
 use parking_lot::Mutex;
@@ -47,6 +48,7 @@ use tokio::sync::{Notify, watch};
 use trellis_core::limits::leases::LeaseConfig;
 use trellis_core::limits::{LimitsStatus, MachineConfig, Outcome};
 use trellis_core::{Clock, Micros, Time};
+pub(crate) use wire::Spec;
 
 /// Bounds of limits on Redis; equal on all daemons.
 #[derive(Clone, Copy, Debug)]

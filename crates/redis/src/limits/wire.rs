@@ -67,7 +67,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for MaybeVisitor<T> {
 
 /// A limit's spec: its kind, then its figures.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Spec {
+pub(crate) enum Spec {
     Rate {
         amount: i64,
         period: u64,

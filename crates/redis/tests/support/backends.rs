@@ -6,7 +6,11 @@ use trellis_conformance::{Pace, Subject};
 use trellis_core::Micros;
 use trellis_core::limits::MachineConfig;
 use trellis_core::limits::leases::LeaseConfig;
-use trellis_redis::{AfterLoss, RedisCache, RedisCacheConfig, RedisLimits, RedisLimitsConfig};
+use trellis_core::pipelines::{Base, PipelineBounds};
+use trellis_redis::{
+    AfterLoss, RedisCache, RedisCacheConfig, RedisLimits, RedisLimitsConfig, RedisPipelines,
+    RedisPipelinesConfig,
+};
 
 /// More than a round trip on a busy machine.
 const TOLERANCE: Micros = Micros::from_millis(80);
@@ -47,6 +51,18 @@ impl Daemon {
         let (cache, task) = RedisCache::open(store, membership, config, self.clock.clone());
         spawn(task.run(self.stop.clone()));
         cache
+    }
+
+    /// The pipelines of this daemon, without a configuration, their task running.
+    pub fn pipelines(
+        &self,
+        config: RedisPipelinesConfig,
+        bounds: PipelineBounds,
+    ) -> Arc<RedisPipelines> {
+        let base = Base::new(&[], bounds).unwrap();
+        let (pipelines, task) = RedisPipelines::open(self.store.clone(), base, config);
+        spawn(task.run(self.stop.clone()));
+        pipelines
     }
 }
 

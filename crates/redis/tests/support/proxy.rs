@@ -24,6 +24,10 @@ struct Shared {
     cut: watch::Sender<bool>,
     /// Everything the server has answered.
     answers: Mutex<Vec<u8>>,
+    /// While set, what is published for mailboxes is lost without a sign.
+    lossy: watch::Sender<bool>,
+    /// How often that has happened.
+    lost: watch::Sender<usize>,
 }
 
 impl Proxy {
@@ -36,6 +40,8 @@ impl Proxy {
             accepted: watch::Sender::new(0),
             cut: watch::Sender::new(false),
             answers: Mutex::default(),
+            lossy: watch::Sender::new(false),
+            lost: watch::Sender::new(0),
         });
         spawn(accept(listener, server.port, shared.clone()));
         Self { port, shared }
@@ -58,6 +64,19 @@ impl Proxy {
     /// Ends every connection and refuses new ones, or lets them pass again.
     pub fn cut(&self, cut: bool) {
         self.shared.cut.send_replace(cut);
+    }
+
+    /// Loses what is published for mailboxes, while the connections live on.
+    pub fn lose_messages(&self, lossy: bool) {
+        self.shared.lossy.send_replace(lossy);
+    }
+
+    /// Waits until a message was lost.
+    pub async fn has_lost(&self) {
+        let mut lost = self.shared.lost.subscribe();
+        soon("a lost message", lost.wait_for(|lost| *lost > 0))
+            .await
+            .unwrap();
     }
 
     /// Delivers what was held back.
@@ -136,7 +155,17 @@ async fn answers(
         held.wait_for(|below| number >= *below).await.unwrap();
         mute.wait_for(|below| number >= *below).await.unwrap();
         shared.answers.lock().extend_from_slice(&buffer[..read]);
+        if *shared.lossy.borrow() && is_message(&buffer[..read]) {
+            shared.lost.send_modify(|lost| *lost += 1);
+            continue;
+        }
         // Without a client there is nobody to tell, and the server goes on answering.
         let _ = to.write_all(&buffer[..read]).await;
     }
+}
+
+/// Whether an answer is a message for a mailbox.
+fn is_message(answer: &[u8]) -> bool {
+    let has = |text: &[u8]| answer.windows(text.len()).any(|part| part == text);
+    has(b"message\r\n") && has(b":mailbox:")
 }

@@ -18,8 +18,8 @@ use trellis_local::{
 };
 use trellis_service::Parts;
 
-/// A daemon in memory whose services obey its pipelines, if it has any.
-fn serve(settings: Settings, with_pipelines: bool) -> (PipeServer, CancellationToken) {
+/// A daemon in memory whose services obey its pipelines.
+fn serve(settings: Settings) -> (PipeServer, CancellationToken) {
     let clock = support::clock();
     let memory = support::limits(MemoryLimitsConfig::default(), &clock);
     let config = MemoryPipelinesConfig {
@@ -31,17 +31,17 @@ fn serve(settings: Settings, with_pipelines: bool) -> (PipeServer, CancellationT
     let parts = Parts {
         limits: Arc::new(limits),
         locks: Some(support::locks(MemoryLocksConfig::default(), &clock)),
-        pipelines: with_pipelines.then(|| Arc::new(pipelines) as _),
+        pipelines: Arc::new(pipelines),
         ..support::parts(&clock)
     };
     (PipeServer::start(support::services(&parts)), parts.drain)
 }
 
 fn over_grpc(settings: Settings) -> Subject {
-    let (server, _) = serve(settings, true);
+    let (server, _) = serve(settings);
     let pipelines = GrpcPipelines::new(server.channel().0);
     let limits = GrpcLimits::unary(Client::from_channel(server.channel().0));
-    Subject::new(Arc::new(pipelines), Arc::new(limits))
+    Subject::of_one(Arc::new(pipelines), Arc::new(limits))
 }
 
 trellis_conformance::pipelines_conformance!(over_grpc);

@@ -15,7 +15,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// A client and the channel under it.
 fn daemon() -> (Client, Channel) {
-    let (server, _) = serve(Settings::default(), true);
+    let (server, _) = serve(Settings::default());
     let channel = server.channel().0;
     (Client::from_channel(channel.clone()), channel)
 }
@@ -262,7 +262,7 @@ async fn the_client_makes_changes_lists_watches_and_resets_a_pipeline() {
 
 #[tokio::test(start_paused = true)]
 async fn a_watch_ends_with_the_daemon() {
-    let (server, drain) = serve(Settings::default(), true);
+    let (server, drain) = serve(Settings::default());
     let client = Client::from_channel(server.channel().0);
     let mut watch = client.pipelines().watch("ocr").await.unwrap();
     watch.next().await.unwrap().unwrap();
@@ -270,18 +270,4 @@ async fn a_watch_ends_with_the_daemon() {
     let error = watch.next().await.unwrap().unwrap_err();
     assert_eq!(error.reason(), Some(ErrorReason::Draining));
     assert!(watch.next().await.is_none());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_daemon_without_pipelines_says_so_to_whatever_names_one() {
-    let (server, _) = serve(Settings::default(), false);
-    let channel = server.channel().0;
-    let client = Client::from_channel(channel.clone());
-    let error = client.pipelines().get("ocr").await.unwrap_err();
-    assert_eq!(error.reason(), Some(ErrorReason::NotImplemented));
-    let mut cache = CacheServiceClient::new(channel);
-    let error = cache.set(set("ocr", Some(SECOND))).await.unwrap_err();
-    let error = trellis_client::Error::from(error);
-    assert_eq!(error.reason(), Some(ErrorReason::NotImplemented));
-    cache.set(set("", Some(SECOND))).await.unwrap();
 }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use trellis_conformance::{PausedClock, cache, spawn};
 use trellis_core::Clock;
+use trellis_core::pipelines::{Base, PipelineBounds};
 use trellis_local::{
     MemoryCache, MemoryCacheConfig, MemoryLimits, MemoryLimitsConfig, MemoryLocks,
-    MemoryLocksConfig,
+    MemoryLocksConfig, MemoryPipelines, MemoryPipelinesConfig,
 };
 use trellis_service::{DaemonInfo, Parts, RpcStats, ServiceConfig, Services, routes};
 
@@ -16,12 +17,12 @@ pub fn clock() -> Arc<dyn Clock> {
     Arc::new(PausedClock::new())
 }
 
-/// Limits and a cache under the default bounds; no locks and no pipelines.
+/// Limits, pipelines that they do not obey, and a cache, under the default bounds; no locks.
 pub fn parts(clock: &Arc<dyn Clock>) -> Parts {
     Parts {
         limits: limits(MemoryLimitsConfig::default(), clock),
         locks: None,
-        pipelines: None,
+        pipelines: Arc::new(pipelines(clock)),
         cache: Arc::new(MemoryCache::new(MemoryCacheConfig::default(), clock.clone()).unwrap()),
         info: DaemonInfo {
             version: "0.0.0",
@@ -33,6 +34,11 @@ pub fn parts(clock: &Arc<dyn Clock>) -> Parts {
         stats: Arc::new(RpcStats::new(clock.clone())),
         drain: CancellationToken::new(),
     }
+}
+
+fn pipelines(clock: &Arc<dyn Clock>) -> MemoryPipelines {
+    let base = Base::new(&[], PipelineBounds::default()).unwrap();
+    MemoryPipelines::new(base, MemoryPipelinesConfig::default(), clock.clone())
 }
 
 pub fn limits(config: MemoryLimitsConfig, clock: &Arc<dyn Clock>) -> Arc<MemoryLimits> {

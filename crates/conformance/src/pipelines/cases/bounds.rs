@@ -18,11 +18,11 @@ pub async fn a_pipeline_above_the_bound_is_refused(bench: &Bench) {
 
 pub async fn a_step_above_the_bound_is_refused(bench: &Bench) {
     let mut update = bench.update("ocr");
-    for step in ["a", "b", "c", "d"] {
+    for step in ["a", "b", "c", "d", "e", "f", "g", "h"] {
         update = update.set(&format!("{step}_cache_ttl"), secs(1));
     }
     let full = update.done().await;
-    let one_more = || bench.update("ocr").set("e_cache_ttl", secs(1));
+    let one_more = || bench.update("ocr").set("i_cache_ttl", secs(1));
     assert_eq!(one_more().fault().await, "settings.cache_ttls");
     assert_eq!(bench.get("ocr").await, full);
     one_more().unset("a_cache_ttl").done().await;

@@ -3,13 +3,14 @@
 use crate::pipelines::prelude::*;
 
 pub async fn a_limit_of_a_pipeline_exists_when_it_is_named(bench: &Bench) {
-    let acquired = bench.charge("vision_rag.llm", 10).await.unwrap();
+    let limit = "vision_rag.images.slots";
+    let acquired = bench.charge(limit, 10).await.unwrap();
     assert!(matches!(acquired.outcome, Outcome::Granted(_)));
     assert_eq!(acquired.charges[0].source, SpecSource::Pipeline);
-    assert!(!bench.is_granted("vision_rag.llm", 1).await);
+    assert!(!bench.is_granted(limit, 1).await);
     // In every namespace, each with its own level.
     let other = bench.beside("other");
-    assert!(other.is_granted("vision_rag.llm", 10).await);
+    assert!(other.is_granted(limit, 10).await);
     assert_eq!(other.capacity("multi_agent.agent").await, 10);
 }
 
@@ -41,12 +42,30 @@ pub async fn an_update_changes_the_limit_in_use(bench: &Bench) {
 }
 
 pub async fn an_update_keeps_the_level_unless_told_otherwise(bench: &Bench) {
+    let retune = |amount| bench.update("ocr").set("rate_limit", slow_rate(amount));
+    retune(10).done().await;
     assert!(bench.is_granted("ocr.default", 8).await);
-    bench.update("ocr").set("rate_limit", rate(5)).done().await;
+    retune(5).done().await;
     assert_eq!(bench.peek("ocr.default").await.unwrap().remaining, 2);
-    let update = bench.update("ocr").set("rate_limit", rate(6));
+    let update = retune(6);
     update.level_policy(LevelPolicy::Refill).done().await;
     assert_eq!(bench.peek("ocr.default").await.unwrap().remaining, 6);
+}
+
+pub async fn of_racing_updates_the_last_one_is_the_limit(bench: &Bench) {
+    assert!(bench.is_granted("ocr.default", 1).await);
+    let updates = (1..=12).map(|amount| {
+        let update = bench.update("ocr").set("rate_limit", rate(amount));
+        crate::spawn(update.send())
+    });
+    for update in updates.collect::<Vec<_>>() {
+        update.await.unwrap().unwrap();
+    }
+    let last = bench.get("ocr").await;
+    let limit = last.limit(SettingKind::Limit, "default").unwrap();
+    for _ in 0..3 {
+        assert_eq!(bench.capacity("ocr.default").await, limit.capacity());
+    }
 }
 
 pub async fn a_limit_of_a_pipeline_that_is_gone_is_deleted(bench: &Bench) {
