@@ -108,6 +108,8 @@ pub struct NewEntry {
     pub policy: Policy,
     /// What it cost.
     pub cost: Cost,
+    /// The lock under which it is written, if it is.
+    pub fence: Option<Fence>,
 }
 
 /// An entry as it is kept. Whether it has been cleared, only its namespace's generations tell.
