@@ -32,9 +32,10 @@ async fn three(settings: Settings) -> Subject {
     ]);
     let daemons = start(3, &variables);
     let mut served = Vec::new();
+    let first = GrpcPipelines::new(daemons[0].connect().await);
     for daemon in &daemons {
         served.push(Arc::new(Served {
-            pipelines: Arc::new(GrpcPipelines::new(daemon.connect().await)),
+            pipelines: Arc::new(first.at(daemon.connect().await)),
             limits: Arc::new(GrpcLimits::unary(client(daemon).await)),
         }));
     }
