@@ -74,7 +74,7 @@ async fn daemons(redis: &Redis, count: usize) -> (Vec<Daemon>, Vec<Client>) {
 
 /// How long a value that is written now, under a step, stays fresh.
 async fn ttl_at(client: &Client, step: &str) -> Duration {
-    let cache = client.cache("answers");
+    let cache = client.cache("default");
     let keep = Keep::new(Duration::from_secs(1)).pipeline(step);
     cache.set("key", "value", &keep).await.unwrap();
     let entry = cache.get("key").await.unwrap().unwrap();
