@@ -1,5 +1,6 @@
 //! A value as it is kept and as it is told, and what is kept with it.
 
+use super::fence::Fence;
 use crate::{Micros, Tag, Time};
 use bytes::Bytes;
 use std::sync::Arc;
