@@ -1,6 +1,6 @@
 //! Many keys in one unary call, each answered on its own.
 
-use super::CacheRpc;
+use super::{CacheRpc, of_item};
 use crate::convert::{self, cache as spelled};
 use crate::error::item_status;
 use trellis_core::cache::{Hit, Precondition};

@@ -1,7 +1,7 @@
 //! The service of the contract.
 
-use super::CacheRpc;
 use super::fetch::Fetch;
+use super::{CacheRpc, of_item};
 use crate::convert::{self, cache as spelled};
 use crate::error::status;
 use crate::layers::BoundElsewhere;
