@@ -134,6 +134,7 @@ fn entry(value: &str) -> NewEntry {
         content_type: "text/plain".into(),
         policy: Policy::fresh_for(LONG),
         cost: Cost::default(),
+        fence: None,
     }
 }
 

@@ -7,12 +7,14 @@
 //!   [`Entries`].
 
 mod entry;
+mod fence;
 mod machine;
 mod options;
 mod port;
 mod types;
 
 pub use entry::{Content, Cost, Entry, Hit, MAX_COST, NewEntry, Policy, Source, Version};
+pub use fence::Fence;
 pub use machine::{Entries, Machine, MachineConfig, MachineStatus, Step, Ticket};
 pub use options::{FetchOptions, StaleMode, Wait};
 pub use port::{Cache, Waiting};

@@ -8,7 +8,8 @@ pub(crate) use answers::{
     written,
 };
 pub(crate) use requests::{
-    clear, ended_by, entry_key, fill, lease_id, offset, options, part, set_item, version_is, wait,
+    clear, ended_by, entry_key, fence, fill, lease_id, offset, options, part, set_item, version_is,
+    wait,
 };
 
 /// The most of a value that one message carries.
