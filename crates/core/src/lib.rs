@@ -11,6 +11,7 @@
 //! - [`cache`]: the cache: its port, and the machine by which a value is computed once.
 //! - [`limits`]: the quota: its port, and the machine that memory backends run.
 //! - [`locks`]: mutual exclusion by leases: its port, and the machine that memory backends run.
+//! - [`log`]: the ordered log that jobs and events stand on: its port.
 //! - [`pipelines`]: named settings that are changed at run time: their port, and which value is in force.
 
 pub mod cache;
@@ -18,6 +19,7 @@ mod cluster;
 mod error;
 pub mod limits;
 pub mod locks;
+pub mod log;
 mod name;
 pub mod pipelines;
 mod requests;
