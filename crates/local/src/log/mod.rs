@@ -3,10 +3,12 @@
 //! [`MemoryLog`] and [`DiskLog`] implement the log port. What both have in common: bounds are checked in the call,
 //! readers are told through one watched value per partition, and old records go by [`Retention`].
 
+mod disk;
 mod memory;
 mod retention;
 mod tell;
 
+pub use disk::{DiskLog, DiskLogOptions, DiskLogStatus, OnDamage, OpenError};
 pub use memory::{MemoryLog, MemoryLogOptions};
 pub use retention::Retention;
 

@@ -1,0 +1,1 @@
+//! What the format writes is what it reads, and nothing else is.

@@ -1,0 +1,7 @@
+//! The log on files that fail and lose what was not synced, and on files that were damaged.
+
+mod damage;
+mod faults;
+mod history;
+mod life;
+mod sim;

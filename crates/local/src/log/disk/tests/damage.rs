@@ -1,0 +1,1 @@
+//! Bytes that change: told, never passed over and never misread.
