@@ -8,7 +8,7 @@ mod memory;
 mod retention;
 mod tell;
 
-pub use disk::{DiskLog, DiskLogOptions, DiskLogStatus, OnDamage, OpenError};
+pub use disk::{DiskLog, DiskLogOptions, DiskLogStatus, Lost, OnDamage, OpenError};
 pub use memory::{MemoryLog, MemoryLogOptions};
 pub use retention::Retention;
 

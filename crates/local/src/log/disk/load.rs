@@ -86,13 +86,17 @@ pub(super) fn header(
 }
 
 /// Whether a file is one that a repair was writing.
-fn is_unfinished(name: &str) -> bool {
+pub(super) fn is_unfinished(name: &str) -> bool {
     let segment = name.strip_suffix(UNFINISHED);
     segment.is_some_and(|segment| segment_number(segment).is_some())
 }
 
 /// A segment's own header, which must be right.
-fn right_header(file: &dyn File, number: u64, name: &str) -> Result<SegmentHeader, OpenError> {
+pub(super) fn right_header(
+    file: &dyn File,
+    number: u64,
+    name: &str,
+) -> Result<SegmentHeader, OpenError> {
     match header(file, name)? {
         Some(Ok(header)) if header.number == number => Ok(header),
         Some(Ok(_)) => Err(damaged(name, 0, "the header is that of another file")),
@@ -113,8 +117,15 @@ fn header_fault(name: &str, fault: HeaderFault) -> OpenError {
     }
 }
 
+/// What to do about a segment whose file is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OnMissing {
+    Refuse,
+    GiveUp,
+}
+
 /// Looks at a folder.
-pub(super) fn load(files: &dyn Files) -> Result<Loaded, OpenError> {
+pub(super) fn load(files: &dyn Files, on_missing: OnMissing) -> Result<Loaded, OpenError> {
     let names = files.list().map_err(OpenError::io("list", "the folder"))?;
     let mut numbers: Vec<u64> = names
         .iter()
@@ -133,7 +144,7 @@ pub(super) fn load(files: &dyn Files) -> Result<Loaded, OpenError> {
             continue;
         };
         loaded.history = Some(header.history);
-        older(files, &mut loaded, &numbers, &header, &newest)?;
+        older(files, &mut loaded, &numbers, (&header, &newest), on_missing)?;
         loaded.contents(&newest);
         loaded.keep(number, newest);
         break;
@@ -143,7 +154,7 @@ pub(super) fn load(files: &dyn Files) -> Result<Loaded, OpenError> {
 
 impl Loaded {
     /// Keeps a segment that has records; one without is a leftover.
-    fn keep(&mut self, number: u64, scanned: Scanned) {
+    pub(super) fn keep(&mut self, number: u64, scanned: Scanned) {
         if scanned.index.is_empty() {
             self.leftovers.push(segment_name(number));
             return;
@@ -189,8 +200,8 @@ fn older(
     files: &dyn Files,
     loaded: &mut Loaded,
     present: &[u64],
-    newest_header: &SegmentHeader,
-    newest: &Scanned,
+    (newest_header, newest): (&SegmentHeader, &Scanned),
+    on_missing: OnMissing,
 ) -> Result<(), OpenError> {
     let manifest = newest.manifest.clone().unwrap_or_default();
     loaded.manifest(&manifest);
@@ -208,7 +219,10 @@ fn older(
         }
         let name = segment_name(number);
         if !present.contains(&number) {
-            return Err(OpenError::Missing { file: name });
+            match on_missing {
+                OnMissing::Refuse => return Err(OpenError::Missing { file: name }),
+                OnMissing::GiveUp => continue,
+            }
         }
         let file = files.open(&name).map_err(OpenError::io("open", &*name))?;
         let header = right_header(&*file, number, &name)?;

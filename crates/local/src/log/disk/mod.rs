@@ -23,12 +23,14 @@ mod options;
 mod queue;
 mod reader;
 mod recent;
+mod salvage;
 mod scan;
 mod shared;
 mod writer;
 
 pub use error::OpenError;
 pub use options::{DiskLogOptions, OnDamage};
+pub use salvage::Lost;
 
 use super::tell::End;
 use async_trait::async_trait;
@@ -37,11 +39,12 @@ use bytes::Bytes;
 use files::{Files, Folder};
 use find::{Source, from_memory};
 use format::{SegmentHeader, encode_records, segment_name};
-use load::Loaded;
+use load::{Loaded, OnMissing, load};
 use parking_lot::Mutex;
 use queue::{Queue, Request};
 use reader::{ReadFault, Reading};
 use recent::Recent;
+use salvage::salvage;
 use shared::{Active, Shared, State};
 use std::any::Any;
 use std::path::Path;
@@ -65,6 +68,7 @@ pub struct DiskLog {
     readers: Arc<Semaphore>,
     committer: Option<JoinHandle<()>>,
     ended: watch::Receiver<bool>,
+    lost: Vec<Lost>,
     /// Given free when the committer has ended.
     _lock: Box<dyn Any + Send + Sync>,
 }
@@ -103,7 +107,13 @@ impl DiskLog {
             std::io::ErrorKind::WouldBlock => OpenError::Locked,
             _ => OpenError::io("lock", "LOCK")(error),
         })?;
-        let loaded = load::load(&*files)?;
+        let (loaded, lost) = match options.on_damage {
+            OnDamage::Refuse => (load(&*files, OnMissing::Refuse)?, Vec::new()),
+            OnDamage::Salvage => {
+                let lost = salvage(&*files)?;
+                (load(&*files, OnMissing::GiveUp)?, lost)
+            }
+        };
         let writer = opened(files, options, clock.clone(), loaded)?;
         let shared = writer.shared.clone();
         let (tell, ended) = watch::channel(false);
@@ -117,6 +127,7 @@ impl DiskLog {
             clock,
             committer: Some(committer),
             ended,
+            lost,
             _lock: lock,
         })
     }
@@ -134,6 +145,12 @@ impl DiskLog {
         let mut ended = self.ended.clone();
         // The committer that is gone has ended.
         let _ = ended.wait_for(|ended| *ended).await;
+    }
+
+    /// What was given up when it was opened with [`OnDamage::Salvage`].
+    #[must_use]
+    pub fn lost(&self) -> &[Lost] {
+        &self.lost
     }
 
     /// How much it holds. Never waits for the disk.

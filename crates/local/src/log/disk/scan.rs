@@ -177,8 +177,21 @@ fn torn(file: &dyn File, segment: u64, at: u64) -> io::Result<bool> {
 
 /// Whether a right frame of a later group stands behind a position.
 fn proof_behind(file: &dyn File, segment: u64, at: u64, length: u64) -> io::Result<bool> {
+    let later =
+        |header: &FrameHeader, position: u64| position.saturating_sub(u64::from(header.group)) > at;
+    Ok(next_frame(file, segment, at, length, later)?.is_some())
+}
+
+/// Where the next right frame begins that is `wanted`, at or behind a position.
+pub(super) fn next_frame(
+    file: &dyn File,
+    segment: u64,
+    from: u64,
+    length: u64,
+    wanted: impl Fn(&FrameHeader, u64) -> bool,
+) -> io::Result<Option<u64>> {
     const WINDOW: usize = 1024 * 1024;
-    let mut begin = at.next_multiple_of(8);
+    let mut begin = from.next_multiple_of(8);
     let mut window = vec![0; WINDOW];
     while begin < length {
         let read = read_up_to(file, &mut window, begin)?;
@@ -191,21 +204,18 @@ fn proof_behind(file: &dyn File, segment: u64, at: u64, length: u64) -> io::Resu
             let Some(header) = FrameHeader::decode(candidate, segment, position) else {
                 continue;
             };
-            let later = position.saturating_sub(u64::from(header.group)) > at;
-            let whole = Frames::new(file, segment, position, length)
-                .body(&header)
-                .is_ok();
-            if later && whole {
-                return Ok(true);
+            let mut frame = Frames::new(file, segment, position, length);
+            if wanted(&header, position) && frame.body(&header).is_ok() {
+                return Ok(Some(position));
             }
         }
         if read < WINDOW {
             break;
         }
         // A header may lie across two windows.
-        begin += (WINDOW - FRAME_HEADER.next_multiple_of(8)) as u64;
+        begin += (WINDOW - FRAME_HEADER) as u64;
     }
-    Ok(false)
+    Ok(None)
 }
 
 /// Whether some sector from a position to the end of the file is zero as far as it lies there.

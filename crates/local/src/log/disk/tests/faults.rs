@@ -129,19 +129,16 @@ fn step(life: &mut Life, history: &mut History, random: &mut Random) {
 #[test]
 fn what_was_acknowledged_is_there_and_nothing_is_half_there_whatever_fails() {
     let mut figures = Figures::default();
-    for seed in 0..400 {
+    for seed in 0..150 {
         if let Err(what) = run(seed, Lie::None, &mut figures) {
             panic!("seed {seed}: {what}");
         }
     }
     // The run has met what it is about.
-    assert!(figures.acknowledged > 10_000, "{figures:?}");
-    assert!(
-        figures.refused > 500 && figures.unknown > 100,
-        "{figures:?}"
-    );
-    assert!(figures.crashes > 500 && figures.kills > 500, "{figures:?}");
-    assert!(figures.failed_openings > 300, "{figures:?}");
+    assert!(figures.acknowledged > 5_000, "{figures:?}");
+    assert!(figures.refused > 200 && figures.unknown > 40, "{figures:?}");
+    assert!(figures.crashes > 200 && figures.kills > 200, "{figures:?}");
+    assert!(figures.failed_openings > 100, "{figures:?}");
 }
 
 #[test]

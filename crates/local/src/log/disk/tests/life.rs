@@ -4,8 +4,9 @@ use super::sim::Sim;
 use crate::log::disk::files::Files;
 use crate::log::disk::find::Source;
 use crate::log::disk::format::encode_records;
-use crate::log::disk::load::load;
+use crate::log::disk::load::{OnMissing, load};
 use crate::log::disk::queue::Request;
+use crate::log::disk::salvage::{Lost, salvage};
 use crate::log::disk::writer::Writer;
 use crate::log::disk::{DiskLogOptions, OpenError, opened};
 use std::sync::Arc;
@@ -57,11 +58,24 @@ impl Life {
     pub(super) fn open(sim: &Sim, options: DiskLogOptions) -> Result<Self, OpenError> {
         let files: Arc<dyn Files> = Arc::new(sim.clone());
         let clock: Arc<dyn Clock> = Arc::new(Ticks::default());
-        let loaded = load(&*files)?;
+        let loaded = load(&*files, OnMissing::Refuse)?;
         Ok(Self {
             writer: opened(files, options, clock.clone(), loaded)?,
             clock,
         })
+    }
+
+    /// Opens it with damage salvaged, and tells what was lost.
+    pub(super) fn salvage(sim: &Sim) -> Result<(Self, Vec<Lost>), OpenError> {
+        let files: Arc<dyn Files> = Arc::new(sim.clone());
+        let clock: Arc<dyn Clock> = Arc::new(Ticks::default());
+        let lost = salvage(&*files)?;
+        let loaded = load(&*files, OnMissing::GiveUp)?;
+        let life = Self {
+            writer: opened(files, options(), clock.clone(), loaded)?,
+            clock,
+        };
+        Ok((life, lost))
     }
 
     /// Appends batches in one group.
@@ -84,12 +98,6 @@ impl Life {
         self.writer.commit(requests);
         let answered = answers.into_iter().map(|mut it| it.try_recv().unwrap());
         answered.collect()
-    }
-
-    /// Appends one batch of single values, which must succeed.
-    pub(super) fn values(&mut self, partition: u32, values: &[&str]) -> Appended {
-        let records = values.iter().map(|value| record(*value)).collect();
-        self.append(vec![(partition, records)]).remove(0).unwrap()
     }
 
     pub(super) fn trim(&mut self, partition: u32, before: u64) -> LogResult<()> {

@@ -219,6 +219,13 @@ impl Sim {
         contents.disk = contents.view.clone();
     }
 
+    /// Removes a file behind the log's back.
+    pub(super) fn forget(&self, name: &str) {
+        let mut world = self.0.lock();
+        world.names.remove(name);
+        world.durable.remove(name);
+    }
+
     /// What is in a file.
     pub(super) fn bytes(&self, name: &str) -> Vec<u8> {
         self.0.lock().names[name].lock().view.clone()
