@@ -1,6 +1,6 @@
 //! Frames as bytes, and how a segment begins.
 
-use super::files::{File, Files, write_all};
+use super::files::{File, Files, write_whole};
 use super::format::{FrameHeader, Kind, Manifest, SEGMENT_HEADER, SegmentHeader, segment_name};
 use bytes::Bytes;
 use crc32c::crc32c;
@@ -74,7 +74,7 @@ pub(super) fn begin(
     );
     encode(&[frame], header.number, SEGMENT_HEADER as u64, &mut bytes);
     let begun = files.create(&name).and_then(|file| {
-        write_all(&*file, &bytes, 0)?;
+        write_whole(&*file, &bytes, 0)?;
         file.sync_data()?;
         files.sync()?;
         Ok(file)

@@ -13,7 +13,7 @@ const LOCK: &str = "LOCK";
 pub(super) trait File: Send + Sync {
     /// Reads from a position on, perhaps less than fits; nothing at the end.
     fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize>;
-    /// Writes from a position on, perhaps a part only.
+    /// Writes from a position on, all or, when something is wrong, perhaps a part only; tells how much.
     fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<usize>;
     /// Cuts it off, or fills it up with zeros.
     fn set_len(&self, length: u64) -> io::Result<()>;
@@ -59,21 +59,21 @@ pub(super) fn read_up_to(file: &dyn File, buffer: &mut [u8], position: u64) -> i
     Ok(done)
 }
 
-/// Writes everything.
-pub(super) fn write_all(file: &dyn File, bytes: &[u8], position: u64) -> io::Result<()> {
-    let (mut rest, mut at) = (bytes, position);
-    while !rest.is_empty() {
-        match file.write_at(rest, at) {
-            Ok(0) => return Err(ErrorKind::WriteZero.into()),
-            Ok(written) => {
-                rest = rest.get(written..).unwrap_or_default();
-                at += written as u64;
+/// Writes everything by one call. Half of it is a failure, though more calls might write the rest: the system may write a
+/// sector to disk between two calls, and a crash would leave one that is neither as it was nor as it should be, which
+/// would be taken for damage. Disks that are not full take all or nothing.
+pub(super) fn write_whole(file: &dyn File, bytes: &[u8], position: u64) -> io::Result<()> {
+    loop {
+        match file.write_at(bytes, position) {
+            Ok(written) if written == bytes.len() => return Ok(()),
+            Ok(_) => {
+                let reason = "the disk took a part of what was written";
+                return Err(io::Error::new(ErrorKind::StorageFull, reason));
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
-    Ok(())
 }
 
 /// A folder of the operating system's.

@@ -6,7 +6,7 @@
 
 use super::begin::{Frame, encode};
 use super::error::OpenError;
-use super::files::{File, Files, write_all};
+use super::files::{File, Files, write_whole};
 use super::format::{
     FrameHeader, HeaderFault, Kind, Manifest, PartitionEntry, SEGMENT_HEADER, SegmentHeader,
     encode_summary, segment_name, segment_number,
@@ -250,7 +250,7 @@ impl Salvage<'_> {
         encode(&[summary], number, length, &mut bytes);
         let written = || -> io::Result<Scanned> {
             let file = self.files.create(&unfinished)?;
-            write_all(&*file, &bytes, 0)?;
+            write_whole(&*file, &bytes, 0)?;
             file.sync_data()?;
             self.files.sync()?;
             self.files.rename(&name, &format!("{name}{DAMAGED}"))?;

@@ -8,7 +8,7 @@
 //! | beginning a file when one is full | the full one goes on growing, unless the failed beginning cannot be removed | nothing |
 
 use super::begin::{Frame, NotBegun, begin, encode};
-use super::files::{File, write_all};
+use super::files::{File, write_whole};
 use super::format::{FrameHeader, Kind, SegmentHeader, encode_summary, segment_name};
 use super::load::{Place, Sealed};
 use super::queue::Request;
@@ -148,7 +148,7 @@ impl Writer {
         buffer.clear();
         let placed = encode(frames, self.number, self.position, &mut buffer);
         let end = self.position + buffer.len() as u64;
-        let written = write_all(&*self.file, &buffer, self.position);
+        let written = write_whole(&*self.file, &buffer, self.position);
         self.buffer = buffer;
         if let Err(error) = written {
             return Err(self.undo(&error));
@@ -291,7 +291,7 @@ impl Writer {
         let frame = Frame::new(header, body.into());
         let mut buffer = Vec::new();
         encode(&[frame], number, position, &mut buffer);
-        let _ = write_all(file, &buffer, position).and_then(|()| file.sync_data());
+        let _ = write_whole(file, &buffer, position).and_then(|()| file.sync_data());
     }
 
     /// Ends in order: the last segment gets its summary, which also shows later that nothing before it is torn.

@@ -63,7 +63,7 @@ fn run(seed: u64, lie: Lie, figures: &mut Figures) -> Result<(), String> {
 
 fn odds(random: &mut Random) -> Odds {
     let mut odds = Odds {
-        short: 20,
+        short: 2,
         ..Odds::default()
     };
     match random.index(5) {

@@ -49,6 +49,8 @@ type Shared = Arc<Mutex<Contents>>;
 struct World {
     names: BTreeMap<String, Shared>,
     durable: BTreeMap<String, Shared>,
+    /// Removed since names were synced the last time, however shortly they were there: they may come back.
+    removed: BTreeMap<String, Shared>,
     random: Random,
     odds: Odds,
     lie: Lie,
@@ -121,6 +123,15 @@ impl Contents {
         self.disk.resize(self.view.len(), 0);
     }
 
+    /// Some of what was not synced reaches the disk, and the rest still can.
+    fn write_back(&mut self, random: &mut Random) {
+        for sector in self.dirty.clone() {
+            if random.percent(70) {
+                self.flush(sector);
+            }
+        }
+    }
+
     /// Any part of what was not synced reaches the disk, and the rest is lost.
     fn lose(&mut self, random: &mut Random) {
         for sector in std::mem::take(&mut self.dirty) {
@@ -141,6 +152,7 @@ impl Sim {
         Self(Arc::new(Mutex::new(World {
             names: BTreeMap::new(),
             durable: BTreeMap::new(),
+            removed: BTreeMap::new(),
             random: Random::new(seed),
             odds: Odds::default(),
             lie: Lie::None,
@@ -188,19 +200,18 @@ impl Sim {
         let mut world = self.0.lock();
         let world = &mut *world;
         // Names made and removed since the last sync may be there or not.
-        let changed: BTreeSet<String> = world
-            .names
+        let names = world.names.clone();
+        let made = names
             .keys()
-            .chain(world.durable.keys())
-            .filter(|name| world.names.contains_key(*name) != world.durable.contains_key(*name))
-            .cloned()
-            .collect();
-        for name in changed {
+            .filter(|name| !world.durable.contains_key(*name));
+        for name in made {
             if world.random.percent(50) {
-                match world.durable.get(&name) {
-                    Some(contents) => world.names.insert(name, contents.clone()),
-                    None => world.names.remove(&name),
-                };
+                world.names.remove(name);
+            }
+        }
+        for (name, contents) in std::mem::take(&mut world.removed) {
+            if world.random.percent(50) {
+                world.names.entry(name).or_insert(contents);
             }
         }
         world.durable = world.names.clone();
@@ -309,11 +320,9 @@ impl Files for Sim {
         if world.fails(odds) {
             return Err(broken());
         }
-        world
-            .names
-            .remove(name)
-            .map(|_| ())
-            .ok_or(ErrorKind::NotFound.into())
+        let contents = world.names.remove(name).ok_or(ErrorKind::NotFound)?;
+        world.removed.insert(name.to_owned(), contents);
+        Ok(())
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -325,6 +334,7 @@ impl Files for Sim {
         }
         if world.lie != Lie::Names {
             world.durable = world.names.clone();
+            world.removed.clear();
         }
         Ok(())
     }
@@ -348,8 +358,17 @@ impl File for SimFile {
         let at = usize::try_from(position).unwrap();
         let part = world.random.index(bytes.len() + 1);
         let mut contents = self.contents.lock();
+        if world.random.percent(20) {
+            // The system writes what it likes before it is told to.
+            contents.write_back(&mut world.random);
+        }
         if world.fails(odds.write) {
+            // A write may fail although it is done.
+            let part = if world.fails(40) { bytes.len() } else { part };
             contents.write(&bytes[..part], at);
+            if world.fails(50) {
+                contents.write_back(&mut world.random);
+            }
             let full = world.random.percent(50);
             return Err(if full {
                 ErrorKind::StorageFull.into()
