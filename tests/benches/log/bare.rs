@@ -43,6 +43,10 @@ impl Bare {
 
     /// Appends bytes; returns when they are synced.
     pub async fn append(&self, bytes: &[u8]) -> Result<()> {
+        Ok(self.put(bytes).await?)
+    }
+
+    fn put(&self, bytes: &[u8]) -> oneshot::Receiver<()> {
         let (answer, answered) = oneshot::channel();
         let mut waiting = self.queue.waiting.lock();
         waiting.bytes.extend_from_slice(bytes);
@@ -50,8 +54,7 @@ impl Bare {
         if waiting.answers.len() == 1 {
             self.queue.changed.notify_one();
         }
-        drop(waiting);
-        Ok(answered.await?)
+        answered
     }
 }
 

@@ -126,10 +126,16 @@ fn step(life: &mut Life, history: &mut History, random: &mut Random) {
     }
 }
 
+/// How many seeds are tried; more by `TRELLIS_SEEDS`.
+fn seeds() -> u64 {
+    let asked = std::env::var("TRELLIS_SEEDS").ok();
+    asked.and_then(|seeds| seeds.parse().ok()).unwrap_or(150)
+}
+
 #[test]
 fn what_was_acknowledged_is_there_and_nothing_is_half_there_whatever_fails() {
     let mut figures = Figures::default();
-    for seed in 0..150 {
+    for seed in 0..seeds() {
         if let Err(what) = run(seed, Lie::None, &mut figures) {
             panic!("seed {seed}: {what}");
         }
