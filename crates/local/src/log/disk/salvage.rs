@@ -48,6 +48,16 @@ struct Salvage<'a> {
     lost: Vec<Lost>,
 }
 
+/// What a segment is to the log.
+enum Part {
+    /// None of it, but for its name.
+    Removed,
+    /// A part whose frames end here.
+    Until(u64),
+    /// A part, and only its own frames tell where they end.
+    Open,
+}
+
 /// Repairs the log of a folder. One that is not damaged is not changed.
 pub(super) fn salvage(files: &dyn Files) -> Result<Vec<Lost>, OpenError> {
     let names = files.list().map_err(OpenError::io("list", "the folder"))?;
@@ -70,9 +80,8 @@ pub(super) fn salvage(files: &dyn Files) -> Result<Vec<Lost>, OpenError> {
         salvage.look(*number)?;
     }
     salvage.miss(&numbers);
-    let newest = numbers.last().copied();
     for number in numbers {
-        salvage.segment(number, newest == Some(number))?;
+        salvage.segment(number)?;
     }
     Ok(salvage.lost)
 }
@@ -121,21 +130,23 @@ impl Salvage<'_> {
         self.lost.extend(lost);
     }
 
-    /// Where the frames of a segment end, if an intact manifest says so. `None` also for what is not part of the log.
-    fn length(&self, number: u64, header: Option<&SegmentHeader>) -> Option<Option<u64>> {
+    /// Whether a segment is part of the log, and where its frames end if an intact manifest says so.
+    fn part(&self, number: u64, header: Option<&SegmentHeader>) -> Part {
         let own = header
             .map(|header| header.length)
             .filter(|length| *length > 0);
-        match &self.known {
-            Some((by, segments)) if number < *by => segments
-                .get(&number)
-                .map(|length| Some(own.unwrap_or(*length))),
-            _ => Some(own),
-        }
+        let listed = match &self.known {
+            Some((by, segments)) if number < *by => match segments.get(&number) {
+                Some(length) => Some(*length),
+                None => return Part::Removed,
+            },
+            _ => None,
+        };
+        own.or(listed).map_or(Part::Open, Part::Until)
     }
 
     /// Goes through a segment, and writes it anew if it is damaged.
-    fn segment(&mut self, number: u64, newest: bool) -> Result<(), OpenError> {
+    fn segment(&mut self, number: u64) -> Result<(), OpenError> {
         let name = segment_name(number);
         let reading = || OpenError::io("read", segment_name(number));
         let file = self
@@ -144,43 +155,33 @@ impl Salvage<'_> {
             .map_err(OpenError::io("open", &*name))?;
         let own = header(&*file, &name)?.and_then(Result::ok);
         let own = own.filter(|header| header.number == number);
-        let Some(length) = self.length(number, own.as_ref()) else {
-            // Removed, but for its name.
-            return Ok(());
+        let known = match self.part(number, own.as_ref()) {
+            Part::Removed => return Ok(()),
+            Part::Until(length) => Some(length),
+            Part::Open => None,
         };
-        let scanned = scan(&*file, number, length).map_err(reading())?;
-        let torn = newest || length.is_none();
-        let unborn = scanned.manifest.is_none() && length.is_none();
-        let whole = match scanned.tail {
-            Tail::Clean => own.is_some(),
-            Tail::Torn => torn && (own.is_some() || unborn),
-            Tail::Damaged { .. } => false,
-        };
-        let empty = unborn && scanned.tail != Tail::Torn && file.length().map_err(reading())? == 0;
-        if whole || empty || (unborn && scanned.tail == Tail::Torn) {
+        let scanned = scan(&*file, number, known).map_err(reading())?;
+        let intact = !matches!(scanned.tail, Tail::Damaged { .. });
+        let unborn = known.is_none() && scanned.manifest.is_none();
+        if intact && (own.is_some() || unborn) {
             self.add(number, scanned);
             return Ok(());
         }
-        let end = match length {
+        let end = match known {
             Some(length) => length,
             None => file.length().map_err(reading())?,
         };
-        let (frames, lost) = readable(&*file, number, end).map_err(reading())?;
-        let lost = lost.into_iter().map(|(from, to, reason)| Lost {
-            file: name.clone(),
-            from,
-            to,
-            reason: reason.to_owned(),
-        });
-        self.lost.extend(lost);
+        let (frames, mut lost) = readable(&*file, number, end).map_err(reading())?;
         if own.is_none() {
-            self.lost.push(Lost {
-                file: name.clone(),
-                from: 0,
-                to: SEGMENT_HEADER as u64,
-                reason: "the header cannot be read".to_owned(),
-            });
+            lost.push((0, SEGMENT_HEADER as u64, "the header cannot be read"));
         }
+        self.lost
+            .extend(lost.into_iter().map(|(from, to, reason)| Lost {
+                file: name.clone(),
+                from,
+                to,
+                reason: reason.to_owned(),
+            }));
         let scanned = self.rewrite(number, frames, own.as_ref(), scanned.manifest)?;
         self.add(number, scanned);
         Ok(())

@@ -3,5 +3,6 @@
 mod damage;
 mod faults;
 mod history;
+mod keep;
 mod life;
 mod sim;
