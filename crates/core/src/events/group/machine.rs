@@ -74,6 +74,15 @@ struct Open {
     last_lease: u64,
 }
 
+/// The open events of a key.
+#[derive(Default)]
+struct Line {
+    /// The first is the next.
+    offsets: BTreeSet<u64>,
+    /// The one that is delivered or settling, before which no other comes.
+    busy: Option<u64>,
+}
+
 /// See the module.
 pub struct GroupMachine {
     config: GroupConfig,
@@ -81,8 +90,13 @@ pub struct GroupMachine {
     /// One above the highest offset taken in.
     next: u64,
     open: BTreeMap<u64, Open>,
-    /// Open events of each key, by offset, where order counts: the first is the key's turn.
-    lines: BTreeMap<OrderingKey, BTreeSet<u64>>,
+    /// By key, where order counts.
+    lines: BTreeMap<OrderingKey, Line>,
+    /// Events that wait and whose key has its turn: those that are due by offset, the others by time.
+    ready: BTreeSet<u64>,
+    later: BTreeSet<(Time, u64)>,
+    /// Leases by their end.
+    leased: BTreeSet<(Time, u64)>,
     last_lease: u64,
 }
 
@@ -98,6 +112,9 @@ impl GroupMachine {
             next,
             open: BTreeMap::new(),
             lines: BTreeMap::new(),
+            ready: BTreeSet::new(),
+            later: BTreeSet::new(),
+            leased: BTreeSet::new(),
             last_lease: 0,
         }
     }
@@ -140,10 +157,16 @@ impl GroupMachine {
     }
 
     fn insert(&mut self, offset: u64, key: Option<OrderingKey>) {
-        let retry = self.fold.retries().get(&offset);
+        let retry = self.fold.retries().get(&offset).copied();
         let key = key.filter(|_| self.config.ordered);
         if let Some(key) = &key {
-            self.lines.entry(key.clone()).or_default().insert(offset);
+            let line = self.lines.entry(key.clone()).or_default();
+            let first = line.offsets.first().copied();
+            line.offsets.insert(offset);
+            if let Some(first) = first.filter(|first| *first > offset) {
+                // A replayed event comes before those that came later.
+                self.unlist(first);
+            }
         }
         let open = Open {
             key,
@@ -151,26 +174,73 @@ impl GroupMachine {
             stage: Stage::Waiting(retry.map_or(Time(0), |retry| retry.due)),
             last_lease: 0,
         };
+        let key = open.key.clone();
         self.open.insert(offset, open);
+        self.line_up(key.as_ref(), offset);
+    }
+
+    /// The next event of a key, or the event itself if it has none, is to come when it is due.
+    fn line_up(&mut self, key: Option<&OrderingKey>, offset: u64) {
+        let next = match key {
+            None => Some(offset),
+            Some(key) => match self.lines.get(key) {
+                Some(line) if line.busy.is_none() => line.offsets.first().copied(),
+                _ => None,
+            },
+        };
+        let stage = next.and_then(|next| Some((next, self.open.get(&next)?.stage)));
+        if let Some((next, Stage::Waiting(due))) = stage {
+            self.later.insert((due, next));
+        }
+    }
+
+    /// Takes an event out of what is to come and what is to end.
+    fn unlist(&mut self, offset: u64) {
+        match self.open.get(&offset).map(|open| open.stage) {
+            Some(Stage::Waiting(due)) => {
+                self.ready.remove(&offset);
+                self.later.remove(&(due, offset));
+            }
+            Some(Stage::Leased { until, .. }) => {
+                self.leased.remove(&(until, offset));
+            }
+            Some(Stage::Settling) | None => {}
+        }
+    }
+
+    /// Gives an event another stage.
+    fn set(&mut self, offset: u64, stage: Stage) {
+        self.unlist(offset);
+        let Some(open) = self.open.get_mut(&offset) else {
+            return;
+        };
+        open.stage = stage;
+        let key = open.key.clone();
+        if let Some(line) = key.as_ref().and_then(|key| self.lines.get_mut(key)) {
+            let waits = matches!(stage, Stage::Waiting(_));
+            line.busy = Some(offset).filter(|_| !waits);
+        }
+        match stage {
+            Stage::Waiting(_) => self.line_up(key.as_ref(), offset),
+            Stage::Leased { until, .. } => {
+                self.leased.insert((until, offset));
+            }
+            Stage::Settling => {}
+        }
     }
 
     /// The next event for a member: the oldest that is due and whose key has its turn.
     pub fn deliver(&mut self, now: Time) -> Option<Delivery> {
-        let turn = |offset: u64, open: &Open| match &open.key {
-            Some(key) => self.lines.get(key).and_then(BTreeSet::first) == Some(&offset),
-            None => true,
-        };
-        let due = |open: &Open| matches!(open.stage, Stage::Waiting(due) if due <= now);
-        let mut ready = self
-            .open
-            .iter()
-            .filter(|(offset, open)| due(open) && turn(**offset, open));
-        let offset = *ready.next()?.0;
-        let open = self.open.get_mut(&offset)?;
+        while let Some((due, offset)) = self.later.first().copied().filter(|(due, _)| *due <= now) {
+            self.later.remove(&(due, offset));
+            self.ready.insert(offset);
+        }
+        let offset = self.ready.first().copied()?;
         self.last_lease += 1;
         let (number, until) = (self.last_lease, now + self.config.lease);
+        self.set(offset, Stage::Leased { number, until });
+        let open = self.open.get_mut(&offset)?;
         open.attempts = open.attempts.saturating_add(1);
-        open.stage = Stage::Leased { number, until };
         open.last_lease = number;
         Some(Delivery {
             lease: LeaseKey { offset, number },
@@ -181,12 +251,12 @@ impl GroupMachine {
 
     /// A member is done with an event. Counts also when the lease has just ended, as long as nobody else has the event.
     pub fn ack(&mut self, lease: LeaseKey) -> Result<GroupRecord, Refused> {
-        let open = self.open_mut(lease.offset)?;
+        let open = self.opened(lease.offset)?;
         let current = open.last_lease == lease.number;
         if !current || open.stage == Stage::Settling {
             return Err(Refused::Lost);
         }
-        open.stage = Stage::Settling;
+        self.set(lease.offset, Stage::Settling);
         Ok(GroupRecord::Done(vec![(lease.offset, lease.offset + 1)]))
     }
 
@@ -204,45 +274,45 @@ impl GroupMachine {
 
     /// A member says that nobody can handle an event: it is a dead letter.
     pub fn reject(&mut self, lease: LeaseKey) -> Result<GroupRecord, Refused> {
-        let open = self.held(lease)?;
-        open.stage = Stage::Settling;
+        let attempts = self.held(lease)?.attempts;
+        self.set(lease.offset, Stage::Settling);
         Ok(GroupRecord::Dead {
             offset: lease.offset,
-            attempts: open.attempts,
+            attempts,
             reason: DeadReason::Rejected,
         })
     }
 
     /// A member needs longer: the lease lasts `span` from now, and is never made shorter.
     pub fn extend(&mut self, lease: LeaseKey, span: Micros, now: Time) -> Result<Time, Refused> {
-        let open = self.held(lease)?;
-        if let Stage::Leased { until, .. } = &mut open.stage {
-            *until = (*until).max(now + span);
-            return Ok(*until);
-        }
-        Err(Refused::Lost)
+        let number = lease.number;
+        let Stage::Leased { until, .. } = self.held(lease)?.stage else {
+            return Err(Refused::Lost);
+        };
+        let until = until.max(now + span);
+        self.set(lease.offset, Stage::Leased { number, until });
+        Ok(until)
     }
 
     /// Ends the leases that are over: each event comes again, or is a dead letter.
     pub fn expire(&mut self, now: Time) -> Vec<GroupRecord> {
-        let over = |open: &Open| matches!(open.stage, Stage::Leased { until, .. } if until <= now);
-        let over = self.open.iter().filter(|(_, open)| over(open));
-        let over: Vec<u64> = over.map(|(offset, _)| *offset).collect();
+        let over = self.leased.iter().take_while(|(until, _)| *until <= now);
+        let over: Vec<u64> = over.map(|(_, offset)| *offset).collect();
         let records = over
             .into_iter()
             .filter_map(|offset| self.again(offset, now));
         records.collect()
     }
 
-    /// When something is next to be done without a call: a lease ends, or an event is due.
+    /// When [`GroupMachine::expire`] or, if it found nothing, [`GroupMachine::deliver`] is next worth calling, unless a
+    /// call or a record changes that.
     #[must_use]
     pub fn next_due(&self) -> Option<Time> {
-        let due = self.open.values().filter_map(|open| match open.stage {
-            Stage::Waiting(due) => Some(due),
-            Stage::Leased { until, .. } => Some(until),
-            Stage::Settling => None,
-        });
-        due.min()
+        let first = |times: &BTreeSet<(Time, u64)>| times.first().map(|(time, _)| *time);
+        first(&self.later)
+            .into_iter()
+            .chain(first(&self.leased))
+            .min()
     }
 
     /// Carries out a record that was read back from the log.
@@ -265,7 +335,7 @@ impl GroupMachine {
                     && open.stage == Stage::Settling
                 {
                     open.attempts = open.attempts.max(retry.attempts);
-                    open.stage = Stage::Waiting(retry.due);
+                    self.set(*offset, Stage::Waiting(retry.due));
                 }
             }
         }
@@ -273,20 +343,19 @@ impl GroupMachine {
 
     /// A record that was proposed did not reach the log: the event is to be settled or delivered again.
     pub fn take_back_proposal(&mut self, offset: u64, now: Time) {
-        if let Some(open) = self.open.get_mut(&offset)
+        if let Some(open) = self.open.get(&offset)
             && open.stage == Stage::Settling
         {
             // A lease that is over: the next look proposes again.
             let number = open.last_lease;
-            open.stage = Stage::Leased { number, until: now };
+            self.set(offset, Stage::Leased { number, until: now });
         }
     }
 
     /// An event that was delivered in vain.
     fn again(&mut self, offset: u64, due: Time) -> Option<GroupRecord> {
-        let open = self.open.get_mut(&offset)?;
-        open.stage = Stage::Settling;
-        let attempts = open.attempts;
+        let attempts = self.open.get(&offset)?.attempts;
+        self.set(offset, Stage::Settling);
         Some(if attempts >= self.config.max_attempts {
             GroupRecord::Dead {
                 offset,
@@ -302,32 +371,34 @@ impl GroupMachine {
         })
     }
 
-    fn open_mut(&mut self, offset: u64) -> Result<&mut Open, Refused> {
+    fn opened(&self, offset: u64) -> Result<&Open, Refused> {
         let refused = if self.fold.is_settled(offset) {
             Refused::Settled
         } else {
             Refused::Lost
         };
-        self.open.get_mut(&offset).ok_or(refused)
+        self.open.get(&offset).ok_or(refused)
     }
 
     /// The event of a lease that stands.
-    fn held(&mut self, lease: LeaseKey) -> Result<&mut Open, Refused> {
-        let open = self.open_mut(lease.offset)?;
+    fn held(&self, lease: LeaseKey) -> Result<&Open, Refused> {
+        let open = self.opened(lease.offset)?;
         let held = matches!(open.stage, Stage::Leased { number, .. } if number == lease.number);
         if held { Ok(open) } else { Err(Refused::Lost) }
     }
 
     fn close(&mut self, offset: u64) {
-        let Some(open) = self.open.remove(&offset) else {
+        self.unlist(offset);
+        let Some(key) = self.open.remove(&offset).and_then(|open| open.key) else {
             return;
         };
-        let Some(key) = open.key else { return };
         if let Some(line) = self.lines.get_mut(&key) {
-            line.remove(&offset);
-            if line.is_empty() {
+            line.offsets.remove(&offset);
+            line.busy = line.busy.filter(|busy| *busy != offset);
+            if line.offsets.is_empty() {
                 self.lines.remove(&key);
             }
         }
+        self.line_up(Some(&key), offset);
     }
 }

@@ -130,6 +130,54 @@ fn a_lease_that_is_extended_stands_and_a_late_answer_counts_until_somebody_else_
 }
 
 #[test]
+fn what_is_due_is_told_and_an_event_that_waits_for_its_key_is_not_due() {
+    let mut machine = machine(&[Some("a"), Some("a")]);
+    assert_eq!(machine.next_due(), Some(Time(0)));
+    let lease = machine.deliver(Time(5)).unwrap().lease;
+    assert_eq!(
+        machine.next_due(),
+        Some(Time(5) + SECOND),
+        "the lease's end"
+    );
+    let retry = machine.nack(lease, Micros(7), Time(6)).unwrap();
+    assert_eq!(machine.next_due(), None, "nothing before the log has it");
+    machine.apply(&retry);
+    assert_eq!(machine.next_due(), Some(Time(13)));
+}
+
+#[test]
+fn a_replayed_event_waits_for_one_of_its_key_that_a_member_has() {
+    let mut machine = machine(&[Some("a"), Some("a"), Some("a")]);
+    let now = Time(0);
+    let lease = machine.deliver(now).unwrap().lease;
+    let dead = machine.reject(lease).unwrap();
+    machine.apply(&dead);
+    let second = machine.deliver(now).unwrap().lease;
+    assert_eq!(second.offset, 1);
+    machine.apply(&GroupRecord::Replay {
+        offset: 0,
+        due: now,
+    });
+    machine.take_back(0, key("a"));
+    assert_eq!(machine.deliver(now), None);
+    let done = machine.ack(second).unwrap();
+    machine.apply(&done);
+    assert_eq!(offset(&mut machine, now), Some(0), "before the third");
+}
+
+#[test]
+fn a_proposal_that_did_not_reach_the_log_is_made_again() {
+    let mut machine = machine(&[None]);
+    let lease = machine.deliver(Time(0)).unwrap().lease;
+    assert!(machine.ack(lease).is_ok());
+    assert_eq!(machine.ack(lease), Err(Refused::Lost), "it is on its way");
+    machine.take_back_proposal(0, Time(1));
+    assert!(machine.ack(lease).is_ok());
+    machine.take_back_proposal(0, Time(1));
+    assert_eq!(machine.expire(Time(1)).len(), 1);
+}
+
+#[test]
 fn a_group_that_lags_takes_in_no_more_than_its_bound() {
     let mut machine = machine(&[None; 8]);
     assert!(!machine.has_room());
