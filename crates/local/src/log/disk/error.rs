@@ -38,7 +38,8 @@ pub enum OpenError {
     },
     /// What is stored is not what was written, and it is not a torn tail.
     #[error(
-        "{file} is damaged at byte {position}: {reason}; restore it from a backup, or open the log with damage salvaged, which gives up what cannot be read"
+        "{file} is damaged at byte {position}: {reason}; restore it from a backup, or open the log with damage \
+         salvaged, which gives up what cannot be read"
     )]
     Damaged {
         /// The file's name.

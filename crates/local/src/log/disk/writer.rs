@@ -3,7 +3,7 @@
 //! | what fails | what is done | what callers hear |
 //! |---|---|---|
 //! | writing a group (disk full, I/O error) | the file is cut off where it was, and that is synced | nothing was appended |
-//! | syncing a group | the file is not written again; a new one is begun whose manifest says that the group is not part of the log | nothing was appended |
+//! | syncing a group | the file is not written again; a new one is begun whose manifest leaves the group out | nothing was appended |
 //! | one of these remedies | nothing is appended before a restart | unknown, then `Unavailable` |
 //! | beginning a file when one is full | the full one goes on growing, unless the failed beginning cannot be removed | nothing |
 
