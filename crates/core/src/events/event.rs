@@ -1,4 +1,4 @@
-//! An event: the attributes of CloudEvents 1.0 as plain fields, and its data.
+//! An event: the attributes of `CloudEvents` 1.0 as plain fields, and its data.
 
 use crate::name::name;
 use crate::{Error, Name, Namespace, OrderingKey, Result, Time};
@@ -25,7 +25,7 @@ pub struct Topic {
 }
 
 name! {
-    /// The name of an extension attribute: 1 to 20 lower-case letters and digits, as CloudEvents wants them.
+    /// The name of an extension attribute: 1 to 20 lower-case letters and digits, as `CloudEvents` wants them.
     Attribute
 }
 
@@ -154,7 +154,7 @@ impl Event {
         &self.source
     }
 
-    /// What has happened: CloudEvents' `type`.
+    /// What has happened: the `type` of `CloudEvents`.
     #[must_use]
     pub fn kind(&self) -> &str {
         &self.kind

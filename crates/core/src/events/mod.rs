@@ -1,6 +1,6 @@
 //! Events: what they are, how they stand in the log, where a reader goes on, which ones it wants, and how a group shares them.
 //!
-//! - [`Event`]: a CloudEvent, checked; [`Topic`]: where it is published.
+//! - [`Event`]: what has happened, in the attributes of `CloudEvents`, checked; [`Topic`]: where it is published.
 //! - [`to_record`], [`from_record`]: an event as a record of the log.
 //! - [`Cursor`], [`Resume`]: where a subscription goes on, whatever has happened to the log meanwhile.
 //! - [`Filter`]: which events a subscription wants.
