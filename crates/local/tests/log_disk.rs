@@ -1,5 +1,7 @@
 //! The disk log on real files: the suite of the log port, what is there after it was opened again, and who may open it.
 
+#![allow(clippy::unwrap_used, reason = "tests: a failure is a failed test")]
+
 use std::path::Path;
 use std::sync::Arc;
 use tempfile::TempDir;

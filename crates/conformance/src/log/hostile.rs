@@ -270,11 +270,12 @@ impl Log for HostileLog {
         if from < told.start || from > told.end {
             return Err(LogError::OutOfRange(told));
         }
-        let mut read = self.inner.read(partition, from, max_bytes).await?;
-        read.records
+        let mut found = self.inner.read(partition, from, max_bytes).await?;
+        found
+            .records
             .retain(|it| it.offset < told.end && !is_filler(it));
-        read.next = read.next.min(told.end);
-        Ok(read)
+        found.next = found.next.min(told.end);
+        Ok(found)
     }
 
     async fn wait(&self, partition: Partition, from: Offset) -> LogResult<Bounds> {

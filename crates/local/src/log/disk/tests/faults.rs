@@ -19,10 +19,10 @@ struct Figures {
 }
 
 /// Several lives of one log by a seed.
-fn run(seed: u64, lie: Lie, figures: &mut Figures) -> Result<(), String> {
+fn run(seed: u64, promise: Lie, figures: &mut Figures) -> Result<(), String> {
     let mut random = Random::new(seed);
     let sim = Sim::new(seed ^ 0x5eed);
-    sim.lie(lie);
+    sim.lie(promise);
     let mut history = History::default();
     for _ in 0..8 {
         let mut life = open(&sim, &mut random, figures)?;
