@@ -38,7 +38,7 @@ pub async fn measure(folder: &Path, table: &mut Table) -> Result<()> {
                 })
             }),
         ];
-        let [base, own] = alternate(cases, ROUND).await?;
+        let [floor, own] = alternate(cases, ROUND).await?;
         let row = |what: &str| {
             let what = format!("append {VALUE} B, {writers} writers: {what}");
             Row::new(what, "bare group commit")
@@ -48,11 +48,11 @@ pub async fn measure(folder: &Path, table: &mut Table) -> Result<()> {
             1 => (rate, p50.target(Target::AtMost(1.3))),
             _ => (rate.target(Target::AtLeast(0.8)), p50),
         };
-        table.add(rate.compare(&base, &own, Sample::kilocalls_per_second, "k"));
-        table.add(p50.compare(&base, &own, Sample::p50_micros, "µs"));
-        table.add(row("p99").compare(&base, &own, Sample::p99_micros, "µs"));
+        table.add(rate.compare(&floor, &own, Sample::kilocalls_per_second, "k"));
+        table.add(p50.compare(&floor, &own, Sample::p50_micros, "µs"));
+        table.add(row("p99").compare(&floor, &own, Sample::p99_micros, "µs"));
         let cpu = row("CPU per record, writers included");
-        table.add(cpu.compare(&base, &own, Sample::cpu_micros_per_call, "µs"));
+        table.add(cpu.compare(&floor, &own, Sample::cpu_micros_per_call, "µs"));
     }
     Ok(())
 }
