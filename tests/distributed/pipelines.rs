@@ -32,9 +32,10 @@ async fn three(settings: Settings) -> Subject {
     ]);
     let daemons = start(3, &variables);
     let mut served = Vec::new();
+    let first = GrpcPipelines::new(daemons[0].connect().await);
     for daemon in &daemons {
         served.push(Arc::new(Served {
-            pipelines: Arc::new(GrpcPipelines::new(daemon.connect().await)),
+            pipelines: Arc::new(first.at(daemon.connect().await)),
             limits: Arc::new(GrpcLimits::unary(client(daemon).await)),
         }));
     }
@@ -73,7 +74,7 @@ async fn daemons(redis: &Redis, count: usize) -> (Vec<Daemon>, Vec<Client>) {
 
 /// How long a value that is written now, under a step, stays fresh.
 async fn ttl_at(client: &Client, step: &str) -> Duration {
-    let cache = client.cache("answers");
+    let cache = client.cache("default");
     let keep = Keep::new(Duration::from_secs(1)).pipeline(step);
     cache.set("key", "value", &keep).await.unwrap();
     let entry = cache.get("key").await.unwrap().unwrap();

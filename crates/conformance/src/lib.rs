@@ -11,6 +11,7 @@
 //! `#[tokio::test]` of every case, so that none can be left out by mistake.
 //!
 //! - [`limits`]: the suite of the limits port. [`locks`]: that of locks.
+//! - [`log`]: the suite of the log port, by `log_conformance!`, and a log that does all the harm the port allows.
 //! - [`pipelines`]: that of pipelines, and of the limits that obey them, by `pipelines_conformance!`.
 //! - [`limits`]: the suite of the limits port. [`cache`]: that of the cache port, by `cache_conformance!`.
 //! - [`grpc`]: the same port through client, contract and server.
@@ -35,6 +36,7 @@ pub mod grpc;
 pub mod leases;
 pub mod limits;
 pub mod locks;
+pub mod log;
 mod pace;
 pub mod pipelines;
 mod starved;

@@ -64,6 +64,8 @@ pub enum ErrorCode {
     TokenMismatch,
     /// The bound on locks in use is reached.
     TooManyLocks,
+    /// The write was made under a lock that was granted to somebody else since.
+    StaleFence,
     /// No such pipeline.
     PipelineNotFound,
     /// The pipeline has another version than the call was based on.

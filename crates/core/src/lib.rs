@@ -5,19 +5,23 @@
 //!
 //! - [`Error`], [`ErrorCode`]: why a call failed, and whether trying again helps.
 //! - [`Clock`], [`Now`], [`Time`], [`Micros`]: time, injected.
-//! - [`Namespace`], [`Name`], [`Key`], [`FairKey`], [`RequestId`],
+//! - [`Namespace`], [`Name`], [`Key`], [`FairKey`], [`OrderingKey`], [`RequestId`],
 //!   [`EntryKey`], [`Tag`]: names that cannot be malformed.
 //! - [`Scope`]: the guarantee an answer carries.
 //! - [`cache`]: the cache: its port, and the machine by which a value is computed once.
+//! - [`events`]: events: what they are, where a reader goes on, how a group shares them.
 //! - [`limits`]: the quota: its port, and the machine that memory backends run.
 //! - [`locks`]: mutual exclusion by leases: its port, and the machine that memory backends run.
+//! - [`log`]: the ordered log that jobs and events stand on: its port.
 //! - [`pipelines`]: named settings that are changed at run time: their port, and which value is in force.
 
 pub mod cache;
 mod cluster;
 mod error;
+pub mod events;
 pub mod limits;
 pub mod locks;
+pub mod log;
 mod name;
 pub mod pipelines;
 mod requests;
@@ -26,7 +30,9 @@ mod time;
 
 pub use cluster::{Cluster, MemberState, StoreState, StoreView};
 pub use error::{Error, ErrorCode, Violation};
-pub use name::{EntryKey, FairKey, Key, MAX_NAME_BYTES, Name, Namespace, RequestId, Tag};
+pub use name::{
+    EntryKey, FairKey, Key, MAX_NAME_BYTES, Name, Namespace, OrderingKey, RequestId, Tag,
+};
 pub use scope::Scope;
 pub use time::{Clock, Micros, Now, Time};
 

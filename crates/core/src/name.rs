@@ -90,6 +90,11 @@ name! {
 }
 required!(FairKey);
 name! {
+    /// Which events reach the members of a group in order.
+    OrderingKey
+}
+required!(OrderingKey);
+name! {
     /// The key of a cache entry.
     EntryKey
 }

@@ -2,10 +2,12 @@
 //!
 //! [`MemoryLimits`], [`MemoryCache`], [`MemoryLocks`] and [`MemoryPipelines`] implement the ports. They leave
 //! decisions to the pure machines of `trellis-core`, and add what those lack: a clock, locks, and calls that wait.
+//! [`log`] holds the ordered logs, in memory and on disk.
 
 mod cache;
 mod limits;
 mod locks;
+pub mod log;
 mod pipelines;
 mod shards;
 

@@ -44,6 +44,7 @@ fn mapped(code: ErrorCode) -> (Code, ErrorReason) {
         ErrorCode::LeaseLost => (Code::FailedPrecondition, ErrorReason::LeaseLost),
         ErrorCode::TokenMismatch => (Code::FailedPrecondition, ErrorReason::TokenMismatch),
         ErrorCode::TooManyLocks => (Code::ResourceExhausted, ErrorReason::TooManyLocks),
+        ErrorCode::StaleFence => (Code::FailedPrecondition, ErrorReason::StaleFence),
         ErrorCode::TooManyLeases => (Code::ResourceExhausted, ErrorReason::TooManyLeases),
         ErrorCode::PipelineNotFound => (Code::NotFound, ErrorReason::PipelineNotFound),
         ErrorCode::PipelineChanged => (Code::Aborted, ErrorReason::PipelineChanged),

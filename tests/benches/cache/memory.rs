@@ -77,6 +77,7 @@ async fn set(client: &mut CacheServiceClient<Channel>, key: &str) -> Result<()> 
     let request = SetRequest {
         namespace: NAMESPACE.into(),
         item: Some(item),
+        fence: None,
     };
     if client.set(request).await?.into_inner().stored {
         return Ok(());

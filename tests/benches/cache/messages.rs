@@ -104,6 +104,7 @@ pub async fn fill(connections: &Connections, size: Size, numbers: Range<usize>) 
         let request = v1::BatchSetRequest {
             namespace: NAMESPACE.into(),
             items: numbers.iter().map(item).collect(),
+            fence: None,
         };
         let answer = client.batch_set(request).await?.into_inner();
         for result in answer.results {

@@ -49,6 +49,7 @@ pub struct Keep {
     refresh_after: Option<Duration>,
     tags: Vec<String>,
     pipeline: String,
+    fence: Option<(String, u64)>,
     stale: StaleMode,
     cost: Cost,
     pub(super) content_type: String,
@@ -101,6 +102,14 @@ impl Keep {
         self
     }
 
+    /// The lock of the same namespace under which it is written, and the token of its grant
+    /// ([`LockGuard::token`](crate::LockGuard::token)): refused as `STALE_FENCE` once the cache has seen a higher one.
+    #[must_use]
+    pub fn fence(mut self, lock: impl Into<String>, token: u64) -> Self {
+        self.fence = Some((lock.into(), token));
+        self
+    }
+
     /// What the value is, for example `application/json`.
     #[must_use]
     pub fn content_type(mut self, name: impl Into<String>) -> Self {
@@ -132,6 +141,15 @@ impl Keep {
             refresh_after: span(self.refresh_after, "refresh_after")?,
             tags: self.tags.clone(),
             pipeline: self.pipeline.clone(),
+        })
+    }
+
+    pub(super) fn wire_fence(&self) -> Option<proto::Fence> {
+        let fence = self.fence.clone();
+        fence.map(|(lock, token)| proto::Fence {
+            lock,
+            // One that is too high is refused by its field.
+            token: i64::try_from(token).unwrap_or(i64::MAX),
         })
     }
 

@@ -170,6 +170,7 @@ impl Cache {
         let request = self.request(proto::SetRequest {
             namespace: self.namespace(),
             item: Some(item),
+            fence: keep.wire_fence(),
         });
         let answer = self.shared.cache().set(request).await?.into_inner();
         if answer.stored {
@@ -191,6 +192,7 @@ impl Cache {
         let request = self.request(proto::BatchSetRequest {
             namespace: self.namespace(),
             items: items.collect::<Result<_>>()?,
+            fence: keep.wire_fence(),
         });
         let answer = self.shared.cache().batch_set(request).await?.into_inner();
         let results = answer

@@ -157,6 +157,7 @@ impl Fetch {
             content_type: keep.content_type.clone(),
             policy: Some(keep.policy()?),
             cost: Some(keep.wire_cost()),
+            fence: keep.wire_fence(),
             ..proto::FillRequest::default()
         };
         match self.ask(Asked::Fill(request)).await? {

@@ -137,7 +137,8 @@ fn advice_for_reason(reason: ErrorReason) -> RetryAdvice {
         | ErrorReason::PipelineNotFound
         | ErrorReason::PipelineChanged
         | ErrorReason::Unauthenticated
-        | ErrorReason::PermissionDenied => RetryAdvice::Never,
+        | ErrorReason::PermissionDenied
+        | ErrorReason::StaleFence => RetryAdvice::Never,
         ErrorReason::Draining | ErrorReason::Cancelled | ErrorReason::StoreUnavailable => {
             RetryAdvice::Later(DEFAULT_PAUSE)
         }

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use std::sync::Arc;
-use trellis_core::cache::{Content, Cost, NewEntry, Policy};
-use trellis_core::{Micros, Tag};
+use trellis_core::cache::{Content, Cost, Fence, NewEntry, Policy};
+use trellis_core::{Micros, Name, Tag};
 
 /// How long an entry is fresh when a case does not say.
 const TTL: Micros = Micros::from_secs(3_600);
@@ -29,6 +29,7 @@ impl Draft {
             content_type: Arc::default(),
             policy: Policy::fresh_for(TTL),
             cost: Cost::default(),
+            fence: None,
         })
     }
 
@@ -69,6 +70,13 @@ impl Draft {
             tokens,
             money_micros,
         };
+        self
+    }
+
+    /// Written under a lock.
+    pub fn under(mut self, lock: &str, token: u64) -> Self {
+        let lock = Name::new(lock, "lock").unwrap();
+        self.0.fence = Some(Fence { lock, token });
         self
     }
 

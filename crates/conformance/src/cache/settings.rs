@@ -23,6 +23,7 @@ impl Default for Settings {
                 max_fill_bytes: 5 * 1024 * 1024,
                 max_failures: 4,
                 max_tags: 4,
+                max_fences: 4,
                 ..MachineConfig::default()
             },
         }

@@ -28,6 +28,14 @@ macro_rules! __cache_cases {
                 a_delete_under_a_version_needs_that_version,
                 a_write_that_fails_its_condition_leaves_a_lease_alone,
             }
+            fences {
+                a_write_under_a_lock_that_was_granted_since_is_refused,
+                a_refused_fill_leaves_its_lease_and_a_repeated_one_gets_its_answer,
+                a_token_counts_as_seen_whatever_becomes_of_the_write,
+                a_clear_forgets_no_token,
+                locks_above_the_bound_are_forgotten_and_more_is_refused,
+                a_namespace_with_tokens_is_not_dropped,
+            }
             clears {
                 a_cleared_tag_hides_its_entries_and_no_others,
                 what_is_kept_after_a_clear_is_found,

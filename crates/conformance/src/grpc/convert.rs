@@ -329,6 +329,7 @@ fn code_in(reason: ErrorReason) -> ErrorCode {
         ErrorReason::LeaseLost => ErrorCode::LeaseLost,
         ErrorReason::TokenMismatch => ErrorCode::TokenMismatch,
         ErrorReason::TooManyLocks => ErrorCode::TooManyLocks,
+        ErrorReason::StaleFence => ErrorCode::StaleFence,
         ErrorReason::PipelineNotFound => ErrorCode::PipelineNotFound,
         ErrorReason::PipelineChanged => ErrorCode::PipelineChanged,
         ErrorReason::TooManyPipelines => ErrorCode::TooManyPipelines,

@@ -21,7 +21,7 @@ use trellis_proto::v1::{self, pipeline_service_client::PipelineServiceClient};
 #[derive(Debug)]
 pub struct GrpcPipelines {
     stub: PipelineServiceClient<Channel>,
-    pages: Pages,
+    pages: Arc<Pages>,
 }
 
 impl GrpcPipelines {
@@ -30,7 +30,16 @@ impl GrpcPipelines {
     pub fn new(channel: Channel) -> Self {
         Self {
             stub: PipelineServiceClient::new(channel),
-            pages: Pages::default(),
+            pages: Arc::default(),
+        }
+    }
+
+    /// The same pipelines at another daemon, where a list goes on.
+    #[must_use]
+    pub fn at(&self, channel: Channel) -> Self {
+        Self {
+            pages: Arc::clone(&self.pages),
+            ..Self::new(channel)
         }
     }
 }

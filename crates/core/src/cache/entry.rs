@@ -1,5 +1,6 @@
 //! A value as it is kept and as it is told, and what is kept with it.
 
+use super::fence::Fence;
 use crate::{Micros, Tag, Time};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -108,6 +109,8 @@ pub struct NewEntry {
     pub policy: Policy,
     /// What it cost.
     pub cost: Cost,
+    /// The lock under which it is written, if it is.
+    pub fence: Option<Fence>,
 }
 
 /// An entry as it is kept. Whether it has been cleared, only its namespace's generations tell.

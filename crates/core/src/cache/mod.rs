@@ -9,6 +9,7 @@
 
 mod bounded;
 mod entry;
+mod fence;
 mod machine;
 mod options;
 mod port;
@@ -16,6 +17,7 @@ mod types;
 
 pub use bounded::{BoundedEntries, Usage};
 pub use entry::{Content, Cost, Entry, Hit, MAX_COST, NewEntry, Policy, Source, Version};
+pub use fence::Fence;
 pub use machine::{Entries, Machine, MachineConfig, MachineStatus, Step, Ticket};
 pub use options::{FetchOptions, GetOptions, ReadFrom, StaleMode, Wait};
 pub use port::{Cache, Waiting};

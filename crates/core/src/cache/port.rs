@@ -49,6 +49,10 @@ pub trait Waiting: Send {
 /// the change has returned; one made through another daemon is in every read that begins after word of it has come,
 /// and after a stated time in any case. Times are the store's: a copy is never told as fresh when its entry is not.
 ///
+/// **Fences.** A set or fill that brings a [`super::Fence`] is refused as `StaleFence`, for the field `fence.token`, if a higher token was
+/// seen of its lock, and changes nothing; a lease stays as it was. Else its token counts as seen, whatever becomes of the
+/// write. A clear forgets no token. Locks above `max_fences` are forgotten as that says.
+///
 /// **Repeats.** Every method may be called again after an unknown outcome: see each.
 ///
 /// **Cancellation.** A dropped call may have taken effect. Leases it would have brought end by their TTL.
@@ -67,7 +71,7 @@ pub trait Cache: Send + Sync {
     /// Keeps an entry. A lease of its key ends as `Replaced`, and who waits gets the new entry.
     ///
     /// A repeat writes again, under a new version; under a precondition it finds what the first one did.
-    /// Errors: `InvalidField` for `value` above the bound, `TooManyNamespaces`.
+    /// Errors: `InvalidField` for `value` above the bound, `StaleFence`, `TooManyNamespaces`.
     async fn set(
         &self,
         namespace: &Namespace,
@@ -112,7 +116,7 @@ pub trait Cache: Send + Sync {
     /// Ends a lease with the value: its parts followed by `entry.content`. Unless `keep` is false, it is kept.
     ///
     /// A repeat gets the first answer, while the backend remembers the lease.
-    /// Errors: `InvalidField` for `value` (above the bound) and `negative` (parts were sent).
+    /// Errors: `InvalidField` for `value` (above the bound) and `negative` (parts were sent), `StaleFence`.
     async fn fill(
         &self,
         namespace: &Namespace,

@@ -17,6 +17,7 @@
 -- <root>:o            sorted set of keys whose flights are open, by since when
 -- <root>:e            sorted set of leases that have ended: msgpack {lease, how, ...} by lease
 -- <root>:f, :fz       hash key -> msgpack {until, code, message}: failures remembered; sorted set by `until`
+-- <root>:n            sorted set of locks by the highest fencing token seen; `fenced` in <root>:m is the highest one forgotten
 -- <root>:d:<flight>   string with a TTL: how a flight ended, for those who waited
 --
 -- Result   a list: msgpack of {ok = {now, payload}} and after it values as `values` holds them; or, nothing
@@ -34,12 +35,14 @@ local now = store_time()
 local env = {
   max_value = e[1], max_leases = e[2], max_waiters = e[3], max_fill = e[4], max_failures = e[5],
   max_tags = e[6], max_namespaces = e[7], max_sent = e[8], namespace = e[9], mailbox = e[10],
+  max_fences = e[11],
 }
 
 local META, CLEARS, TAGS, TAGS_BY = root .. ':m', root .. ':c', root .. ':t', root .. ':tz'
 local INDEX, SIZES = root .. ':x', root .. ':s'
 local LEASES, DUE, OPEN, ENDED = root .. ':l', root .. ':due', root .. ':o', root .. ':e'
 local FAILED, FAILED_BY = root .. ':f', root .. ':fz'
+local FENCES = root .. ':n'
 
 -- How a lease ends, and how an end is kept: lost for a reason, filled or failed.
 local EXPIRED, DEADLINE, GIVEN_UP, DELETED, CLEARED, REPLACED, UNKNOWN = 0, 1, 2, 3, 4, 5, 6

@@ -80,7 +80,8 @@ local function drop_entry(key)
 end
 
 -- The parts of an entry before its content. `new` is {ttl, stale_for, refresh_after (-1: never), kind, crc, size,
--- content type, cost, tags}.
+-- content type, cost, tags,
+-- fence: see `fence`}.
 local function header(new, version, as_of)
   local fresh = now + new[1]
   local refresh = new[3] >= 0 and now + new[3] or -1

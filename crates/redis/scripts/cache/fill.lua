@@ -4,7 +4,7 @@
 --          and size are those of the whole value}
 -- ARGV[6]  the content behind the parts
 -- Payload  {ended = why} | {have = {bytes, crc}}: the caller knew wrong | {filled = {version, waiters, key}}
--- Fails    NEGATIVE, VALUE (its bound)
+-- Fails    NEGATIVE, VALUE (its bound), STALE_FENCE (the lowest token that passes)
 --
 -- Atomic, because the value must take the lease's place, and be there for all in line, in one step; a delete, set or
 -- clear comes before it or after it.
@@ -25,7 +25,10 @@ local function op()
     fail('VALUE', size)
   elseif have ~= flight.size then
     return {have = {flight.size, flight.crc}}
-  elseif hidden(lease, new[9]) then
+  end
+  check_fence(new[10])
+  note_fence(new[10])
+  if hidden(lease, new[9]) then
     restart(key, flight, CLEARED)
     return {ended = CLEARED}
   end

@@ -9,7 +9,7 @@ end
 local function drop_if_idle(other)
   redis.call('ZREMRANGEBYSCORE', other .. ':x', '-inf', now)
   redis.call('ZREMRANGEBYSCORE', other .. ':fz', '-inf', now)
-  for _, kind in ipairs({':x', ':fz', ':due', ':l'}) do
+  for _, kind in ipairs({':x', ':fz', ':due', ':l', ':n'}) do
     if redis.call('EXISTS', other .. kind) == 1 then
       return false
     end

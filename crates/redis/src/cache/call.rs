@@ -5,6 +5,7 @@ use super::wire::{Env, Reply};
 use crate::{Call, CallError, Heir, RefusalKind, Script};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use trellis_core::cache::Fence;
 use trellis_core::{Error, ErrorCode, Micros, Namespace, Result};
 
 /// When to try again while the store is away: about as long as it takes to be noticed when it is back.
@@ -100,6 +101,7 @@ impl RedisCache {
             MAX_SENT,
             namespace,
             &self.mailbox,
+            bound(machine.max_fences),
         )
     }
 }
@@ -159,6 +161,7 @@ pub(super) fn failed(code: &str, number: u64) -> Error {
             let message = format!("{number} bytes of unfinished values are held");
             Error::new(ErrorCode::TooManyBytes, message).retry_after(RETRY_AFTER)
         }
+        "STALE_FENCE" => Fence::refused(number),
         "PART" => Error::invalid("part", format!("a value must be at most {number} bytes")),
         "VALUE" => Error::invalid("value", format!("of {number} bytes is above the bound")),
         "NEGATIVE" => Error::invalid("negative", "parts of a value were sent, so there is one"),

@@ -15,6 +15,7 @@ macro_rules! operation {
             Script::guarded(concat!(
                 lua!("call"),
                 lua!("space"),
+                lua!("fence"),
                 lua!("entry"),
                 lua!("failure"),
                 lua!("flight"),

@@ -1,5 +1,6 @@
 //! What scripts are given and answer, as msgpack.
 
+use crate::limits::Maybe;
 use serde::{Deserialize, Serialize};
 use trellis_core::Micros;
 use trellis_core::cache::{
@@ -28,6 +29,7 @@ pub(super) type Env<'a> = (
     u64,
     /* namespace */ &'a str,
     /* before the name of a mailbox */ &'a str,
+    /* locks whose tokens are remembered */ u64,
 );
 
 /// A reply's first part.
@@ -208,11 +210,12 @@ pub(super) struct EntryArgs<'a>(
     &'a str,
     (i64, i64, i64),
     Vec<&'a str>,
+    Maybe<(&'a str, u64)>,
 );
 
 /// An entry, its TTL jittered, whose whole content has this checksum and size.
 pub(super) fn entry_args(new: &NewEntry, ttl: Micros, (crc, size): (u32, usize)) -> EntryArgs<'_> {
-    let policy = &new.policy;
+    let (policy, fence) = (&new.policy, new.fence.as_ref());
     let refresh = policy
         .refresh_after
         .map_or(-1, |age| i64::try_from(span(age)).unwrap_or(MAX_WHOLE));
@@ -226,5 +229,6 @@ pub(super) fn entry_args(new: &NewEntry, ttl: Micros, (crc, size): (u32, usize))
         &new.content_type,
         (new.cost.calls, new.cost.tokens, new.cost.money_micros),
         policy.tags.iter().map(trellis_core::Tag::as_str).collect(),
+        Maybe(fence.map(|fence| (fence.lock.as_str(), fence.token))),
     )
 }

@@ -48,7 +48,7 @@ use tokio::sync::{Notify, watch};
 use trellis_core::limits::leases::LeaseConfig;
 use trellis_core::limits::{LimitsStatus, MachineConfig, Outcome};
 use trellis_core::{Clock, Micros, Time};
-pub(crate) use wire::Spec;
+pub(crate) use wire::{Maybe, Spec};
 
 /// Bounds of limits on Redis; equal on all daemons.
 #[derive(Clone, Copy, Debug)]

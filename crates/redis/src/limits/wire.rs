@@ -10,7 +10,7 @@ use std::marker::PhantomData;
 
 /// `None` goes as `false`: a Lua table with holes is no array.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Maybe<T>(pub Option<T>);
+pub(crate) struct Maybe<T>(pub Option<T>);
 
 impl<T: Serialize> Serialize for Maybe<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

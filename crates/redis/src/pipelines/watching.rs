@@ -14,8 +14,10 @@ pub(super) struct Watching {
     known: Arc<RwLock<Known>>,
     changes: watch::Receiver<()>,
     pipeline: (Namespace, PipelineName),
-    /// What was told last, if anything was.
-    told: Option<Option<Arc<Pipeline>>>,
+    /// Whether anything was told yet.
+    has_told: bool,
+    /// What was told last.
+    last: Option<Arc<Pipeline>>,
 }
 
 impl Watching {
@@ -27,7 +29,8 @@ impl Watching {
             known: Arc::clone(&pipelines.known),
             changes,
             pipeline: (namespace, name),
-            told: None,
+            has_told: false,
+            last: None,
         }
     }
 
@@ -44,9 +47,9 @@ impl PipelineWatch for Watching {
             self.changes.changed().await.map_err(|_| ending())?;
             let (namespace, name) = &self.pipeline;
             let now = self.known.read().find(namespace, name.as_str()).cloned();
-            if self.told.as_ref() != Some(&now) {
+            if !self.has_told || self.last != now {
                 let scope = self.scope()?;
-                self.told = Some(now.clone());
+                (self.has_told, self.last) = (true, now.clone());
                 return Ok((now, scope));
             }
         }

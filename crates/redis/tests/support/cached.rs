@@ -193,6 +193,7 @@ pub fn entry(value: &str) -> NewEntry {
         content_type: "text/plain".into(),
         policy: Policy::fresh_for(LONG),
         cost: Cost::default(),
+        fence: None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! A cache that goes on while the shared store is away.
 //!
 //! While the store answers, every call goes to it. While it is away, calls go to a cache of this daemon alone, so a key
-//! is computed once per daemon, and the answers say so. Conditions on versions cannot be judged then and are refused.
+//! is computed once per daemon, and the answers say so. Conditions on versions and fences cannot be judged then and are refused.
 //! What was deleted, set or cleared meanwhile is kept in a journal and told to the store before anything else is
 //! asked of it, so an entry that was deleted cannot come back; then the daemon's own cache is emptied. Calls that wait
 //! move over both times. A lease belongs to the cache that granted it: what one granted here fills later is refused.

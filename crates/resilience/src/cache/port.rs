@@ -52,6 +52,9 @@ impl Cache for FallbackCache {
             if precondition != Precondition::Always {
                 return Err(needs_store("a condition"));
             }
+            if entry.fence.is_some() {
+                return Err(needs_store("a fence"));
+            }
             self.note_used(namespace);
             let (written, _) = self
                 .local
@@ -149,6 +152,9 @@ impl Cache for FallbackCache {
         keep: bool,
     ) -> Result<(Held<Filled>, Scope)> {
         if let Some(lease) = ours(lease) {
+            if entry.fence.is_some() {
+                return Err(needs_store("a fence"));
+            }
             let (filled, _) = self.local.fill(namespace, lease, entry, keep).await?;
             return Ok((filled, self.degraded_scope()));
         }

@@ -9,12 +9,12 @@ use tokio_util::sync::CancellationToken;
 use trellis_conformance::{PausedClock, spawn};
 use trellis_core::cache::{
     Appended, Begin, Begun, Cache, CacheStats, CacheStatus, ClearTarget, Content, Cost, Deleted,
-    EndedBy, FetchOptions, Filled, GetOptions, Hit, Landing, Lease, LeaseEnd, LeaseId, Lookup,
-    NewEntry, Policy, Precondition, Progress, ReadFrom, StaleMode, Wait, Waiting, Written,
+    EndedBy, Fence, FetchOptions, Filled, GetOptions, Hit, Landing, Lease, LeaseEnd, LeaseId,
+    Lookup, NewEntry, Policy, Precondition, Progress, ReadFrom, StaleMode, Wait, Waiting, Written,
 };
 use trellis_core::{
-    Clock, EntryKey, Error, ErrorCode, Micros, Namespace, Result, Scope, StoreState, StoreView,
-    Tag, Time,
+    Clock, EntryKey, Error, ErrorCode, Micros, Name, Namespace, Result, Scope, StoreState,
+    StoreView, Tag, Time,
 };
 use trellis_local::{MemoryCache, MemoryCacheConfig};
 
@@ -290,6 +290,7 @@ fn entry(value: &'static str, tags: &[&str]) -> NewEntry {
         content_type: "".into(),
         policy,
         cost: Cost::default(),
+        fence: None,
     }
 }
 
@@ -362,6 +363,19 @@ async fn a_condition_is_refused_while_it_cannot_be_judged() {
     assert_eq!(set.await.unwrap_err().code, ErrorCode::StoreUnavailable);
     let delete = daemon.cache.delete(&namespace, &key, absent);
     assert_eq!(delete.await.unwrap_err().code, ErrorCode::StoreUnavailable);
+    let fenced = || NewEntry {
+        fence: Some(Fence {
+            lock: Name::new("a", "lock").unwrap(),
+            token: 1,
+        }),
+        ..entry("v", &[])
+    };
+    let always = Precondition::Always;
+    let set = daemon.cache.set(&namespace, &key, fenced(), always);
+    assert_eq!(set.await.unwrap_err().code, ErrorCode::StoreUnavailable);
+    let here = daemon.lease("k").await;
+    let fill = daemon.cache.fill(&namespace, here.id, fenced(), true);
+    assert_eq!(fill.await.unwrap_err().code, ErrorCode::StoreUnavailable);
     assert_eq!(daemon.get("k").await.0, None);
     assert_eq!(daemon.cache.status().journalled, 0);
 }

@@ -1,6 +1,6 @@
 //! Many keys in one unary call, each answered on its own.
 
-use super::CacheRpc;
+use super::{CacheRpc, of_item};
 use crate::convert::{self, cache as spelled};
 use crate::error::item_status;
 use trellis_core::cache::{Lookup, Precondition};
@@ -64,11 +64,13 @@ impl CacheRpc {
         self.check_batch("items", request.items.len())?;
         let namespace = self.context(None).namespace(request.namespace)?;
         let mut results = Vec::with_capacity(request.items.len());
+        let fence = spelled::fence(request.fence)?;
         for (index, item) in request.items.into_iter().enumerate() {
-            let result = match self.set(&namespace, item).await {
+            let result = match self.set(&namespace, item, fence.clone()).await {
                 Ok(response) => SetResult::Response(response),
                 Err(error) => {
-                    SetResult::Error(item_status(error.within(format!("items[{index}]"))))
+                    let error = of_item(error, format_args!("items[{index}]"));
+                    SetResult::Error(item_status(error))
                 }
             };
             results.push(v1::BatchSetResult {

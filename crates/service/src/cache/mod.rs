@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use trellis_core::cache::{
-    Begin, Begun, Cache, Failure, FetchOptions, Hit, Landing, Lease, Lookup, Precondition,
+    Begin, Begun, Cache, Failure, Fence, FetchOptions, Hit, Landing, Lease, Lookup, Precondition,
     Progress, Wait, Waiting,
 };
 use trellis_core::{Clock, EntryKey, Error, ErrorCode, Micros, Namespace, Result, Scope};
@@ -50,6 +50,14 @@ pub(crate) enum Outcome {
     Failed(Failure),
     /// Somebody else computes it, still.
     Busy,
+}
+
+/// The error of an item, its field named from the request on. A fence is the request's own.
+fn of_item(error: Error, item: impl std::fmt::Display) -> Error {
+    match error.code {
+        ErrorCode::StaleFence => error,
+        _ => error.within(item),
+    }
 }
 
 impl CacheRpc {
@@ -99,13 +107,15 @@ impl CacheRpc {
         &self,
         namespace: &Namespace,
         mut item: v1::SetItem,
+        fence: Option<Fence>,
     ) -> Result<v1::SetResponse> {
         let negative = item.negative;
         let obeyed = self
             .pipelines
             .cache_policy(namespace, &mut item.policy, negative);
         obeyed.map_err(|error| error.within("policy"))?;
-        let (key, entry, condition) = spelled::set_item(item, &self.context(None))?;
+        let (key, mut entry, condition) = spelled::set_item(item, &self.context(None))?;
+        entry.fence = fence;
         let (written, scope) = self.cache.set(namespace, &key, entry, condition).await?;
         Ok(spelled::written(written, &scope))
     }

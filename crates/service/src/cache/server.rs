@@ -1,7 +1,7 @@
 //! The service of the contract.
 
-use super::CacheRpc;
 use super::fetch::Fetch;
+use super::{CacheRpc, of_item};
 use crate::convert::{self, cache as spelled};
 use crate::error::status;
 use crate::layers::BoundElsewhere;
@@ -28,8 +28,9 @@ impl CacheRpc {
         let item = request
             .item
             .ok_or_else(|| Error::invalid("item", "is required"))?;
-        let set = self.set(&namespace, item).await;
-        set.map_err(|error| error.within("item"))
+        let fence = spelled::fence(request.fence)?;
+        let set = self.set(&namespace, item, fence).await;
+        set.map_err(|error| of_item(error, "item"))
     }
 
     async fn one_delete(&self, request: v1::DeleteRequest) -> Result<v1::DeleteResponse> {

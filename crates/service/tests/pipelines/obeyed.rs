@@ -39,6 +39,7 @@ fn set(step: &str, ttl: Option<Duration>) -> v1::SetRequest {
             policy: Some(policy),
             ..v1::SetItem::default()
         }),
+        fence: None,
     }
 }
 

@@ -9,6 +9,7 @@ mod clears;
 mod conditions;
 mod entries;
 mod failures;
+mod fences;
 mod flights;
 mod parts;
 mod races;

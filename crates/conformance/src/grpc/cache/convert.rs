@@ -5,7 +5,7 @@ use prost::Message as _;
 use std::time::Duration;
 use tonic::{Code, Response, Status};
 use trellis_core::cache::{
-    CacheStats, Content, Cost, Failure, FetchOptions, Hit, Lease, LeaseEnd, LeaseId, Ledger,
+    CacheStats, Content, Cost, Failure, Fence, FetchOptions, Hit, Lease, LeaseEnd, LeaseId, Ledger,
     Policy, ReadFrom, Source, StaleMode, Version,
 };
 use trellis_core::{Error, Micros, Result, Scope};
@@ -61,6 +61,13 @@ fn duration(span: Micros) -> prost_types::Duration {
 /// Unset for no time at all.
 fn some(span: Micros) -> Option<prost_types::Duration> {
     (span > Micros::ZERO).then(|| duration(span))
+}
+
+pub(super) fn fence(fence: Fence) -> v1::Fence {
+    v1::Fence {
+        lock: fence.lock.into(),
+        token: signed(fence.token),
+    }
 }
 
 pub(super) fn policy(policy: &Policy) -> v1::EntryPolicy {

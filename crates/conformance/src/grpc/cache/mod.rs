@@ -145,6 +145,7 @@ impl Cache for GrpcCache {
         let request = v1::SetRequest {
             namespace: namespace.to_string(),
             item: Some(item),
+            fence: entry.fence.map(convert::fence),
         };
         let answer = convert::answer(self.stub().set(request).await)?;
         let written = if answer.stored {
@@ -239,6 +240,7 @@ impl Cache for GrpcCache {
             policy: Some(convert::policy(&entry.policy)),
             cost: Some(convert::cost_out(entry.cost)),
             no_store: !keep,
+            fence: entry.fence.map(convert::fence),
         };
         let answer = convert::answer(self.stub().fill(request).await)?;
         let filled = Filled {

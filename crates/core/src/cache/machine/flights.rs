@@ -247,6 +247,7 @@ impl Machine {
             let allowed = format!("a value must be at most {max} bytes, is {size}");
             return Err(Error::invalid("value", allowed));
         }
+        self.check_fence(new.fence.as_ref())?;
         if self.numbers.hide(Version(lease.0), &new.policy.tags) {
             self.ledger.fills_refused += 1;
             self.restart(&key, LeaseEnd::Cleared, now);

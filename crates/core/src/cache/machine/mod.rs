@@ -13,18 +13,21 @@
 //! which [`Machine::take`] has something new.
 
 mod ended;
+mod fences;
 mod flights;
 mod generations;
 mod line;
 mod lookup;
 
 use super::entry::{Content, Entry, Hit, NewEntry, Policy, Source, Version};
+use super::fence::Fence;
 use super::types::{
     ClearTarget, Deleted, Failure, LeaseEnd, LeaseId, Ledger, Precondition, Written,
 };
 use crate::{EntryKey, Error, Micros, Now, Result, Time};
 use bytes::Bytes;
 use ended::Ended;
+use fences::Fences;
 use flights::Flight;
 use generations::Generations;
 use line::Waiter;
@@ -60,6 +63,9 @@ pub struct MachineConfig {
     pub max_failures: usize,
     /// Clears of tags remembered by their tags.
     pub max_tags: usize,
+    /// Locks whose highest fencing token is remembered; above it, the lowest is forgotten, and locks that are not remembered
+    /// need at least that one.
+    pub max_fences: usize,
     /// How fresh entries are told: kept by this daemon alone, or shared.
     pub fresh: Source,
 }
@@ -73,6 +79,7 @@ impl Default for MachineConfig {
             max_fill_bytes: 64 * 1024 * 1024,
             max_failures: 1_024,
             max_tags: 10_000,
+            max_fences: 10_000,
             fresh: Source::Local,
         }
     }
@@ -113,6 +120,7 @@ enum Due {
 pub struct Machine {
     config: MachineConfig,
     numbers: Generations,
+    fences: Fences,
     flights: HashMap<EntryKey, Flight>,
     /// The key of each lease.
     leases: HashMap<LeaseId, EntryKey>,
@@ -136,6 +144,7 @@ impl Machine {
         Self {
             config,
             numbers: Generations::after(last),
+            fences: Fences::default(),
             flights: HashMap::new(),
             leases: HashMap::new(),
             ended: Ended::default(),
@@ -178,6 +187,7 @@ impl Machine {
     ) -> Result<Written> {
         self.advance(now);
         self.check_size(entry.content.len(), "value")?;
+        self.check_fence(entry.fence.as_ref())?;
         if let Err(actual) = self.meets(entries, key, precondition, now.mono) {
             return Ok(Written::Mismatch(actual));
         }
@@ -287,7 +297,15 @@ impl Machine {
     /// Whether nothing would be lost with this machine while there are no entries, but the ledger.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.flights.is_empty() && self.waiters.is_empty() && self.failures.is_empty()
+        let under_way = !self.flights.is_empty() || !self.waiters.is_empty();
+        !under_way && self.failures.is_empty() && self.fences.is_empty()
+    }
+
+    /// Refuses a write under a lock that was granted to somebody else since; takes note of the token of another.
+    fn check_fence(&mut self, fence: Option<&Fence>) -> Result<()> {
+        let Some(fence) = fence else { return Ok(()) };
+        let passed = self.fences.pass(fence, self.config.max_fences);
+        passed.map_err(Fence::refused)
     }
 
     fn check_size(&self, size: usize, field: &str) -> Result<()> {

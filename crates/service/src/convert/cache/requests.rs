@@ -7,10 +7,10 @@ use prost_types::Duration;
 use std::collections::HashSet;
 use std::sync::Arc;
 use trellis_core::cache::{
-    ClearTarget, Content, Cost, EndedBy, Failure, FetchOptions, GetOptions, LeaseId, MAX_COST,
-    NewEntry, Policy, Precondition, ReadFrom, StaleMode, Version,
+    ClearTarget, Content, Cost, EndedBy, Failure, Fence, FetchOptions, GetOptions, LeaseId,
+    MAX_COST, NewEntry, Policy, Precondition, ReadFrom, StaleMode, Version,
 };
-use trellis_core::{EntryKey, Error, Micros, Result, Tag};
+use trellis_core::{EntryKey, Error, Micros, Name, Result, Tag};
 use trellis_proto::v1;
 
 const MAX_TAGS: usize = 16;
@@ -79,6 +79,7 @@ fn new_entry(
         cost: cost
             .map_err(|error| error.within("cost"))?
             .unwrap_or_default(),
+        fence: None,
     })
 }
 
@@ -172,8 +173,28 @@ pub(crate) fn set_item(
 pub(crate) fn fill(request: v1::FillRequest, context: &Context<'_>) -> Result<(LeaseId, NewEntry)> {
     let kept = content(request.value, request.negative)?;
     let kept = (kept, request.content_type);
-    let entry = new_entry(kept, request.policy, request.cost, context)?;
+    let mut entry = new_entry(kept, request.policy, request.cost, context)?;
+    entry.fence = fence(request.fence)?;
     Ok((lease_id(request.lease)?, entry))
+}
+
+/// The lock under which something is written. Errors name the field below the request.
+pub(crate) fn fence(fence: Option<v1::Fence>) -> Result<Option<Fence>> {
+    let read = |fence: v1::Fence| {
+        let within = u64::try_from(fence.token)
+            .ok()
+            .filter(|_| (1..MAX_NUMBER).contains(&fence.token));
+        let token = within.ok_or_else(|| {
+            let allowed = format!(
+                "must be the token of a grant, 1 to 2^53 - 1, is {}",
+                fence.token
+            );
+            Error::invalid("fence.token", allowed)
+        })?;
+        let lock = Name::new(fence.lock, "fence.lock")?;
+        Ok(Fence { lock, token })
+    };
+    fence.map(read).transpose()
 }
 
 pub(crate) fn version_is(version: i64) -> Result<Precondition> {

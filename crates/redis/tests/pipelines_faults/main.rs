@@ -3,173 +3,19 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
+mod obeying;
+#[path = "../support/mod.rs"]
 mod support;
 
-use std::sync::Arc;
-use support::{Daemon, Proxy, Server, limits_config, quick, soon};
-use trellis_core::limits::{
-    AcquireRequest, Charge, FairShare, LevelPolicy, LimitSpec, Limits, Mode, Outcome, Priority,
-    RateSpec, SetLimit, Sharing, SpecSource,
-};
+use obeying::{Obeying, daily, key, name, namespace, ttl};
+use support::{Daemon, Proxy, Server, soon};
+use trellis_core::limits::{LevelPolicy, SpecSource};
 use trellis_core::pipelines::{
-    Pipeline, PipelineBounds, PipelineName, PipelineSource, PipelineView, Pipelines, ResetPipeline,
-    SettingKey, SettingKind, SettingValue, UpdatePipeline,
+    PipelineBounds, PipelineSource, PipelineView, Pipelines, SettingKind, SettingValue,
+    UpdatePipeline,
 };
-use trellis_core::{ErrorCode, Key, Micros, Name, Namespace, Result, Scope};
-use trellis_engine::{ObeyedPipelines, PipelineLimits};
-use trellis_redis::{Condition, RedisConfig, RedisPipelines, RedisPipelinesConfig};
-
-/// A daemon, its pipelines, and its limits that obey them.
-struct Obeying {
-    daemon: Daemon,
-    known: Arc<RedisPipelines>,
-    pipelines: ObeyedPipelines,
-    limits: Arc<PipelineLimits>,
-}
-
-impl Obeying {
-    async fn on(server: &Server, name: &str) -> Self {
-        Self::with(quick(server), name).await
-    }
-
-    async fn with(config: RedisConfig, name: &str) -> Self {
-        let daemon = Daemon::with(config, name);
-        daemon.attached().await;
-        let config = RedisPipelinesConfig { max_namespaces: 8 };
-        let bounds = PipelineBounds {
-            max_pipelines: 8,
-            ..PipelineBounds::default()
-        };
-        let known = daemon.pipelines(config, bounds);
-        let limits = daemon.limits(limits_config());
-        let (pipelines, limits) = ObeyedPipelines::new(known.clone(), limits);
-        soon("the pipelines", known.loaded()).await;
-        Self {
-            daemon,
-            known,
-            pipelines,
-            limits: Arc::new(limits),
-        }
-    }
-
-    /// Through a proxy.
-    async fn behind(server: &Server, proxy: &Proxy, name: &str) -> Self {
-        let config = RedisConfig {
-            port: proxy.port,
-            ..quick(server)
-        };
-        Self::with(config, name).await
-    }
-
-    /// Sets a cache TTL, and a rate a day.
-    async fn update(&self, pipeline: &str, secs: u64, amount: i64) -> Result<Arc<Pipeline>> {
-        let ttl = SettingValue::Ttl(Micros::from_secs(secs));
-        let update = UpdatePipeline {
-            namespace: namespace(),
-            name: name(pipeline),
-            values: vec![
-                (key("cache_ttl"), ttl),
-                (key("rate_limit"), SettingValue::Limit(daily(amount))),
-            ],
-            dropped: Vec::new(),
-            replaced: Vec::new(),
-            base_version: None,
-            allow_missing: true,
-            level_policy: LevelPolicy::KeepAmount,
-        };
-        let updated = self.pipelines.update(update).await;
-        updated.map(|(pipeline, ..)| pipeline)
-    }
-
-    async fn reset(&self, pipeline: &str) -> Result<Option<Arc<Pipeline>>> {
-        let reset = ResetPipeline {
-            namespace: namespace(),
-            name: name(pipeline),
-            base_version: None,
-            level_policy: LevelPolicy::KeepAmount,
-        };
-        let reset = self.pipelines.reset(reset).await;
-        reset.map(|(pipeline, _)| pipeline)
-    }
-
-    async fn get(&self, pipeline: &str) -> Result<(Arc<Pipeline>, Scope)> {
-        self.pipelines.get(namespace(), name(pipeline)).await
-    }
-
-    /// What a call would obey now.
-    fn obeyed(&self, pipeline: &str) -> Option<Arc<Pipeline>> {
-        self.known.find(&namespace(), pipeline)
-    }
-
-    /// Waits until calls obey this, and asks the store nothing.
-    async fn obeys(&self, pipeline: &str, expected: Option<&Arc<Pipeline>>) {
-        soon("an obeyed change", async {
-            while self.obeyed(pipeline).as_ref() != expected {
-                tokio::task::yield_now().await;
-            }
-        })
-        .await;
-    }
-
-    async fn peek(&self, limit: &str) -> Result<(i64, SpecSource)> {
-        let (limit, key) = (Name::new(limit, "limit")?, Key::new("", "key")?);
-        let (bucket, _) = self.limits.peek(namespace(), limit, key).await?;
-        Ok((bucket.spec.capacity(), bucket.source))
-    }
-
-    async fn charge(&self, limit: &str, spec: Option<LimitSpec>) -> Result<(bool, SpecSource)> {
-        let limit = Name::new(limit, "limit")?;
-        let mut charge = Charge::new(limit, Key::new("", "key")?, 1)?;
-        charge.spec = spec;
-        let request = AcquireRequest {
-            namespace: namespace(),
-            charges: vec![charge],
-            mode: Mode::Try,
-            reservation_ttl: None,
-            request_id: None,
-            priority: Priority::default(),
-            fair: FairShare::default(),
-            dry_run: false,
-        };
-        let acquired = self.limits.clone().acquire(request).await?;
-        let granted = matches!(acquired.outcome, Outcome::Granted(_));
-        Ok((granted, acquired.charges[0].source))
-    }
-
-    async fn set_by_hand(&self, limit: &str, amount: i64) {
-        let set = SetLimit {
-            namespace: namespace(),
-            name: Name::new(limit, "limit").unwrap(),
-            spec: daily(amount),
-            overrides: Vec::new(),
-            level_policy: LevelPolicy::KeepAmount,
-            source: SpecSource::SetLimit,
-            sharing: Sharing::default(),
-            request_id: None,
-        };
-        self.limits.set_limit(set).await.unwrap();
-    }
-}
-
-fn namespace() -> Namespace {
-    Namespace::new("n/with a slash", "namespace").unwrap()
-}
-
-fn name(name: &str) -> PipelineName {
-    PipelineName::new(name, "name").unwrap()
-}
-
-fn key(path: &str) -> SettingKey {
-    SettingKey::parse(path, "path").unwrap()
-}
-
-fn daily(amount: i64) -> LimitSpec {
-    LimitSpec::Rate(RateSpec::new(amount, Micros::from_secs(24 * 3_600), amount).unwrap())
-}
-
-fn ttl(pipeline: &Pipeline) -> Option<&SettingValue> {
-    pipeline.value(SettingKind::CacheTtl, "default")
-}
+use trellis_core::{ErrorCode, Micros, Scope};
+use trellis_redis::{Condition, RedisPipelinesConfig};
 
 #[tokio::test]
 #[cfg_attr(no_redis, ignore = "no redis-server")]

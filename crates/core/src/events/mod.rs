@@ -1,0 +1,18 @@
+//! Events: what they are, how they stand in the log, where a reader goes on, which ones it wants, and how a group shares them.
+//!
+//! - [`Event`]: what has happened, in the attributes of `CloudEvents`, checked; [`Topic`]: where it is published.
+//! - [`to_record`], [`from_record`]: an event as a record of the log.
+//! - [`Cursor`], [`Resume`]: where a subscription goes on, whatever has happened to the log meanwhile.
+//! - [`Filter`]: which events a subscription wants.
+//! - [`group`]: members that share a topic.
+
+mod cursor;
+mod event;
+mod filter;
+pub mod group;
+mod record;
+
+pub use cursor::{Cursor, GapReason, Resume};
+pub use event::{Attribute, Event, MAX_ATTRIBUTES, MAX_DATA_BYTES, NewEvent, Topic};
+pub use filter::{Filter, MAX_FILTER_VALUES, Pattern};
+pub use record::{Unreadable, from_record, to_record};
