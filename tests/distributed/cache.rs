@@ -8,21 +8,31 @@ use futures::future::join_all;
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use trellis_client::cache::{Cache, Condition, Keep};
+use trellis_client::cache::{Cache, Condition, Keep, Source};
 use trellis_conformance::limits::Settings;
 use trellis_tests::daemon::Daemon;
 use trellis_tests::redis::Redis;
 
 /// Longer than a test takes.
-const LONG: Duration = Duration::from_hours(1);
+pub const LONG: Duration = Duration::from_hours(1);
 
 /// Daemons that see each other, and their caches.
 async fn daemons(redis: &Redis, count: usize) -> (Vec<Daemon>, Vec<Cache>) {
+    daemons_with(redis, count, &[]).await
+}
+
+/// The same with further settings.
+pub async fn daemons_with(
+    redis: &Redis,
+    count: usize,
+    further: &[(&'static str, String)],
+) -> (Vec<Daemon>, Vec<Cache>) {
     let mut variables = variables(redis, Settings::default());
     variables.extend([
         ("TRELLIS_REDIS__HEARTBEAT_INTERVAL", "100ms".to_owned()),
         ("TRELLIS_REDIS__STORE_TIMEOUT", "1s".to_owned()),
     ]);
+    variables.extend_from_slice(further);
     let daemons = start(count, &variables);
     let mut caches = Vec::new();
     for daemon in &daemons {
@@ -86,7 +96,7 @@ async fn overlapping_batches_at_three_daemons_compute_every_key_once() {
     assert_eq!(computed.load(Ordering::Relaxed), 70);
 }
 
-async fn metric(daemon: &Daemon, name: &str) -> String {
+pub async fn metric(daemon: &Daemon, name: &str) -> String {
     let metrics = http(daemon, "/metrics").await;
     let line = metrics
         .lines()
@@ -136,4 +146,86 @@ async fn a_daemon_caches_alone_while_redis_is_away_and_what_it_deleted_does_not_
     let entry = caches[0].get("kept").await.unwrap().unwrap();
     assert_eq!(entry.value.unwrap(), "old");
     assert_eq!(caches[0].get("asked").await.unwrap(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(no_redis, ignore = "no redis-server")]
+async fn a_daemon_answers_again_from_its_own_copy_until_another_changes_the_value() {
+    let redis = Redis::in_memory().unwrap();
+    let (daemons, caches) = daemons(&redis, 2).await;
+    let keep = Keep::new(LONG);
+    caches[0].set("k", "old", &keep).await.unwrap();
+    let again = |source: Source| {
+        let cache = &caches[1];
+        let asked = async move {
+            loop {
+                let entry = cache.get("k").await.unwrap().unwrap();
+                if entry.source == source {
+                    return entry;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), asked)
+    };
+    let copy = again(Source::Near).await.unwrap();
+    assert_eq!(copy.value.unwrap(), "old");
+    let shared = caches[1].clone().read_shared();
+    let entry = shared.get("k").await.unwrap().unwrap();
+    assert_eq!(
+        (entry.source, entry.version),
+        (Source::Shared, copy.version)
+    );
+    let answer = shared.get_or_compute("k", keep.clone(), || async {
+        Err::<Bytes, _>("it is there")
+    });
+    assert_eq!(answer.await.unwrap(), "old");
+    assert_eq!(metric(&daemons[1], "trellis_cache_near_serving").await, "1");
+    assert_ne!(
+        metric(&daemons[1], "trellis_cache_near_hits_total").await,
+        "0"
+    );
+    caches[0].set("k", "new", &keep).await.unwrap();
+    let told = again(Source::Shared).await.unwrap();
+    assert_eq!(told.value.unwrap(), "new");
+}
+
+/// More than a daemon reads at a time, and more than one answer holds.
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(no_redis, ignore = "no redis-server")]
+async fn a_batch_of_many_large_values_comes_in_pieces_and_whole() {
+    let redis = Redis::in_memory().unwrap();
+    let (daemons, caches) = daemons(&redis, 2).await;
+    let value = |number: usize| Bytes::from(vec![u8::try_from(number).unwrap(); 1024 * 1024]);
+    let keys: Vec<String> = (0..60).map(|number| format!("k{number}")).collect();
+    let keep = Keep::new(LONG);
+    for (number, key) in keys.iter().enumerate() {
+        caches[0]
+            .set(key.as_str(), value(number), &keep)
+            .await
+            .unwrap();
+    }
+    let missing = "missing".to_owned();
+    let asked: Vec<String> = keys.iter().cloned().chain([missing]).collect();
+    for cache in [caches[1].clone(), caches[1].clone().read_shared()] {
+        let compute = |missing: Vec<String>| async move {
+            assert_eq!(missing, ["missing"]);
+            Err::<Vec<Bytes>, _>("computed last")
+        };
+        // The lease is granted in the last piece, and its failure ends the call.
+        let failed = cache.get_or_compute_many(asked.clone(), keep.clone(), compute);
+        failed.await.unwrap_err();
+        let compute = |_| async { Err::<Vec<Bytes>, _>("all are there") };
+        let values = cache.get_or_compute_many(keys.clone(), keep.clone(), compute);
+        for (number, got) in values.await.unwrap().into_iter().enumerate() {
+            assert!(got == value(number), "{number}");
+        }
+        let found = cache.get_many(keys.clone()).await.unwrap();
+        for (number, got) in found.into_iter().enumerate() {
+            assert!(got.unwrap().value.unwrap() == value(number), "{number}");
+        }
+    }
+    assert_eq!(
+        metric(&daemons[1], "trellis_cache_outages_total").await,
+        "0"
+    );
 }

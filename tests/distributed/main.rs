@@ -7,8 +7,10 @@
 )]
 
 mod cache;
+mod cache_suite;
 mod fallback;
 mod faults;
+mod fillers;
 mod members;
 mod pipelines;
 

@@ -169,7 +169,7 @@ impl Backend {
             RedisLimits::open(store.clone(), membership.clone(), bounds, clock.clone());
         supervisor.start(TaskKind::LimitsTimer, |stop| task.run(stop));
         let cluster = Arc::new(RedisCluster::new(store.clone(), membership.clone()));
-        let cache = caching::shared(config, (&store, membership), clock, supervisor);
+        let cache = caching::shared(config, (&store, membership), clock, supervisor)?;
         let (cache, cache_fallback) =
             caching::with_fallback(config, cache, cluster.clone(), clock, supervisor)?;
         let (shared, fallback) =

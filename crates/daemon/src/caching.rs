@@ -31,15 +31,17 @@ pub(crate) fn shared(
     (store, membership): (&Store, Membership),
     clock: &Arc<dyn Clock>,
     supervisor: &mut Supervisor,
-) -> Arc<RedisCache> {
+) -> Result<Arc<RedisCache>, RunError> {
     let memory = config.memory_cache();
     let bounds = RedisCacheConfig {
         machine: memory.machine,
         max_namespaces: memory.max_namespaces,
+        near: config.near_cache(),
     };
-    let (cache, task) = RedisCache::open(store.clone(), membership, bounds, clock.clone());
+    let opened = RedisCache::open(store.clone(), membership, bounds, clock.clone());
+    let (cache, task) = opened.map_err(RunError::Contract)?;
     supervisor.start(TaskKind::CacheTimer, |stop| task.run(stop));
-    cache
+    Ok(cache)
 }
 
 /// Puts a cache of this daemon alone behind the shared one, for the time in which the store is away. The task begins

@@ -4,6 +4,7 @@
 //! loses the answer and nothing else, and not even that when the call has an [`Heir`]. The place in flight
 //! stays taken until the call has ended.
 
+use crate::connection::Connection;
 use crate::error::NO_ANSWER;
 use crate::link::Link;
 use crate::shared::Shared;
@@ -226,15 +227,55 @@ pub(crate) type Reads = Vec<(&'static str, Vec<Value>)>;
 /// dropped at any time, and need no guard: what an older connection still reads was true when it was read.
 pub(crate) async fn read(shared: &Shared, commands: Reads) -> Result<Vec<Reply>, CallError> {
     let _permit = place(shared).await?;
-    let link = shared.link.borrow().clone();
-    let link = link.ok_or(CallError::Away("not attached"))?;
-    let (clock, within) = (&shared.clock, shared.config.store_timeout);
-    let sent_at = clock.now().mono;
+    read_in_place(shared, commands).await
+}
+
+/// Which connection was read on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// The attached one.
+    Attached,
+    /// The one beside it.
+    Beside,
+}
+
+/// The same on a connection beside the attached one; where that is gone, on the attached one after all.
+///
+/// `Unknown`: the connection beside gives no answers.
+pub(crate) async fn read_beside(
+    shared: &Shared,
+    beside: &Connection,
+    commands: Reads,
+) -> Result<(Vec<Reply>, Way), CallError> {
+    let _permit = place(shared).await?;
+    match ask_all(beside, commands.clone(), shared.config.store_timeout).await {
+        Ok(replies) => Ok((replies, Way::Beside)),
+        Err(CallError::Unknown(reason)) if reason == NO_ANSWER => Err(CallError::Unknown(reason)),
+        Err(CallError::Unknown(_) | CallError::Away(_)) => {
+            let replies = read_in_place(shared, commands).await?;
+            Ok((replies, Way::Attached))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+async fn ask_all(
+    connection: &Connection,
+    commands: Reads,
+    within: Duration,
+) -> Result<Vec<Reply>, CallError> {
     let asked = commands
         .into_iter()
-        .map(|(command, args)| link.connection.ask(command, args, within));
-    let answers = futures::future::try_join_all(asked).await;
-    match answers {
+        .map(|(command, args)| connection.ask(command, args, within));
+    futures::future::try_join_all(asked).await
+}
+
+async fn read_in_place(shared: &Shared, commands: Reads) -> Result<Vec<Reply>, CallError> {
+    let link = shared.link.borrow().clone();
+    let link = link.ok_or(CallError::Away("not attached"))?;
+    let clock = &shared.clock;
+    let sent_at = clock.now().mono;
+    match ask_all(&link.connection, commands, shared.config.store_timeout).await {
         Ok(replies) => {
             link.answered(clock.now().mono);
             Ok(replies)

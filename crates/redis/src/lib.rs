@@ -38,7 +38,7 @@ mod shared;
 mod store;
 mod watchdog;
 
-pub use cache::{RedisCache, RedisCacheConfig, RedisCacheTask};
+pub use cache::{NearConfig, RedisCache, RedisCacheConfig, RedisCacheTask};
 pub(crate) use call::Heir;
 pub use call::{Call, CallsTask};
 pub use cluster::RedisCluster;

@@ -1,7 +1,7 @@
 //! The shared store: what the rest of the daemon holds.
 
-use crate::call::{Call, CallsTask, Reads};
-use crate::connection::Driver;
+use crate::call::{Call, CallsTask, Reads, Way};
+use crate::connection::{Connection, Driver, End};
 use crate::health::{Health, HealthBoard};
 use crate::keys::Keys;
 use crate::mailbox::{self, Mailbox};
@@ -122,6 +122,28 @@ impl Store {
     /// Reads with plain commands, in one round trip.
     pub(crate) async fn read(&self, commands: Reads) -> Result<Vec<Reply>, CallError> {
         crate::call::read(&self.shared, commands).await
+    }
+
+    /// Reads with plain commands on a connection beside the attached one, which takes the place of one that is gone.
+    pub(crate) async fn read_beside(
+        &self,
+        beside: &Connection,
+        commands: Reads,
+    ) -> Result<(Vec<Reply>, Way), CallError> {
+        crate::call::read_beside(&self.shared, beside, commands).await
+    }
+
+    /// Opens a connection beside the attached one.
+    pub(crate) async fn connect(&self) -> Result<(Connection, End), fred::error::Error> {
+        Connection::open(&self.shared.driver).await
+    }
+
+    /// Takes note that the store is not in the generation of this session any more: it is attached to anew.
+    pub(crate) fn void_session(&self, session: Session) {
+        let link = self.shared.link.borrow().clone();
+        if let Some(link) = link.filter(|link| link.session.generation == session.generation) {
+            link.void();
+        }
     }
 
     /// Host and port of the server.

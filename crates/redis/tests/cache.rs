@@ -1,18 +1,24 @@
-//! The cache on a real Redis against the suite of the cache port, through one daemon and through three.
+//! The cache on a real Redis against the suite of the cache port, through one daemon and through three, with near
+//! copies and without.
 
 mod support;
 
 use std::sync::Arc;
-use support::through;
+use support::{Settled, cached, through};
 use trellis_conformance::cache::{Settings, Subject};
 use trellis_core::cache::Cache;
-use trellis_redis::RedisCacheConfig;
+use trellis_redis::{NearConfig, RedisCacheConfig};
 
-async fn daemons(names: &[&str], settings: Settings) -> Subject {
-    let config = RedisCacheConfig {
+fn config(settings: Settings, near: Option<NearConfig>) -> RedisCacheConfig {
+    RedisCacheConfig {
         machine: settings.machine,
         max_namespaces: settings.max_namespaces,
-    };
+        near,
+    }
+}
+
+async fn daemons(names: &[&str], settings: Settings) -> Subject {
+    let config = config(settings, None);
     through(names, |daemon| daemon.cache(config) as Arc<dyn Cache>).await
 }
 
@@ -22,6 +28,19 @@ async fn one(settings: Settings) -> Subject {
 
 async fn three(settings: Settings) -> Subject {
     daemons(&["a", "b", "c"], settings).await
+}
+
+/// What this daemon has done itself must be seen without waiting for word of it.
+async fn near_one(settings: Settings) -> Subject {
+    let config = config(settings, Some(cached::near()));
+    through(&["a"], |daemon| daemon.cache(config) as Arc<dyn Cache>).await
+}
+
+/// What another daemon has done must be seen once word of it has come.
+async fn near_three(settings: Settings) -> Subject {
+    let config = config(settings, Some(cached::near()));
+    let open = |daemon: &support::Daemon| Arc::new(Settled(daemon.cache(config))) as Arc<dyn Cache>;
+    through(&["a", "b", "c"], open).await
 }
 
 mod through_one_daemon {
@@ -35,6 +54,22 @@ mod through_one_daemon {
 mod through_three_daemons {
     trellis_conformance::cache_conformance!(
         crate::three,
+        #[tokio::test]
+        #[cfg_attr(no_redis, ignore = "no redis-server")]
+    );
+}
+
+mod near_through_one_daemon {
+    trellis_conformance::cache_conformance!(
+        crate::near_one,
+        #[tokio::test]
+        #[cfg_attr(no_redis, ignore = "no redis-server")]
+    );
+}
+
+mod near_through_three_daemons {
+    trellis_conformance::cache_conformance!(
+        crate::near_three,
         #[tokio::test]
         #[cfg_attr(no_redis, ignore = "no redis-server")]
     );

@@ -1,171 +1,17 @@
 //! The shared cache when daemons stop, the store forgets, values are damaged and hints are lost: every call that waits
 //! gets its value or the lease, and nobody is served what is not there.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
-
 mod support;
 
 use bytes::Bytes;
-use std::sync::Arc;
-use support::{Daemon, PATIENCE, Server, quick, soon};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
+use support::cached::{Cached, LONG, commands_until, entry, key, leased, namespace, text, value};
+use support::{PATIENCE, Server, soon};
 use tokio::time::Instant;
 use trellis_core::cache::{
-    Begin, Begun, Cache, Content, Cost, EndedBy, FetchOptions, Filled, Hit, Landing, Lease,
-    LeaseEnd, MachineConfig, NewEntry, Policy, Precondition, Progress, StaleMode, Wait, Waiting,
+    Begun, Cache, ClearTarget, GetOptions, LeaseEnd, Lookup, Progress, ReadFrom, Wait,
 };
-use trellis_core::{EntryKey, Micros, Namespace, Tag};
-use trellis_redis::{RedisCache, RedisCacheConfig, RedisConfig};
-
-/// Far longer than a test takes: what ends a lease is something else.
-const LONG: Micros = Micros::from_secs(60);
-
-/// A daemon and its cache.
-struct Cached {
-    daemon: Daemon,
-    cache: Arc<RedisCache>,
-}
-
-impl Cached {
-    async fn on(server: &Server, name: &str) -> Self {
-        Self::with(quick(server), name).await
-    }
-
-    async fn with(config: RedisConfig, name: &str) -> Self {
-        let daemon = Daemon::with(config, name);
-        daemon.attached().await;
-        let cache = daemon.cache(RedisCacheConfig {
-            machine: MachineConfig::default(),
-            max_namespaces: 16,
-        });
-        Self { daemon, cache }
-    }
-
-    /// Everything stops, without a word to anybody.
-    fn stop(&self) {
-        self.daemon.heart.cancel();
-        self.daemon.stop.cancel();
-    }
-
-    async fn begin(&self, keys: &[&str], lease_ttl: Micros, wait: Wait) -> Vec<Begun> {
-        let begin = Begin {
-            namespace: namespace(),
-            keys: keys.iter().copied().map(key).collect(),
-            options: FetchOptions {
-                stale: StaleMode::Never,
-                refresh: false,
-                lease_ttl,
-                compute_deadline: LONG,
-            },
-            wait,
-        };
-        let (answers, _) = self.cache.clone().begin(begin).await.unwrap();
-        answers.into_iter().map(Result::unwrap).collect()
-    }
-
-    async fn one(&self, of: &str, lease_ttl: Micros) -> Begun {
-        let begun = self.begin(&[of], lease_ttl, Wait::Parts).await;
-        begun.into_iter().next().unwrap()
-    }
-
-    async fn lease(&self, of: &str) -> Lease {
-        self.lease_for(of, LONG).await
-    }
-
-    async fn lease_for(&self, of: &str, ttl: Micros) -> Lease {
-        match self.one(of, ttl).await {
-            Begun::Lease(lease) => lease,
-            other => panic!("no lease but {other:?}"),
-        }
-    }
-
-    async fn wait(&self, of: &str) -> Box<dyn Waiting> {
-        match self.one(of, LONG).await {
-            Begun::Waiting(waiting) => waiting,
-            other => panic!("no place in line but {other:?}"),
-        }
-    }
-
-    async fn get(&self, of: &str) -> Option<Hit> {
-        let found = self.cache.get(&namespace(), &[key(of)], false).await;
-        found.unwrap().0.pop().unwrap()
-    }
-
-    async fn set(&self, of: &str, entry: NewEntry) {
-        let (namespace, key) = (namespace(), key(of));
-        let set = self
-            .cache
-            .set(&namespace, &key, entry, Precondition::Always);
-        set.await.unwrap();
-    }
-
-    async fn fill(&self, lease: Lease, value: &str) -> Result<Filled, LeaseEnd> {
-        let namespace = namespace();
-        let fill = self.cache.fill(&namespace, lease.id, entry(value), true);
-        fill.await.unwrap().0
-    }
-
-    async fn give_up(&self, lease: Lease) {
-        let namespace = namespace();
-        let fail = self.cache.fail(&namespace, lease.id, EndedBy::GivingUp);
-        fail.await.unwrap().0.unwrap();
-    }
-
-    async fn append(&self, lease: Lease, offset: usize, part: &'static str) {
-        let part = Bytes::from_static(part.as_bytes());
-        let namespace = namespace();
-        let append = self.cache.append(&namespace, lease.id, offset, part);
-        append.await.unwrap().0.unwrap();
-    }
-}
-
-fn namespace() -> Namespace {
-    Namespace::new("n", "namespace").unwrap()
-}
-
-fn key(name: &str) -> EntryKey {
-    EntryKey::new(name, "key").unwrap()
-}
-
-fn entry(value: &str) -> NewEntry {
-    NewEntry {
-        content: Content::Value(Bytes::copy_from_slice(value.as_bytes())),
-        content_type: "text/plain".into(),
-        policy: Policy::fresh_for(LONG),
-        cost: Cost::default(),
-        fence: None,
-    }
-}
-
-async fn landing(waiting: &mut Box<dyn Waiting>) -> Landing {
-    soon("the end of a wait", async {
-        loop {
-            if let Progress::Ended(landing) = waiting.next().await.unwrap() {
-                return landing;
-            }
-        }
-    })
-    .await
-}
-
-async fn leased(waiting: &mut Box<dyn Waiting>) -> Lease {
-    match landing(waiting).await {
-        Landing::Lease(lease) => lease,
-        other => panic!("no lease but {other:?}"),
-    }
-}
-
-async fn value(waiting: &mut Box<dyn Waiting>) -> Content {
-    match landing(waiting).await {
-        Landing::Value(hit) => hit.content,
-        other => panic!("no value but {other:?}"),
-    }
-}
-
-fn text(value: &'static str) -> Content {
-    Content::Value(Bytes::from_static(value.as_bytes()))
-}
+use trellis_core::{Micros, Tag};
+use trellis_redis::RedisConfig;
 
 #[tokio::test]
 #[cfg_attr(no_redis, ignore = "no redis-server")]
@@ -334,37 +180,6 @@ async fn a_damaged_or_foreign_value_is_a_miss_that_is_computed_anew() {
     assert_eq!(a.cache.status().damaged, 10);
 }
 
-/// The commands that clients send, told by the server until one contains the last word.
-async fn commands_until(
-    server: &Server,
-    last: &str,
-    work: impl Future<Output = ()>,
-) -> Vec<String> {
-    let stream = TcpStream::connect(("127.0.0.1", server.port))
-        .await
-        .unwrap();
-    let mut lines = BufReader::new(stream);
-    lines.get_mut().write_all(b"MONITOR\r\n").await.unwrap();
-    let mut line = String::new();
-    lines.read_line(&mut line).await.unwrap();
-    work.await;
-    server.run(&["ECHO", last]);
-    let mut commands = Vec::new();
-    loop {
-        line.clear();
-        soon("a command", lines.read_line(&mut line)).await.unwrap();
-        if line.contains(last) {
-            return commands;
-        }
-        let by_a_script = line.contains(" lua] ");
-        let name = line.split('"').nth(1).unwrap_or_default().to_lowercase();
-        let ours = line.contains(":cache") || name == "time";
-        if !by_a_script && ours {
-            commands.push(name);
-        }
-    }
-}
-
 #[tokio::test]
 #[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn a_batch_takes_three_round_trips_whatever_its_size() {
@@ -391,17 +206,60 @@ async fn a_batch_takes_three_round_trips_whatever_its_size() {
         }
     })
     .await;
-    let commands = commands_until(&server, "done", async {
-        let begun = b.begin(&names, LONG, Wait::Whole).await;
-        let hits = begun.iter().filter(|one| matches!(one, Begun::Hit { .. }));
-        assert_eq!(hits.count(), 40);
-        let leases = begun.iter().filter(|one| matches!(one, Begun::Lease(_)));
-        assert_eq!(leases.count(), 79);
-    })
-    .await;
-    // Values with the namespace's clears and the time; the clears of tags; leases and places in line.
-    let trips = ["mget", "hmget", "time", "hmget", "hmget", "evalsha"];
-    assert_eq!(commands[..6.min(commands.len())], trips, "{commands:?}");
-    let told_later = commands.iter().skip(6).filter(|name| *name != "evalsha");
-    assert_eq!(told_later.count(), 0, "{commands:?}");
+    // As they are, and once some tag was cleared after them: then only a look at their tags tells that they are there.
+    for done in ["fresh", "doubtful"] {
+        let commands = commands_until(&server, done, async {
+            let begun = b.begin(&names, LONG, Wait::Whole).await;
+            let hits = begun.iter().filter(|one| matches!(one, Begun::Hit { .. }));
+            assert_eq!(hits.count(), 40);
+            let leases = begun.iter().filter(|one| matches!(one, Begun::Lease(_)));
+            assert_eq!(leases.count(), if done == "fresh" { 79 } else { 0 });
+        })
+        .await;
+        // Sizes; values with the namespace's clears and the time; leases and places in line.
+        let trips = ["hmget", "mget", "hmget", "time", "evalsha"];
+        assert_eq!(commands[..5.min(commands.len())], trips, "{commands:?}");
+        let told_later = commands.iter().skip(5).filter(|name| *name != "evalsha");
+        assert_eq!(told_later.count(), 0, "{commands:?}");
+        b.clear(ClearTarget::Tag(Tag::new("other", "tag").unwrap()))
+            .await;
+    }
+}
+
+#[tokio::test]
+#[cfg_attr(no_redis, ignore = "no redis-server")]
+async fn a_batch_of_large_values_is_read_in_pieces_and_the_rest_deferred() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let a = Cached::near(&server, "a").await;
+    let large = "v".repeat(1024 * 1024);
+    let names: Vec<String> = (0..40).map(|number| format!("k{number}")).collect();
+    for name in &names {
+        a.set(name, entry(&large)).await;
+    }
+    let mut left: Vec<&str> = vec!["missing"];
+    left.extend(names.iter().map(String::as_str));
+    left.push("missing too");
+    let mut pieces = Vec::new();
+    while !left.is_empty() {
+        let begun = a.begin(&left, LONG, Wait::Whole).await;
+        let deferred = |one: &Begun| matches!(one, Begun::Deferred);
+        let first = begun.iter().position(deferred).unwrap_or(begun.len());
+        // What is deferred is what comes after.
+        assert!(begun[first..].iter().all(deferred));
+        pieces.push(first);
+        left.drain(..first);
+    }
+    // An entry is a little more than its value, so fifteen fit.
+    assert_eq!(pieces, [16, 15, 11]);
+    let keys: Vec<_> = names.iter().map(|name| key(name)).collect();
+    let options = GetOptions {
+        read: ReadFrom::Store,
+        ..GetOptions::default()
+    };
+    let (found, _) = a.cache.get(&namespace(), &keys, options).await.unwrap();
+    let hits = found.iter().filter(|one| matches!(one, Lookup::Hit(_)));
+    assert_eq!(hits.count(), 15);
+    assert!(found[15..].iter().all(|one| *one == Lookup::Deferred));
 }

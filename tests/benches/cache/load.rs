@@ -6,8 +6,8 @@ use futures::stream::{FuturesUnordered, TryStreamExt as _};
 use std::cell::Cell;
 use std::time::Instant;
 use tonic::transport::Channel;
-use trellis_proto::v1::batch_get_result;
 use trellis_proto::v1::cache_service_client::CacheServiceClient;
+use trellis_proto::v1::{Read, batch_get_result};
 use trellis_tests::bench::Result;
 use trellis_tests::bench::process::Server;
 use trellis_tests::bench::rounds::{Done, now};
@@ -46,32 +46,43 @@ impl Connections {
         CacheServiceClient::new(channel).max_decoding_message_size(ANSWER_BYTES)
     }
 
-    pub async fn gets(&self, size: Size, in_flight: usize, deadline: Instant) -> Result<Done> {
+    pub async fn gets(
+        &self,
+        size: Size,
+        (in_flight, read): (usize, Read),
+        deadline: Instant,
+    ) -> Result<Done> {
         let keys: Vec<_> = KEYS.map(|number| size.key(number)).collect();
         // Polls only the call that is answered, unlike a join.
         let lanes: FuturesUnordered<_> = (0..in_flight)
             .map(|lane| {
                 // Lanes start apart, so that they do not ask for the same keys in step.
                 let keys = keys.iter().cycle().skip(lane * keys.len() / in_flight);
-                gets(self.client(lane), size, keys, deadline)
+                gets(self.client(lane), size, (keys, read), deadline)
             })
             .collect();
         Ok(Done::sum(lanes.try_collect().await?))
     }
 
-    pub async fn batches(&self, deadline: Instant) -> Result<Done> {
+    pub async fn batches(&self, read: Read, deadline: Instant) -> Result<Done> {
         let mut numbers = KEYS.cycle();
         let mut done = Done::default();
         while now() < deadline {
             let keys = numbers.by_ref().take(BATCH);
-            self.batch(keys, &mut done).await?;
+            self.batch(keys, read, &mut done).await?;
         }
         Ok(done)
     }
 
     /// One batch of large values, all of which must be there.
-    pub async fn batch(&self, numbers: impl Iterator<Item = usize>, done: &mut Done) -> Result<()> {
-        let request = messages::batch_get(numbers.map(|number| Size::Large.key(number)));
+    async fn batch(
+        &self,
+        numbers: impl Iterator<Item = usize>,
+        read: Read,
+        done: &mut Done,
+    ) -> Result<()> {
+        let keys = numbers.map(|number| Size::Large.key(number));
+        let request = messages::batch_get(keys, read);
         let sent = now();
         let answer = self.client(0).batch_get(request).await?.into_inner();
         done.add(now() - sent);
@@ -106,13 +117,16 @@ impl Connections {
 async fn gets(
     mut client: CacheServiceClient<Channel>,
     size: Size,
-    keys: impl Iterator<Item = &String>,
+    (keys, read): (impl Iterator<Item = &String>, Read),
     deadline: Instant,
 ) -> Result<Done> {
     let mut done = Done::default();
     let mut sent = now();
     for key in keys {
-        let answer = client.get(messages::get(key.clone())).await?.into_inner();
+        let answer = client
+            .get(messages::get(key.clone(), read))
+            .await?
+            .into_inner();
         checked(answer.entry.as_ref(), size)?;
         let answered = now();
         done.add(answered - sent);

@@ -24,6 +24,7 @@ use flights::Flights;
 use load::{CALLS, Connections};
 use messages::{BATCH, Size};
 use std::time::Duration;
+use trellis_proto::v1::Read;
 use trellis_tests::bench::process::{Pinning, Server};
 use trellis_tests::bench::rounds::{Case, ROUNDS, Sample, Samples, alternate, median};
 use trellis_tests::bench::table::{Row, Table, Target, say};
@@ -88,15 +89,20 @@ impl Side {
 
     /// Unary gets of keys by turns, so many in flight.
     fn gets(&self, size: Size, in_flight: usize) -> Case<'_> {
+        self.reads(size, (in_flight, Read::Unspecified))
+    }
+
+    /// The same, read from there.
+    fn reads(&self, size: Size, how: (usize, Read)) -> Case<'_> {
         Case::new(self.server.pid(), move |deadline| {
-            self.connections.gets(size, in_flight, deadline)
+            self.connections.gets(size, how, deadline)
         })
     }
 
     /// Batches of gets, one at a time.
-    fn batches(&self) -> Case<'_> {
-        Case::new(self.server.pid(), |deadline| {
-            self.connections.batches(deadline)
+    fn batches(&self, read: Read) -> Case<'_> {
+        Case::new(self.server.pid(), move |deadline| {
+            self.connections.batches(read, deadline)
         })
     }
 
@@ -125,7 +131,14 @@ async fn hits(which: &str, echo: &Side, trellis: &Side, table: &mut Table) -> Re
 }
 
 async fn batch(echo: &Side, trellis: &Side, table: &mut Table) -> Result<()> {
-    let [base, own] = alternate([echo.batches(), trellis.batches()], ROUND).await?;
+    let [base, own] = alternate(
+        [
+            echo.batches(Read::Unspecified),
+            trellis.batches(Read::Unspecified),
+        ],
+        ROUND,
+    )
+    .await?;
     let row = |what: &str| {
         let what = format!("batch of {BATCH} hits in memory, {}: {what}", Size::Large);
         Row::new(what, "echo")

@@ -6,7 +6,7 @@ use futures::stream::{FuturesUnordered, TryStreamExt as _};
 use std::cell::Cell;
 use tonic::transport::Channel;
 use trellis_proto::v1::cache_service_client::CacheServiceClient;
-use trellis_proto::v1::{SetItem, SetRequest};
+use trellis_proto::v1::{Read, SetItem, SetRequest};
 use trellis_tests::bench::Result;
 use trellis_tests::bench::process::{Pinning, Server};
 use trellis_tests::bench::table::{Row, Table, Target};
@@ -86,6 +86,8 @@ async fn set(client: &mut CacheServiceClient<Channel>, key: &str) -> Result<()> 
 }
 
 async fn get(client: &mut CacheServiceClient<Channel>, key: &str) -> Result<()> {
-    let answer = client.get(messages::get(key.to_owned())).await?;
+    let answer = client
+        .get(messages::get(key.to_owned(), Read::Unspecified))
+        .await?;
     messages::checked(answer.into_inner().entry.as_ref(), Size::Small)
 }

@@ -72,18 +72,20 @@ impl fmt::Display for Size {
     }
 }
 
-pub fn get(key: String) -> v1::GetRequest {
+pub fn get(key: String, read: v1::Read) -> v1::GetRequest {
     v1::GetRequest {
         namespace: NAMESPACE.into(),
         key,
+        read: read.into(),
         ..Default::default()
     }
 }
 
-pub fn batch_get(keys: impl IntoIterator<Item = String>) -> v1::BatchGetRequest {
+pub fn batch_get(keys: impl IntoIterator<Item = String>, read: v1::Read) -> v1::BatchGetRequest {
     v1::BatchGetRequest {
         namespace: NAMESPACE.into(),
         keys: keys.into_iter().collect(),
+        read: read.into(),
         ..Default::default()
     }
 }
@@ -156,7 +158,7 @@ pub async fn compare_sizes(
     trellis: &Connections,
     size: Size,
 ) -> Result<String> {
-    let request = get(size.key(0));
+    let request = get(size.key(0), v1::Read::Unspecified);
     let mut sizes = Vec::new();
     for side in [echo, trellis] {
         let answer = side.client(0).get(request.clone()).await?.into_inner();

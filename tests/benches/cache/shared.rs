@@ -1,33 +1,26 @@
 //! The cache that daemons share through Redis, against Redis called straight and one hop to the echo.
 //!
 //! Redis has a core of its own; whoever calls it, a daemon or this process, shares the other with the load
-//! generator, so that both ways leave the store the same. A daemon answers its second read of a key from its
-//! own copy, so each shared read is of a key that its daemon has not read before.
+//! generator, so that both ways leave the store the same. Shared reads ask with `read = SHARED`, since a daemon answers its
+//! second read of a key from its own copy otherwise; those are measured as near hits.
 
 use crate::direct::Direct;
 use crate::flights::{Fetching, Flights};
 use crate::messages::{self, BATCH, KEYS, Size};
 use crate::{Side, hits, waiters};
-use std::cell::Cell;
-use std::ops::Range;
 use std::time::Duration;
 use trellis_proto::v1::key_answer::Answer;
-use trellis_proto::v1::{ScopeKind, Source, StatsRequest};
+use trellis_proto::v1::{Read, ScopeKind, Source, StatsRequest};
 use trellis_tests::bench::Result;
 use trellis_tests::bench::process::{Pinning, Server};
-use trellis_tests::bench::rounds::{Case, Done, ROUNDS, Sample, Samples, alternate, median, now};
+use trellis_tests::bench::rounds::{Case, Sample, Samples, alternate, median};
 use trellis_tests::bench::table::{Row, Table, Target, say};
 use trellis_tests::redis::Redis;
 
 const ROUND: Duration = Duration::from_millis(300);
 
-/// Gets of a round, and what all rounds and the one before the first read.
-const GETS: usize = 2_000;
-const UNREAD: Range<usize> = 10_000..10_000 + GETS * (ROUNDS + 1);
-
-/// The same of batches.
+/// Batches of a round that Redis is asked for straight.
 const BATCHES: usize = 20;
-const UNREAD_BATCHES: Range<usize> = 10_000..10_000 + BATCHES * BATCH * (ROUNDS + 1);
 
 /// Times that missing keys are asked for.
 const TRIES: usize = 21;
@@ -49,8 +42,6 @@ pub async fn measure(pinning: Pinning, echo: &Side, table: &mut Table) -> Result
     for size in Size::BOTH {
         messages::fill(&first.connections, size, KEYS).await?;
     }
-    messages::fill(&first.connections, Size::Small, UNREAD).await?;
-    messages::fill(&first.connections, Size::Large, UNREAD_BATCHES).await?;
     let direct = Direct::open(redis.port).await?;
     one_at_a_time(&direct, echo, &second, table).await?;
     batches(&direct, echo, &second, table).await?;
@@ -79,8 +70,9 @@ async fn is_near(daemon: &Side) -> Result<bool> {
     for size in Size::BOTH {
         for key in KEYS.map(|number| size.key(number)) {
             let mut client = daemon.connections.client(0);
-            client.get(messages::get(key.clone())).await?;
-            let again = client.get(messages::get(key)).await?.into_inner();
+            let request = messages::get(key, Read::Near);
+            client.get(request.clone()).await?;
+            let again = client.get(request).await?.into_inner();
             near &= again.entry.ok_or("a miss")?.source() == Source::Near;
         }
     }
@@ -101,67 +93,37 @@ async fn one_at_a_time(
     daemon: &Side,
     table: &mut Table,
 ) -> Result<()> {
-    let unread = Cell::new(UNREAD);
     let cases = [
         Case::new(daemon.server.pid(), |deadline| direct.gets(deadline)),
         echo.gets(Size::Small, 1),
-        Case::new(daemon.server.pid(), |_| gets(daemon, &unread)),
+        daemon.reads(Size::Small, (1, Read::Shared)),
     ];
     let [straight, hop, own] = alternate(cases, ROUND).await?;
     let own: Vec<f64> = own.iter().map(Sample::p50_micros).collect();
-    let what = format!("hit in Redis, {}, 1 in flight: p50", Size::Small);
+    let what = format!(
+        "hit in Redis (read = SHARED), {}, 1 in flight: p50",
+        Size::Small
+    );
     let row = Row::new(what, "GET + echo").target(Target::AtMost(1.5));
     table.add(row.figures(&both(&straight, &hop), &own, "µs"));
     Ok(())
 }
 
-/// The gets of a round, of keys not read before.
-async fn gets(daemon: &Side, unread: &Cell<Range<usize>>) -> Result<Done> {
-    let mut client = daemon.connections.client(0);
-    let mut numbers = unread.take();
-    let mut done = Done::default();
-    for number in numbers.by_ref().take(GETS) {
-        let request = messages::get(Size::Small.key(number));
-        let sent = now();
-        let answer = client.get(request).await?.into_inner();
-        done.add(now() - sent);
-        messages::checked(answer.entry.as_ref(), Size::Small)?;
-        if answer
-            .entry
-            .is_none_or(|entry| entry.source() != Source::Shared)
-        {
-            return Err("a first read is not answered by Redis".into());
-        }
-    }
-    unread.set(numbers);
-    Ok(done)
-}
-
 async fn batches(direct: &Direct, echo: &Side, daemon: &Side, table: &mut Table) -> Result<()> {
-    let unread = Cell::new(UNREAD_BATCHES);
     let cases = [
         Case::new(daemon.server.pid(), |_| direct.batches(BATCHES)),
-        echo.batches(),
-        Case::new(daemon.server.pid(), |_| batches_of(daemon, &unread)),
+        echo.batches(Read::Unspecified),
+        daemon.batches(Read::Shared),
     ];
     let [straight, hop, own] = alternate(cases, ROUND).await?;
     let own: Vec<f64> = own.iter().map(Sample::p50_micros).collect();
-    let what = format!("batch of {BATCH} hits in Redis, {}: p50", Size::Large);
+    let what = format!(
+        "batch of {BATCH} hits in Redis (read = SHARED), {}: p50",
+        Size::Large
+    );
     let row = Row::new(what, "MGET + echo").target(Target::AtMost(1.5));
     table.add(row.figures(&both(&straight, &hop), &own, "µs"));
     Ok(())
-}
-
-/// The batches of a round, of keys not read before.
-async fn batches_of(daemon: &Side, unread: &Cell<Range<usize>>) -> Result<Done> {
-    let mut numbers = unread.take();
-    let mut done = Done::default();
-    for _ in 0..BATCHES {
-        let keys = numbers.by_ref().take(BATCH);
-        daemon.connections.batch(keys, &mut done).await?;
-    }
-    unread.set(numbers);
-    Ok(done)
 }
 
 /// What Redis is asked for when three daemons want the same keys that nobody has. A round trip is a read of

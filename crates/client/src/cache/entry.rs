@@ -161,7 +161,7 @@ impl Keep {
         }
     }
 
-    pub(super) fn options(&self) -> proto::FetchOptions {
+    pub(super) fn options(&self, read: proto::Read) -> proto::FetchOptions {
         let stale = match self.stale {
             StaleMode::Never => proto::StaleMode::Never,
             StaleMode::WhileRevalidate => proto::StaleMode::WhileRevalidate,
@@ -169,6 +169,7 @@ impl Keep {
         };
         proto::FetchOptions {
             stale: stale.into(),
+            read: read.into(),
             ..proto::FetchOptions::default()
         }
     }

@@ -28,6 +28,7 @@ use trellis_proto::v1 as proto;
 pub struct Cache {
     shared: Arc<Shared>,
     namespace: Arc<str>,
+    read: proto::Read,
 }
 
 /// What is asked of an entry before it is written.
@@ -56,7 +57,16 @@ impl Cache {
         Self {
             shared,
             namespace: namespace.into(),
+            read: proto::Read::Unspecified,
         }
+    }
+
+    /// The same cache, its reads answered by the shared store alone: never by a daemon's copy, which may be behind by as
+    /// long as a message takes.
+    #[must_use]
+    pub fn read_shared(mut self) -> Self {
+        self.read = proto::Read::Shared;
+        self
     }
 
     fn request<T>(&self, message: T) -> tonic::Request<T> {
@@ -77,6 +87,7 @@ impl Cache {
                 namespace: self.namespace(),
                 key: key.clone(),
                 allow_stale: false,
+                read: self.read.into(),
                 offset: i64::try_from(value.len()).unwrap_or(i64::MAX),
             };
             let request = self.request(request);
@@ -106,6 +117,7 @@ impl Cache {
                 namespace: self.namespace(),
                 keys: keys[before..].to_vec(),
                 allow_stale: false,
+                read: self.read.into(),
             };
             let request = self.request(request);
             let answer = self.shared.cache().batch_get(request).await?.into_inner();
@@ -266,7 +278,8 @@ impl Cache {
         keep: &Keep,
     ) -> Result<Fetch> {
         let keys = keys.into_iter().map(Into::into).collect();
-        Fetch::open(&self.shared, &self.namespace, keys, keep).await
+        let asked = (&*self.namespace, self.read);
+        Fetch::open(&self.shared, asked, keys, keep).await
     }
 }
 

@@ -66,7 +66,7 @@ pub struct Fetch {
 impl Fetch {
     pub(super) async fn open(
         shared: &Arc<Shared>,
-        namespace: &str,
+        (namespace, read): (&str, proto::Read),
         keys: Vec<String>,
         keep: &Keep,
     ) -> Result<Self> {
@@ -76,7 +76,7 @@ impl Fetch {
         };
         let fetch = proto::FetchKeys {
             keys,
-            options: Some(keep.options()),
+            options: Some(keep.options(read)),
             parts: true,
             ..proto::FetchKeys::default()
         };

@@ -2,7 +2,7 @@
 
 use super::bench::{Bench, key};
 use super::waiter::Waiter;
-use trellis_core::cache::{Begin, Begun, FetchOptions, Hit, Lease, StaleMode, Wait};
+use trellis_core::cache::{Begin, Begun, FetchOptions, Hit, Lease, ReadFrom, StaleMode, Wait};
 use trellis_core::{Micros, Result};
 
 /// Not sent yet. Unless more is said: nothing stale, waiting for whole values, leases of a minute.
@@ -22,6 +22,7 @@ impl Ask {
                 refresh: false,
                 lease_ttl: Micros::from_secs(60),
                 compute_deadline: Micros::from_secs(3_600),
+                read: ReadFrom::Near,
             },
             wait: Wait::Whole,
         };

@@ -5,8 +5,8 @@ use super::draft::Draft;
 use super::waiter::Waiter;
 use bytes::Bytes;
 use trellis_core::cache::{
-    Appended, Cache, CacheStats, ClearTarget, Content, Deleted, EndedBy, Failure, Filled, Hit,
-    Lease, LeaseEnd, Precondition, Written,
+    Appended, Cache, CacheStats, ClearTarget, Content, Deleted, EndedBy, Failure, Filled,
+    GetOptions, Hit, Lease, LeaseEnd, Lookup, Precondition, ReadFrom, Written,
 };
 use trellis_core::{EntryKey, ErrorCode, Micros, Result, Tag};
 
@@ -28,14 +28,20 @@ impl Bench {
     }
 
     pub(super) async fn get_stale(&self, of: &str) -> Option<Hit> {
-        let found = self.port().get(&self.namespace, &[key(of)], true).await;
-        found.unwrap().0.pop().unwrap()
+        let options = GetOptions {
+            allow_stale: true,
+            read: ReadFrom::Near,
+        };
+        let found = self.port().get(&self.namespace, &[key(of)], options).await;
+        found.unwrap().0.pop().unwrap().hit()
     }
 
     pub(super) async fn get_all(&self, keys: &[&str]) -> Vec<Option<Hit>> {
         let keys: Vec<_> = keys.iter().copied().map(key).collect();
-        let found = self.port().get(&self.namespace, &keys, false).await;
-        found.unwrap().0
+        let options = GetOptions::default();
+        let found = self.port().get(&self.namespace, &keys, options).await;
+        let found = found.unwrap().0.into_iter();
+        found.map(Lookup::hit).collect()
     }
 
     /// Keeps an entry; tells its version.

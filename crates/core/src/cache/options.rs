@@ -2,6 +2,25 @@
 
 use crate::Micros;
 
+/// Where an entry may be read from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReadFrom {
+    /// This daemon's copy of the shared store, where there is one.
+    #[default]
+    Near,
+    /// The store itself.
+    Store,
+}
+
+/// What a caller wants of a look at keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GetOptions {
+    /// Whether an entry past its TTL is told where there is no fresh one.
+    pub allow_stale: bool,
+    /// Where an entry may be read from.
+    pub read: ReadFrom,
+}
+
 /// Whether an entry past its TTL may be served.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum StaleMode {
@@ -25,6 +44,8 @@ pub struct FetchOptions {
     pub lease_ttl: Micros,
     /// How long a lease lives at most, from its grant; at least 1 µs.
     pub compute_deadline: Micros,
+    /// Where an entry may be read from.
+    pub read: ReadFrom,
 }
 
 /// What to do where somebody else computes a key.

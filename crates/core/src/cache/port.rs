@@ -1,9 +1,10 @@
 //! The cache port: what every backend does, and what a caller may rely on.
 
 use super::entry::{Hit, NewEntry};
+use super::options::GetOptions;
 use super::types::{
     Appended, Begin, Begun, CacheStats, CacheStatus, ClearTarget, Deleted, EndedBy, Filled, Lease,
-    LeaseEnd, LeaseId, Precondition, Progress, Written,
+    LeaseEnd, LeaseId, Lookup, Precondition, Progress, Written,
 };
 use crate::{EntryKey, Namespace, Result, Scope};
 use async_trait::async_trait;
@@ -43,6 +44,11 @@ pub trait Waiting: Send {
 /// the daemons that wait and pushes hints to them; a daemon that hears one, or has heard nothing until
 /// the lease's end, reads the flight again and tells its own calls. So a lost hint costs time, never an answer.
 ///
+/// **Near copies.** A backend that daemons share may answer [`super::ReadFrom::Near`] from a copy that it keeps in
+/// this daemon, marked [`super::Source::Near`]. A change made through this daemon is in every read that begins after
+/// the change has returned; one made through another daemon is in every read that begins after word of it has come,
+/// and after a stated time in any case. Times are the store's: a copy is never told as fresh when its entry is not.
+///
 /// **Fences.** A set or fill that brings a [`super::Fence`] is refused as `StaleFence`, for the field `fence.token`, if a higher token was
 /// seen of its lock, and changes nothing; a lease stays as it was. Else its token counts as seen, whatever becomes of the
 /// write. A clear forgets no token. Locks above `max_fences` are forgotten as that says.
@@ -53,12 +59,14 @@ pub trait Waiting: Send {
 #[async_trait]
 pub trait Cache: Send + Sync {
     /// The entries under keys, in the order asked for. Changes nothing but the ledger.
+    ///
+    /// What is too much to be read at a time is deferred: always keys behind a hit, never the first one found.
     async fn get(
         &self,
         namespace: &Namespace,
         keys: &[EntryKey],
-        allow_stale: bool,
-    ) -> Result<(Vec<Option<Hit>>, Scope)>;
+        options: GetOptions,
+    ) -> Result<(Vec<Lookup>, Scope)>;
 
     /// Keeps an entry. A lease of its key ends as `Replaced`, and who waits gets the new entry.
     ///
@@ -89,7 +97,7 @@ pub trait Cache: Send + Sync {
     /// For each key an entry, a lease, or a place in line.
     ///
     /// Joins the line when it takes effect, not when the wait is first polled. Never waits for another
-    /// call. Errors: for all keys `InvalidField` where one is there twice, `TooManyNamespaces`; for each
+    /// call. What is too much to be read at a time is deferred, as by [`Cache::get`]: nothing was done about it. Errors: for all keys `InvalidField` where one is there twice, `TooManyNamespaces`; for each
     /// `TooManyLeases`, `TooManyWaiters`.
     async fn begin(self: Arc<Self>, begin: Begin) -> Result<(Vec<Result<Begun>>, Scope)>;
 

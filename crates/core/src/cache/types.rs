@@ -7,6 +7,34 @@ use crate::{EntryKey, Micros, Namespace, Tag};
 use std::fmt;
 use std::sync::Arc;
 
+/// What a look at a key finds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// No entry.
+    Miss,
+    /// This one.
+    Hit(Hit),
+    /// It was not read, since those before it were enough for one answer: to be asked for again.
+    Deferred,
+}
+
+impl Lookup {
+    /// The entry, if one was found.
+    #[must_use]
+    pub fn hit(self) -> Option<Hit> {
+        match self {
+            Self::Hit(hit) => Some(hit),
+            Self::Miss | Self::Deferred => None,
+        }
+    }
+}
+
+impl From<Option<Hit>> for Lookup {
+    fn from(found: Option<Hit>) -> Self {
+        found.map_or(Self::Miss, Self::Hit)
+    }
+}
+
 /// A condition on the entry in force. A fresh negative entry is an entry; a stale one is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precondition {
@@ -112,6 +140,8 @@ pub enum Begun {
     Busy,
     /// Its computation failed a moment ago.
     Failed(Failure),
+    /// Nothing was done about it, since those before it were enough for one answer: to be begun again.
+    Deferred,
 }
 
 impl fmt::Debug for Begun {
@@ -126,6 +156,7 @@ impl fmt::Debug for Begun {
             Self::Waiting(_) => formatter.write_str("Waiting"),
             Self::Busy => formatter.write_str("Busy"),
             Self::Failed(failure) => formatter.debug_tuple("Failed").field(failure).finish(),
+            Self::Deferred => formatter.write_str("Deferred"),
         }
     }
 }
@@ -213,6 +244,8 @@ pub struct Ledger {
     pub saved_by_hits: Cost,
     /// Cost of what coalesced calls were served.
     pub saved_by_coalescing: Cost,
+    /// Of the hits and negative hits, those from a daemon's copy of a shared store.
+    pub near_hits: u64,
 }
 
 impl Ledger {
@@ -229,6 +262,7 @@ impl Ledger {
         self.fills_refused += other.fills_refused;
         self.saved_by_hits.add(other.saved_by_hits, 1);
         self.saved_by_coalescing.add(other.saved_by_coalescing, 1);
+        self.near_hits += other.near_hits;
     }
 }
 
@@ -262,4 +296,50 @@ pub struct CacheStatus {
     pub outages: u64,
     /// Keys, tags and namespaces that the shared store is still to forget.
     pub journalled: usize,
+    /// This daemon's copies of the shared store.
+    pub near: NearStatus,
+}
+
+/// Why all near copies were given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NearReset {
+    /// The connection on which the store tells of changes ended.
+    Disconnected,
+    /// More changes were told than were taken in time.
+    Lagged,
+    /// The store's history is another one, or its data is gone.
+    Generation,
+    /// More namespaces were read than are kept apart.
+    Namespaces,
+}
+
+impl NearReset {
+    /// All reasons, and how metrics name them.
+    pub const ALL: [(Self, &'static str); 4] = [
+        (Self::Disconnected, "disconnected"),
+        (Self::Lagged, "lagged"),
+        (Self::Generation, "generation"),
+        (Self::Namespaces, "namespaces"),
+    ];
+}
+
+/// A daemon's copies of the shared store, and what happened since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NearStatus {
+    /// The store tells of changes, so copies are served.
+    pub serving: bool,
+    /// Copies kept, those included that may not be served any more.
+    pub entries: u64,
+    /// Bytes they take.
+    pub bytes: u64,
+    /// Keys answered from a copy.
+    pub hits: u64,
+    /// Keys looked up in vain.
+    pub misses: u64,
+    /// Changes the store told of.
+    pub invalidations: u64,
+    /// Copies thrown out for want of room.
+    pub evictions: u64,
+    /// How often all were given up, for each reason of [`NearReset::ALL`].
+    pub resets: [u64; NearReset::ALL.len()],
 }

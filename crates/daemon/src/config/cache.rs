@@ -1,11 +1,12 @@
 //! The group `cache`: its settings as data, and what they make of the cache.
 
-use super::allowed::Allowed::{Choice, Count};
+use super::allowed::Allowed::{Choice, Count, Flag};
 use super::settings::{DAY, HOUR, MILLION, MS, SECOND, Setting, YEAR, setting, span};
 use super::span::Span;
 use serde::Deserialize;
 use trellis_core::cache::MachineConfig;
 use trellis_local::MemoryCacheConfig;
+use trellis_redis::NearConfig;
 use trellis_service::CacheServiceConfig;
 
 const MIB: u64 = 1_024 * 1_024;
@@ -56,6 +57,18 @@ pub(super) static CACHE: &[Setting] = &[
         "10000",
         Count(1, 10 * MILLION),
         "Calls waiting in one namespace. Further ones fail with TOO_MANY_WAITERS.",
+    ),
+    setting(
+        "cache.max_failures",
+        "1024",
+        Count(1, MILLION),
+        "Failures remembered in one namespace. Further ones are told to those who wait and not remembered.",
+    ),
+    setting(
+        "cache.max_tags",
+        "10000",
+        Count(1, MILLION),
+        "Clears of tags remembered in one namespace. When the oldest is forgotten, all older entries with tags go.",
     ),
     setting(
         "cache.max_batch",
@@ -135,6 +148,33 @@ pub(super) static CACHE: &[Setting] = &[
         Choice(&["local", "fail"]),
         "While the shared store is away: cache in this daemon alone, or fail with STORE_UNAVAILABLE.",
     ),
+    setting(
+        "cache.near",
+        "true",
+        Flag,
+        "In distributed mode: keep copies of shared entries in this daemon, and answer from them. Redis tells of \
+         changes, so a copy is behind by as long as a message takes. A request with read = SHARED passes them by.",
+    ),
+    setting(
+        "cache.near_max_bytes",
+        "67108864",
+        Count(MIB, 1_024 * 1_024 * MIB),
+        "Bytes of all near copies, with what keeping them takes. What is used least is thrown out; a value above \
+         an eighth of this is not copied.",
+    ),
+    setting(
+        "cache.near_max_entries",
+        "100000",
+        Count(1_000, 1_000 * MILLION),
+        "Near copies. Redis notes up to tracking-table-max-keys (a million) keys that its daemons have read.",
+    ),
+    setting(
+        "cache.near_max_staleness",
+        "10s",
+        span(MS, HOUR),
+        "For how long after it was read from Redis a near copy is served at most, even if word of its change were \
+         lost.",
+    ),
 ];
 
 /// The group, typed.
@@ -147,6 +187,8 @@ pub(super) struct CacheSettings {
     pub max_fill_bytes: usize,
     max_leases: usize,
     max_waiters: usize,
+    max_failures: usize,
+    max_tags: usize,
     max_batch: usize,
     max_streams: usize,
     max_stream_keys: usize,
@@ -160,6 +202,10 @@ pub(super) struct CacheSettings {
     pub max_wait: Span,
     max_failure_ttl: Span,
     fallback: WhileAway,
+    near: bool,
+    near_max_bytes: u64,
+    near_max_entries: usize,
+    near_max_staleness: Span,
 }
 
 /// What becomes of calls while the shared store is away.
@@ -194,6 +240,15 @@ impl CacheSettings {
         self.fallback == WhileAway::Local
     }
 
+    /// What near copies are bound by; `None`: there are none.
+    pub fn near(&self) -> Option<NearConfig> {
+        self.near.then(|| NearConfig {
+            max_bytes: self.near_max_bytes,
+            max_entries: self.near_max_entries,
+            max_staleness: self.near_max_staleness.into(),
+        })
+    }
+
     /// What the memory backend is bound by.
     pub fn memory(&self) -> MemoryCacheConfig {
         MemoryCacheConfig {
@@ -205,6 +260,8 @@ impl CacheSettings {
                 max_fill_bytes: self.max_fill_bytes,
                 max_leases: self.max_leases,
                 max_waiters: self.max_waiters,
+                max_failures: self.max_failures,
+                max_tags: self.max_tags,
                 ..MachineConfig::default()
             },
         }
@@ -261,6 +318,26 @@ mod tests {
         assert_eq!(cache.memory(), trellis_local::MemoryCacheConfig::default());
         let service = trellis_service::CacheServiceConfig::default();
         assert_eq!(cache.service(), service);
+    }
+
+    #[test]
+    fn near_copies_are_kept_unless_they_are_switched_off() {
+        let near = |text: &str| Config::from_toml(text).unwrap().near_cache();
+        let kept = near("[cache]\nnear_max_staleness = \"2s\"").unwrap();
+        assert_eq!(kept.max_staleness, trellis_core::Micros::from_secs(2));
+        assert_eq!(near("[cache]\nnear = false"), None);
+        for text in [
+            "near_max_bytes = 1",
+            "near_max_entries = 1",
+            "near_max_staleness = \"2h\"",
+        ] {
+            let error = Config::from_toml(&format!("[cache]\n{text}")).unwrap_err();
+            let key = text.split(' ').next().unwrap();
+            assert!(
+                error.to_string().contains(&format!("cache.{key}")),
+                "{error}"
+            );
+        }
     }
 
     #[test]

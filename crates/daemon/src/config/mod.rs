@@ -48,7 +48,7 @@ use trellis_core::pipelines::Base;
 use trellis_local::{
     MemoryCacheConfig, MemoryLimitsConfig, MemoryLocksConfig, MemoryPipelinesConfig,
 };
-use trellis_redis::{AfterLoss, Identity, RedisConfig};
+use trellis_redis::{AfterLoss, Identity, NearConfig, RedisConfig};
 use trellis_resilience::{FallbackPolicy, Level};
 use trellis_service::ServiceConfig;
 
@@ -299,6 +299,11 @@ impl Config {
     /// Pipelines of this daemon alone.
     pub(crate) fn memory_pipelines(&self) -> MemoryPipelinesConfig {
         self.settings.pipelines.memory()
+    }
+
+    /// Copies of the shared cache in this daemon.
+    pub(crate) fn near_cache(&self) -> Option<NearConfig> {
+        self.settings.cache.near()
     }
 
     pub(crate) fn memory_cache(&self) -> MemoryCacheConfig {

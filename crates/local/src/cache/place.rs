@@ -1,12 +1,12 @@
 //! One namespace: its machine behind a lock, and the calls that wait in it.
 
-use super::entries::{AllEntries, OwnEntries, Usage};
+use super::entries::{AllEntries, OwnEntries};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Notify;
-use trellis_core::cache::{Machine, Ticket};
+use trellis_core::cache::{Machine, Ticket, Usage};
 use trellis_core::{Now, Time};
 
 /// A namespace.
@@ -73,7 +73,12 @@ impl Place {
         if space.dropped {
             return None;
         }
-        let changed = change(&mut space, &all.of(self.number, &self.usage), now());
+        let entries = OwnEntries {
+            all,
+            number: self.number,
+            usage: &self.usage,
+        };
+        let changed = change(&mut space, &entries, now());
         space.wake();
         let due = space.machine.next_due().unwrap_or(Time::NEVER);
         self.due.store(due.0, Ordering::SeqCst);

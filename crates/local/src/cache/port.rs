@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use trellis_core::cache::{
     Appended, Begin, Begun, Cache, CacheStats, CacheStatus, ClearTarget, Deleted, EndedBy, Filled,
-    Hit, Lease, LeaseEnd, LeaseId, NewEntry, Precondition, Step, Written,
+    GetOptions, Hit, Lease, LeaseEnd, LeaseId, Lookup, NewEntry, Precondition, Step, Written,
 };
 use trellis_core::{EntryKey, Error, Namespace, Result, Scope};
 
@@ -20,14 +20,17 @@ impl Cache for MemoryCache {
         &self,
         namespace: &Namespace,
         keys: &[EntryKey],
-        allow_stale: bool,
-    ) -> Result<(Vec<Option<Hit>>, Scope)> {
+        options: GetOptions,
+    ) -> Result<(Vec<Lookup>, Scope)> {
         let found = self.change(namespace, |_, space, entries, now| {
-            let mut get = |key| space.machine.get(entries, key, allow_stale, now);
+            let mut get = |key| {
+                let found = space.machine.get(entries, key, options.allow_stale, now);
+                found.into()
+            };
             keys.iter().map(&mut get).collect()
         });
         // At the bound on namespaces a look at another is a miss, and noted nowhere.
-        let found = found.unwrap_or_else(|_| vec![None; keys.len()]);
+        let found = found.unwrap_or_else(|_| vec![Lookup::Miss; keys.len()]);
         Ok((found, Scope::Local))
     }
 

@@ -3,7 +3,7 @@
 -- args     {keys, versions known (0 none, -1 damaged), {ttl, deadline, stale}, refresh 0|1, wait, first ticket}
 -- Payload  for each key {hit = {version, value}} where `value` counts the values sent, 0: the known one is meant;
 --          {refresh = {version, value, lease}}, {lease = lease}, {wait = {flight, round, us until its lease ends}},
---          "busy", {failed = {code, message, us left}} or {error = {code, bound}};
+--          "busy", "deferred" (the values sent are enough), {failed = {code, message, us left}} or {error = {code, bound}};
 --          a lease is {number, us to live, us to its deadline}
 --
 -- Atomic, because two callers that miss a key must not both be given the lease, and because whoever joins a
@@ -11,11 +11,19 @@
 
 local keys, versions, options, refresh, wait, ticket = unpack(args)
 
+local sent = 0
+
+-- Whether an entry may be answered: it is known, or there is room for its value.
+local function fits(header, version)
+  return version == header[VERSION] or sent == 0 or sent + header[SIZE] <= env.max_sent
+end
+
 local function hit(key, header, version, lease)
   local index = 0
   if version ~= header[VERSION] then
     values[#values + 1] = redis.call('GET', value_key(key))
     index = #values
+    sent = sent + math.max(1, header[SIZE])
   end
   if lease then
     return {refresh = {header[VERSION], index, lease}}
@@ -40,6 +48,9 @@ local function begin(key, version, number)
     drop_entry(key)
   end
   local found, fresh = find(key)
+  if found and not fits(found, version) then
+    return 'deferred'
+  end
   if found and ((fresh and refresh == 0) or (not fresh and options[3] == REVALIDATE)) then
     local due = not fresh or (found[REFRESH] >= 0 and now >= found[REFRESH])
     local lease

@@ -4,8 +4,9 @@
 -- ARGV[1..3]  the guard's    ARGV[4]  the environment, below    ARGV[5]  `args`; both msgpack
 -- ARGV[6]  where an operation says so: bytes of a value
 --
--- <root>:m            hash: `all` and `forgotten` (clears), `bytes`, `fill_bytes`, `waiters`, `arrivals`, `cursor`,
---                     and the ledger, `L1` and up
+-- <root>:c            hash of clears: `all`, `forgotten`, `tagged` (the last clear of any tag). Changed by clears alone,
+--                     so that a daemon that is told of its changes learns of nothing else
+-- <root>:m            hash: `bytes`, `fill_bytes`, `waiters`, `arrivals`, `cursor`, and the ledger, `L1` and up
 -- <root>:t, :tz       hash tag -> its last clear; the same as a sorted set by number
 -- <root>:v:<key>      string with a TTL: an entry, see `entry`
 -- <root>:x, :s        sorted set of keys by the time at which their entries are gone; hash key -> bytes
@@ -33,10 +34,11 @@ local now = store_time()
 
 local env = {
   max_value = e[1], max_leases = e[2], max_waiters = e[3], max_fill = e[4], max_failures = e[5],
-  max_tags = e[6], max_namespaces = e[7], namespace = e[8], mailbox = e[9], max_fences = e[10],
+  max_tags = e[6], max_namespaces = e[7], max_sent = e[8], namespace = e[9], mailbox = e[10],
+  max_fences = e[11],
 }
 
-local META, TAGS, TAGS_BY = root .. ':m', root .. ':t', root .. ':tz'
+local META, CLEARS, TAGS, TAGS_BY = root .. ':m', root .. ':c', root .. ':t', root .. ':tz'
 local INDEX, SIZES = root .. ':x', root .. ':s'
 local LEASES, DUE, OPEN, ENDED = root .. ':l', root .. ':due', root .. ':o', root .. ':e'
 local FAILED, FAILED_BY = root .. ':f', root .. ':fz'

@@ -7,6 +7,7 @@
 -- Atomic, because the number must lie above every version and lease given out before, and below every later one.
 
 local function clear_tag(tag, number)
+  redis.call('HSET', CLEARS, 'tagged', whole(number))
   redis.call('HSET', TAGS, tag, whole(number))
   redis.call('ZADD', TAGS_BY, whole(number), tag)
   local over = redis.call('ZCARD', TAGS_BY) - env.max_tags
@@ -15,7 +16,7 @@ local function clear_tag(tag, number)
     for i = 1, #popped, 2 do
       redis.call('HDEL', TAGS, popped[i])
     end
-    redis.call('HSET', META, 'forgotten', popped[#popped])
+    redis.call('HSET', CLEARS, 'forgotten', popped[#popped])
   end
 end
 
@@ -26,7 +27,7 @@ local function op()
     clear_tag(args[1], number)
     return number
   end
-  redis.call('HSET', META, 'all', whole(number), 'forgotten', 0)
+  redis.call('HSET', CLEARS, 'all', whole(number), 'forgotten', 0, 'tagged', 0)
   redis.call('UNLINK', TAGS, TAGS_BY, FAILED, FAILED_BY)
   for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
     local daemon = field:match('^m:(.*)$')

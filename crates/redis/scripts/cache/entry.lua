@@ -42,11 +42,11 @@ end
 
 -- Whether a value made as of a number, with these tags, is hidden by a clear.
 local function hidden(as_of, tags)
-  local clears = redis.call('HMGET', META, 'all', 'forgotten')
+  local clears = redis.call('HMGET', CLEARS, 'all', 'forgotten', 'tagged')
   if not clears[1] or as_of <= tonumber(clears[1]) then
     return true
   end
-  if #tags == 0 then
+  if #tags == 0 or as_of > tonumber(clears[3] or '0') then
     return false
   end
   if as_of <= tonumber(clears[2] or '0') then

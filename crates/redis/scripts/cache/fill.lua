@@ -3,7 +3,7 @@
 -- args     {lease, keep 0|1, bytes that have come as far as the caller knows, entry: see `header`; its checksum
 --          and size are those of the whole value}
 -- ARGV[6]  the content behind the parts
--- Payload  {ended = why} | {have = {bytes, crc}}: the caller knew wrong | {filled = {version, waiters}}
+-- Payload  {ended = why} | {have = {bytes, crc}}: the caller knew wrong | {filled = {version, waiters, key}}
 -- Fails    NEGATIVE, VALUE (its bound), STALE_FENCE (the lowest token that passes)
 --
 -- Atomic, because the value must take the lease's place, and be there for all in line, in one step; a delete, set or
@@ -14,7 +14,7 @@ local function op()
   local key, flight = held(lease)
   if not key then
     if flight[2] == FILLED then
-      return {filled = {flight[3], flight[4]}}
+      return {filled = {flight[3], flight[4], flight[5]}}
     end
     return {ended = flight[2] == LOST and flight[3] or UNKNOWN}
   end
@@ -44,7 +44,7 @@ local function op()
   end
   forget_failure(key)
   local waiters = redis.call('ZCARD', line_key(key))
-  end_lease(flight, FILLED, version, waiters)
+  end_lease(flight, FILLED, version, waiters, key)
   land(key, flight, packed)
-  return {filled = {version, waiters}}
+  return {filled = {version, waiters, key}}
 end

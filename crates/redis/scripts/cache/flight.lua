@@ -126,7 +126,7 @@ end
 
 -- Why the lease of a flight is over, if it is.
 local function over(flight)
-  if flight.lease <= meta('all') then
+  if flight.lease <= tonumber(redis.call('HGET', CLEARS, 'all') or '0') then
     return CLEARED
   elseif now >= due_of(flight) then
     return flight.deadline <= flight.expires and DEADLINE or EXPIRED

@@ -2,7 +2,7 @@
 -- written to. So what an older life of the name has left behind stays hidden.
 
 local function known()
-  return redis.call('HEXISTS', META, 'all') == 1
+  return redis.call('EXISTS', CLEARS) == 1
 end
 
 -- Drops a namespace in which nothing is kept and nothing happens; tells whether it was one.
@@ -17,7 +17,7 @@ local function drop_if_idle(other)
   if tonumber(redis.call('HGET', other .. ':m', 'waiters') or '0') > 0 then
     return false
   end
-  for _, kind in ipairs({':m', ':t', ':tz', ':s', ':e', ':f'}) do
+  for _, kind in ipairs({':c', ':m', ':t', ':tz', ':s', ':e', ':f'}) do
     redis.call('UNLINK', other .. kind)
   end
   redis.call('SREM', spaces, other)
@@ -38,6 +38,6 @@ local function ensure()
       fail('TOO_MANY_NAMESPACES', env.max_namespaces)
     end
   end
-  redis.call('HSET', META, 'all', whole(mint(KEYS[1], 0)))
+  redis.call('HSET', CLEARS, 'all', whole(mint(KEYS[1], 0)))
   redis.call('SADD', spaces, root)
 end

@@ -3,6 +3,7 @@
 use super::RedisCache;
 use super::call::{Told, failed, unpack, unreadable};
 use super::lines::{Joining, Place};
+use super::near::Mark;
 use super::reading::Seen;
 use super::scripts::BEGIN;
 use super::waiting::{RedisWaiting, Seated};
@@ -12,7 +13,9 @@ use crate::Heir;
 use futures::future::join_all;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use trellis_core::cache::{Entry, Failure, FetchOptions, Hit, Lease, LeaseId, Source, Wait};
+use trellis_core::cache::{
+    Entry, Failure, FetchOptions, Hit, Lease, LeaseId, ReadFrom, Source, Wait,
+};
 use trellis_core::{EntryKey, Error, ErrorCode, Micros, Namespace, Result, Time};
 
 /// Keys in one script: a pause of the store of a few milliseconds at most. A larger batch is several scripts, sent
@@ -26,15 +29,18 @@ pub(super) enum Began {
     Waiting(RedisWaiting),
     Busy,
     Failed(Failure),
+    Deferred,
 }
 
 /// A key that only a script can decide.
 struct Open<'a> {
     index: usize,
     key: &'a EntryKey,
-    known: Option<Box<Entry>>,
+    known: Option<Arc<Entry>>,
     /// As the script is told: 0 nothing, -1 damage.
     version: i64,
+    /// Of the read that found what is known.
+    read: (Option<Mark>, Time),
 }
 
 impl RedisCache {
@@ -45,31 +51,36 @@ impl RedisCache {
         keys: &[EntryKey],
         wanted: (FetchOptions, Wait),
     ) -> Result<Vec<Result<Began>>> {
-        let read = self.read(namespace, keys).await?;
-        let mut began: Vec<Option<Result<Began>>> = Vec::with_capacity(keys.len());
+        let near = match wanted.0.read {
+            ReadFrom::Near => self.near_hits(namespace, keys, |entry, now| {
+                is_served(entry, &wanted.0, now)
+            }),
+            ReadFrom::Store => vec![None; keys.len()],
+        };
+        let near = near.into_iter();
+        let mut began: Vec<Option<Result<Began>>> = near
+            .map(|hit| hit.map(|hit| Ok(Began::Hit(hit, None))))
+            .collect();
+        let missing: Vec<usize> = (0..keys.len())
+            .filter(|index| began[*index].is_none())
+            .collect();
         let mut open = Vec::new();
-        for (index, (key, seen)) in keys.iter().zip(read.seen).enumerate() {
-            let (known, version) = match seen {
-                Seen::Entry(entry) if is_served(&entry, &wanted.0, read.now) => {
-                    let hit = entry.told(Source::Shared, read.now);
-                    self.count_served(namespace, &hit);
-                    began.push(Some(Ok(Began::Hit(hit, None))));
-                    continue;
+        if !missing.is_empty() {
+            let sought: Vec<&EntryKey> = missing.iter().map(|index| &keys[*index]).collect();
+            let read = self.read(namespace, &sought).await?;
+            let read_at = (read.mark, read.now);
+            for ((index, key), seen) in missing.into_iter().zip(sought).zip(read.seen) {
+                match self.first_look(namespace, key, (seen, read_at), &wanted.0) {
+                    Ok(decided) => began[index] = Some(Ok(decided)),
+                    Err((known, version)) => open.push(Open {
+                        index,
+                        key,
+                        known,
+                        version,
+                        read: read_at,
+                    }),
                 }
-                Seen::Entry(entry) => {
-                    let version = i64::try_from(entry.version.0).unwrap_or(0);
-                    (Some(entry), version)
-                }
-                Seen::Nothing => (None, 0),
-                Seen::Damaged => (None, -1),
-            };
-            began.push(None);
-            open.push(Open {
-                index,
-                key,
-                known,
-                version,
-            });
+            }
         }
         let chunks = open.chunks_mut(TOGETHER);
         let chunks = chunks.map(|chunk| self.begin_chunk(namespace, chunk, wanted));
@@ -81,6 +92,32 @@ impl RedisCache {
             .into_iter()
             .map(|one| one.unwrap_or_else(missing))
             .collect())
+    }
+
+    /// What a look at the values alone decides; else what is known of the entry, as `Open` holds it.
+    fn first_look(
+        &self,
+        namespace: &Namespace,
+        key: &EntryKey,
+        (seen, read): (Seen, (Option<Mark>, Time)),
+        options: &FetchOptions,
+    ) -> std::result::Result<Began, (Option<Arc<Entry>>, i64)> {
+        match seen {
+            Seen::Deferred => Ok(Began::Deferred),
+            Seen::Entry(entry) if is_served(&entry, options, read.1) => {
+                self.copy((namespace, key), &entry, read);
+                let hit = entry.told(Source::Shared, read.1);
+                self.count_served(namespace, &hit);
+                Ok(Began::Hit(hit, None))
+            }
+            // The script looks at tags itself.
+            Seen::Entry(entry) | Seen::Doubtful(entry) => {
+                let version = i64::try_from(entry.version.0).unwrap_or(0);
+                Err((Some(entry), version))
+            }
+            Seen::Nothing => Err((None, 0)),
+            Seen::Damaged => Err((None, -1)),
+        }
     }
 
     async fn begin_chunk(
@@ -137,13 +174,13 @@ impl RedisCache {
                         (flight, round, look_in),
                     ))),
                     Answer::Hit(version, index) => {
-                        let entry = self.entry_of(open, (version, index), &values);
+                        let entry = self.entry_of(namespace, open, (version, index), &values);
                         entry.map(|entry| self.serve(namespace, &entry, (None, now)))
                     }
                     Answer::Refresh(version, index, lease) => {
                         self.store.saw_token(lease.0);
                         let lease = wire::lease(lease);
-                        let entry = self.entry_of(open, (version, index), &values);
+                        let entry = self.entry_of(namespace, open, (version, index), &values);
                         entry.map(|entry| self.serve(namespace, &entry, (Some(lease), now)))
                     }
                     other => self.decided(namespace, other),
@@ -182,6 +219,7 @@ impl RedisCache {
                 self.count(namespace, |ledger| ledger.misses += 1);
                 Ok(Began::Lease(wire::lease(lease)))
             }
+            Answer::Deferred => Ok(Began::Deferred),
             Answer::Busy => {
                 self.count(namespace, |ledger| ledger.misses += 1);
                 Ok(Began::Busy)
@@ -204,20 +242,21 @@ impl RedisCache {
     /// The entry that an answer means: the known one, or one of the values sent.
     fn entry_of(
         &self,
+        namespace: &Namespace,
         open: &mut Open<'_>,
         (version, index): (u64, usize),
         values: &[bytes::Bytes],
-    ) -> Result<Entry> {
+    ) -> Result<Arc<Entry>> {
         let known = open.known.take();
         if index == 0 {
             let known = known.filter(|entry| entry.version.0 == version);
-            return known
-                .map(|entry| *entry)
-                .ok_or_else(|| unreadable("an entry that is not known is meant"));
+            let known = known.ok_or_else(|| unreadable("an entry that is not known is meant"))?;
+            self.copy((namespace, open.key), &known, open.read);
+            return Ok(known);
         }
         let blob = values.get(index - 1);
         let blob = blob.ok_or_else(|| unreadable("a value is missing"))?;
-        blob::entry(blob).map_err(|what| {
+        blob::entry(blob).map(Arc::new).map_err(|what| {
             self.report_damage(what);
             // Written and damaged between two looks: a repeat sees the damage first, and takes it for a miss. (The
             // store itself is there.)
@@ -262,6 +301,12 @@ impl RedisCache {
 
     pub(super) fn count_served(&self, namespace: &Namespace, hit: &Hit) {
         if self.ledgers.served(namespace, hit) {
+            self.sooner.notify_one();
+        }
+    }
+
+    pub(super) fn count_near(&self, namespace: &Namespace, hit: &Hit) {
+        if self.ledgers.served_near(namespace, hit) {
             self.sooner.notify_one();
         }
     }

@@ -11,6 +11,9 @@ use trellis_core::{Error, ErrorCode, Micros, Namespace, Result};
 /// When to try again while the store is away: about as long as it takes to be noticed when it is back.
 pub(crate) const RETRY_AFTER: Micros = Micros::from_millis(500);
 
+/// Bytes of values in an answer of a script, its first value apart.
+const MAX_SENT: u64 = 2 * 1024 * 1024;
+
 /// When a call that found no room in line may try again.
 const ROOM_AFTER: Micros = Micros::from_millis(100);
 
@@ -95,6 +98,7 @@ impl RedisCache {
             bound(machine.max_failures),
             bound(machine.max_tags),
             bound(self.config.max_namespaces),
+            MAX_SENT,
             namespace,
             &self.mailbox,
             bound(machine.max_fences),

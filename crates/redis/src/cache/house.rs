@@ -71,7 +71,7 @@ impl RedisCache {
 }
 
 /// A name as it was before it became part of a key.
-fn plain(escaped: &str) -> Option<String> {
+pub(super) fn plain(escaped: &str) -> Option<String> {
     let mut name = String::new();
     let mut rest = escaped;
     while let Some((before, after)) = rest.split_once('%') {

@@ -33,18 +33,14 @@ impl Ledgers {
 
     /// Counts an entry that was served.
     pub fn served(&self, namespace: &Namespace, hit: &Hit) -> bool {
+        self.count(namespace, |ledger| note_served(ledger, hit))
+    }
+
+    /// Counts an entry that was served from a copy.
+    pub fn served_near(&self, namespace: &Namespace, hit: &Hit) -> bool {
         self.count(namespace, |ledger| {
-            let cost = match hit.source {
-                Source::Coalesced => {
-                    ledger.coalesced += 1;
-                    return ledger.saved_by_coalescing.add(hit.cost, 1);
-                }
-                Source::Negative => &mut ledger.negative_hits,
-                Source::Stale => &mut ledger.stale_hits,
-                Source::Local | Source::Shared | Source::Near => &mut ledger.hits,
-            };
-            *cost += 1;
-            ledger.saved_by_hits.add(hit.cost, 1);
+            ledger.near_hits += 1;
+            note_served(ledger, hit);
         })
     }
 
@@ -76,6 +72,21 @@ impl Ledgers {
     }
 }
 
+/// Notes an entry that was served, and what that saved.
+fn note_served(ledger: &mut Ledger, hit: &Hit) {
+    let cost = match hit.source {
+        Source::Coalesced => {
+            ledger.coalesced += 1;
+            return ledger.saved_by_coalescing.add(hit.cost, 1);
+        }
+        Source::Negative => &mut ledger.negative_hits,
+        Source::Stale => &mut ledger.stale_hits,
+        Source::Local | Source::Shared | Source::Near => &mut ledger.hits,
+    };
+    *cost += 1;
+    ledger.saved_by_hits.add(hit.cost, 1);
+}
+
 /// The counts as decimal text, in an order that stays.
 pub(super) fn counts(ledger: &Ledger) -> Vec<String> {
     let whole = [
@@ -94,7 +105,9 @@ pub(super) fn counts(ledger: &Ledger) -> Vec<String> {
         .iter()
         .flat_map(|cost| [cost.calls, cost.tokens, cost.money_micros]);
     let whole = whole.iter().map(u64::to_string);
-    whole.chain(costs.map(|cost| cost.to_string())).collect()
+    let costs = costs.map(|cost| cost.to_string());
+    let near = ledger.near_hits.to_string();
+    whole.chain(costs).chain([near]).collect()
 }
 
 /// The ledger of such counts.
@@ -123,5 +136,6 @@ pub(super) fn ledger(counts: &[String]) -> Ledger {
         fills_refused: whole(8),
         saved_by_hits: cost(9),
         saved_by_coalescing: cost(12),
+        near_hits: whole(15),
     }
 }

@@ -2,10 +2,11 @@
 //!
 //! Every change is one script, by the store's time and state alone. Values are read with plain commands, which move
 //! large ones several times faster than a script does, and judged here by the clears read after them. A call that
-//! waits is in the store's line and has a seat here; whatever happens to its flight is a hint to look at it.
+//! waits is in the store's line and has a seat here; whatever happens to its flight is a hint to look at it. What was
+//! read is copied here (`near`), where the server's word of changes keeps it right.
 //!
 //! Files: `wire` shapes, `blob` entries as they stand in the store, `scripts`, `call` one call of a script and what its
-//! failure is, `reading` values, `begin` leases and lines, `port` the rest of the port; `lines` the calls that wait here,
+//! failure is, `reading` values, `near` copies of them, `begin` leases and lines, `port` the rest of the port; `lines` the calls that wait here,
 //! `waiting` one of them, `ledger` what is counted, `letting` what is given back, `task` what time and other
 //! daemons bring, `house` housekeeping.
 
@@ -16,6 +17,7 @@ mod house;
 mod ledger;
 mod letting;
 mod lines;
+mod near;
 mod port;
 mod reading;
 mod scripts;
@@ -28,14 +30,16 @@ pub(crate) use call::{RETRY_AFTER, Told, pack, unpack, unreadable, without_answe
 use ledger::Ledgers;
 use letting::Letting;
 use lines::Lines;
+use near::Near;
+pub use near::NearConfig;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 pub use task::RedisCacheTask;
 use tokio::sync::Notify;
-use trellis_core::Clock;
 use trellis_core::cache::{CacheStats, LeaseId, MachineConfig};
+use trellis_core::{Clock, Result};
 
 /// Bounds of the cache on Redis; equal on all daemons. Entries are bounded by the server's `maxmemory`.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +48,8 @@ pub struct RedisCacheConfig {
     pub machine: MachineConfig,
     /// Namespaces in use at a time.
     pub max_namespaces: usize,
+    /// Bounds of this daemon's near copies; `None`: it keeps none. May differ between daemons.
+    pub near: Option<NearConfig>,
 }
 
 /// How far values have come, for leases whose parts come through this daemon. Known wrongly it costs a call.
@@ -63,6 +69,7 @@ pub struct RedisCache {
     lines: Lines,
     letting: Letting,
     ledgers: Ledgers,
+    near: Option<Near>,
     /// Bytes that have come of a value, and their checksum.
     come: Mutex<HashMap<LeaseId, (usize, u32)>>,
     /// Told when a look may be due, or something is to be given back or counted.
@@ -74,13 +81,16 @@ pub struct RedisCache {
 
 impl RedisCache {
     /// A cache on a store, and the task without which nobody who waits is served.
-    #[must_use]
+    ///
+    /// Errors: `Internal` where there is no place for near copies.
     pub fn open(
         store: Store,
         membership: Membership,
         config: RedisCacheConfig,
         clock: Arc<dyn Clock>,
-    ) -> (Arc<Self>, RedisCacheTask) {
+    ) -> Result<(Arc<Self>, RedisCacheTask)> {
+        let near = |near| Near::new(near, config.max_namespaces, store.keys().of("cache", &[""]));
+        let near = config.near.map(near).transpose()?;
         let cache = Arc::new_cyclic(|me| Self {
             me: me.clone(),
             mailbox: store.keys().mailbox(""),
@@ -92,13 +102,22 @@ impl RedisCache {
             lines: Lines::default(),
             letting: Letting::default(),
             ledgers: Ledgers::default(),
+            near,
             come: Mutex::default(),
             sooner: Notify::new(),
             damaged: AtomicU64::new(0),
             counted: Mutex::default(),
         });
         let task = RedisCacheTask::new(cache.clone());
-        (cache, task)
+        Ok((cache, task))
+    }
+
+    /// Waits until this daemon's near copies are as new as the store was when this was called. Never returns while a
+    /// store that was there is away.
+    pub async fn settled(&self) {
+        if let Some(near) = &self.near {
+            near.settled().await;
+        }
     }
 
     fn come(&self, lease: LeaseId) -> (usize, u32) {

@@ -5,6 +5,7 @@ use super::begin::Began;
 use super::blob::{self, checksum};
 use super::call::unreadable;
 use super::ledger::{counts, ledger};
+use super::near::Near;
 use super::reading::Seen;
 use super::scripts::{APPEND, CLEAR, DELETE, FAIL, FILL, RENEW, SET, STATS};
 use super::wire::{
@@ -17,8 +18,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use trellis_core::cache::{
     Appended, Begin, Begun, Cache, CacheStats, CacheStatus, ClearTarget, Content, Deleted, EndedBy,
-    Filled, Hit, Lease, LeaseEnd, LeaseId, NewEntry, Policy, Precondition, Source, Version,
-    Written,
+    Filled, GetOptions, Hit, Lease, LeaseEnd, LeaseId, Lookup, NewEntry, Policy, Precondition,
+    ReadFrom, Source, Version, Written,
 };
 use trellis_core::{EntryKey, Error, Micros, Namespace, Result, Scope, Time};
 
@@ -33,21 +34,21 @@ impl Cache for RedisCache {
         &self,
         namespace: &Namespace,
         keys: &[EntryKey],
-        allow_stale: bool,
-    ) -> Result<(Vec<Option<Hit>>, Scope)> {
-        let read = self.read(namespace, keys).await?;
-        let one = |seen| match seen {
-            Seen::Entry(entry) if allow_stale || read.now < entry.fresh_until => {
-                let hit = entry.told(Source::Shared, read.now);
-                self.count_served(namespace, &hit);
-                Some(hit)
-            }
-            _ => {
-                self.count(namespace, |ledger| ledger.misses += 1);
-                None
-            }
+        options: GetOptions,
+    ) -> Result<(Vec<Lookup>, Scope)> {
+        let near = match options.read {
+            ReadFrom::Near => self.near_hits(namespace, keys, |_, _| true),
+            ReadFrom::Store => vec![None; keys.len()],
         };
-        Ok((read.seen.into_iter().map(one).collect(), Scope::Shared))
+        let missing = keys.iter().zip(&near).filter(|(_, hit)| hit.is_none());
+        let missing: Vec<&EntryKey> = missing.map(|(key, _)| key).collect();
+        let found = self.get_shared(namespace, &missing, options.allow_stale);
+        let mut found = found.await?.into_iter();
+        let one = |hit: Option<Hit>| match hit {
+            Some(hit) => Lookup::Hit(hit),
+            None => found.next().unwrap_or(Lookup::Miss),
+        };
+        Ok((near.into_iter().map(one).collect(), Scope::Shared))
     }
 
     async fn set(
@@ -70,6 +71,7 @@ impl Cache for RedisCache {
         );
         let args = (key.as_str(), wire::condition(precondition), entry_args);
         let told = self.call_with(&SET, namespace, &args, content).await?;
+        self.changed(namespace, key);
         let written = match told.payload {
             SetTold::Stored(version) => {
                 self.store.saw_token(version);
@@ -89,6 +91,7 @@ impl Cache for RedisCache {
     ) -> Result<(Deleted, Scope)> {
         let args = (key.as_str(), wire::condition(precondition));
         let told = self.call(&DELETE, namespace, &args).await?;
+        self.changed(namespace, key);
         let deleted = match told.payload {
             DeleteTold::Gone => Deleted::Gone,
             DeleteTold::Absent => Deleted::Absent,
@@ -103,6 +106,9 @@ impl Cache for RedisCache {
             ClearTarget::Tag(tag) => self.call(&CLEAR, namespace, &(tag.as_str(),)).await?,
         };
         self.store.saw_token(told.payload);
+        if let Some(near) = &self.near {
+            near.cleared(namespace);
+        }
         Ok((told.payload, Scope::Shared))
     }
 
@@ -123,6 +129,7 @@ impl Cache for RedisCache {
                 Began::Waiting(waiting) => Begun::Waiting(Box::new(waiting)),
                 Began::Busy => Begun::Busy,
                 Began::Failed(failure) => Begun::Failed(failure),
+                Began::Deferred => Begun::Deferred,
             })
         });
         Ok((all.collect(), Scope::Shared))
@@ -196,8 +203,11 @@ impl Cache for RedisCache {
                     self.note_come(lease, size, crc);
                     continue;
                 }
-                FillTold::Filled(version, waiters) => {
+                FillTold::Filled(version, waiters, key) => {
                     self.store.saw_token(version);
+                    if let Ok(key) = EntryKey::new(key, "key") {
+                        self.changed(namespace, &key);
+                    }
                     self.count(namespace, |ledger| ledger.fills += u64::from(keep));
                     Ok(Filled {
                         version: Version(version),
@@ -290,11 +300,49 @@ impl Cache for RedisCache {
         }
         status.stats.waiters = self.lines.waiters();
         status.stats.ledger = self.ledgers.total();
+        status.near = self.near.as_ref().map(Near::status).unwrap_or_default();
         status
     }
 
     fn scope(&self) -> Scope {
         Scope::Shared
+    }
+}
+
+impl RedisCache {
+    /// What the store itself has under keys.
+    async fn get_shared(
+        &self,
+        namespace: &Namespace,
+        keys: &[&EntryKey],
+        allow_stale: bool,
+    ) -> Result<Vec<Lookup>> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut read = self.read(namespace, keys).await?;
+        self.without_doubt(namespace, &mut read.seen).await?;
+        let one = |(key, seen): (&&EntryKey, Seen)| match seen {
+            Seen::Deferred => Lookup::Deferred,
+            Seen::Entry(entry) if allow_stale || read.now < entry.fresh_until => {
+                self.copy((namespace, key), &entry, (read.mark, read.now));
+                let hit = entry.told(Source::Shared, read.now);
+                self.count_served(namespace, &hit);
+                Lookup::Hit(hit)
+            }
+            Seen::Nothing | Seen::Damaged | Seen::Entry(_) | Seen::Doubtful(_) => {
+                self.count(namespace, |ledger| ledger.misses += 1);
+                Lookup::Miss
+            }
+        };
+        Ok(keys.iter().zip(read.seen).map(one).collect())
+    }
+
+    /// Readers of this daemon see at once what this daemon has written.
+    pub(super) fn changed(&self, namespace: &Namespace, key: &EntryKey) {
+        if let Some(near) = &self.near {
+            near.changed(namespace, key);
+        }
     }
 }
 

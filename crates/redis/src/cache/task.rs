@@ -49,11 +49,16 @@ impl RedisCacheTask {
         let mut under_way: FuturesUnordered<BoxFuture<'_, Finished>> = FuturesUnordered::new();
         let (mut letting, mut counting) = (false, false);
         let mut house = cache.keep_house().boxed();
+        let mut tracking = match &cache.near {
+            Some(near) => near.keep_tracked(&cache.store).boxed(),
+            None => std::future::pending().boxed(),
+        };
         loop {
             let next = cache.lines.next_due();
             tokio::select! {
                 () = stop.cancelled() => break,
                 () = &mut house => {}
+                () = &mut tracking => {}
                 Some(finished) = under_way.next() => match finished {
                     Finished::Looked => {}
                     Finished::LetGo => letting = false,
@@ -201,12 +206,15 @@ impl RedisCache {
                 Ok(Seen::Gone)
             }
             Ok(Landed::Value(entry)) => {
+                // Who was told this value is not told an older one next.
+                self.changed(namespace, key);
                 // Told as of its writing, give or take the way to here: it is not older to those who wait.
                 let hit = entry.told(Source::Coalesced, entry.written);
                 Ok(Seen::Value(Box::new(coalesced(hit))))
             }
             Ok(Landed::Failure(code, message, until)) => {
-                let read = self.read(namespace, std::slice::from_ref(key)).await?;
+                let mut read = self.read(namespace, &[key]).await?;
+                self.without_doubt(namespace, &mut read.seen).await?;
                 let failure = Failure {
                     code,
                     message: message.into(),
@@ -247,6 +255,6 @@ fn stale(read: reading::Read) -> Option<Box<Hit>> {
     let seen = read.seen.into_iter().next()?;
     match seen {
         reading::Seen::Entry(entry) => Some(Box::new(entry.told(Source::Shared, read.now))),
-        reading::Seen::Nothing | reading::Seen::Damaged => None,
+        _ => None,
     }
 }

@@ -47,7 +47,8 @@ impl RedisWaiting {
             }
             Began::Lease(lease) => Landing::Lease(lease),
             Began::Failed(failure) => Landing::Failed(failure),
-            Began::Busy => return Err(nothing()),
+            // One key alone is never too much.
+            Began::Busy | Began::Deferred => return Err(nothing()),
             Began::Waiting(waiting) => {
                 *self = waiting;
                 return Ok(None);

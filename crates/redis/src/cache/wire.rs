@@ -26,6 +26,7 @@ pub(super) type Env<'a> = (
     u64,
     u64,
     u64,
+    u64,
     /* namespace */ &'a str,
     /* before the name of a mailbox */ &'a str,
     /* locks whose tokens are remembered */ u64,
@@ -63,6 +64,8 @@ pub(super) enum Answer {
     /// Flight, round, time until it is to be looked at.
     Wait(u64, u64, u64),
     Busy,
+    /// The values sent are enough.
+    Deferred,
     /// Code, message, time left.
     Failed(i32, String, u64),
     Error(String, u64),
@@ -82,8 +85,8 @@ pub(super) enum AppendTold {
 pub(super) enum FillTold {
     Ended(u8),
     Have(usize, u32),
-    /// Version, calls that waited.
-    Filled(u64, usize),
+    /// Version, calls that waited, the key.
+    Filled(u64, usize, String),
 }
 
 #[derive(Debug, Deserialize)]

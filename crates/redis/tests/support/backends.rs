@@ -48,7 +48,8 @@ impl Daemon {
     /// The cache of this daemon, its task running.
     pub fn cache(&self, config: RedisCacheConfig) -> Arc<RedisCache> {
         let (store, membership) = (self.store.clone(), self.membership.clone());
-        let (cache, task) = RedisCache::open(store, membership, config, self.clock.clone());
+        let opened = RedisCache::open(store, membership, config, self.clock.clone());
+        let (cache, task) = opened.unwrap();
         spawn(task.run(self.stop.clone()));
         cache
     }

@@ -12,12 +12,15 @@
 )]
 
 mod backends;
+pub mod cached;
 mod proxy;
 mod server;
+mod settled;
 
 pub use backends::{limits_config, swept_limits_config, through};
 pub use proxy::Proxy;
 pub use server::Server;
+pub use settled::Settled;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::LazyLock;

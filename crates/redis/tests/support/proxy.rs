@@ -22,6 +22,8 @@ struct Shared {
     accepted: watch::Sender<usize>,
     /// While set, connections end and none is accepted.
     cut: watch::Sender<bool>,
+    /// While set, the server's word of changes does not arrive.
+    deaf: watch::Sender<bool>,
     /// Everything the server has answered.
     answers: Mutex<Vec<u8>>,
     /// While set, what is published for mailboxes is lost without a sign.
@@ -39,6 +41,7 @@ impl Proxy {
             mute_below: watch::Sender::new(0),
             accepted: watch::Sender::new(0),
             cut: watch::Sender::new(false),
+            deaf: watch::Sender::new(false),
             answers: Mutex::default(),
             lossy: watch::Sender::new(false),
             lost: watch::Sender::new(0),
@@ -77,6 +80,11 @@ impl Proxy {
         soon("a lost message", lost.wait_for(|lost| *lost > 0))
             .await
             .unwrap();
+    }
+
+    /// From now on word of changes does not arrive, and everything else does.
+    pub fn drop_invalidations(&self) {
+        self.shared.deaf.send_replace(true);
     }
 
     /// Delivers what was held back.
@@ -159,6 +167,10 @@ async fn answers(
             shared.lost.send_modify(|lost| *lost += 1);
             continue;
         }
+        if *shared.deaf.borrow() {
+            let _ = to.write_all(&without_invalidations(&buffer[..read])).await;
+            continue;
+        }
         // Without a client there is nobody to tell, and the server goes on answering.
         let _ = to.write_all(&buffer[..read]).await;
     }
@@ -168,4 +180,19 @@ async fn answers(
 fn is_message(answer: &[u8]) -> bool {
     let has = |text: &[u8]| answer.windows(text.len()).any(|part| part == text);
     has(b"message\r\n") && has(b":mailbox:")
+}
+
+/// What is left without invalidations of one key each, which come whole.
+fn without_invalidations(mut bytes: &[u8]) -> Vec<u8> {
+    const START: &[u8] = b">2\r\n$10\r\ninvalidate\r\n*1\r\n$";
+    let mut left = Vec::new();
+    while let Some(at) = bytes.windows(START.len()).position(|part| part == START) {
+        left.extend_from_slice(&bytes[..at]);
+        let rest = &bytes[at + START.len()..];
+        let end = rest.iter().position(|byte| *byte == b'\r').unwrap();
+        let length: usize = std::str::from_utf8(&rest[..end]).unwrap().parse().unwrap();
+        bytes = &rest[end + 2 + length + 2..];
+    }
+    left.extend_from_slice(bytes);
+    left
 }

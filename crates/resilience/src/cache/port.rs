@@ -7,7 +7,7 @@ use bytes::Bytes;
 use std::sync::Arc;
 use trellis_core::cache::{
     Appended, Begin, Begun, Cache, CacheStats, CacheStatus, ClearTarget, Deleted, EndedBy, Filled,
-    Hit, Lease, LeaseEnd, LeaseId, NewEntry, Precondition, Written,
+    GetOptions, Hit, Lease, LeaseEnd, LeaseId, Lookup, NewEntry, Precondition, Written,
 };
 use trellis_core::{EntryKey, Namespace, Result, Scope};
 
@@ -19,16 +19,16 @@ impl Cache for FallbackCache {
         &self,
         namespace: &Namespace,
         keys: &[EntryKey],
-        allow_stale: bool,
-    ) -> Result<(Vec<Option<Hit>>, Scope)> {
+        options: GetOptions,
+    ) -> Result<(Vec<Lookup>, Scope)> {
         if !self.is_open() {
-            let answer = self.primary.get(namespace, keys, allow_stale).await;
+            let answer = self.primary.get(namespace, keys, options).await;
             if !self.is_away(&answer) {
                 return answer;
             }
         }
         self.note_used(namespace);
-        let (found, _) = self.local.get(namespace, keys, allow_stale).await?;
+        let (found, _) = self.local.get(namespace, keys, options).await?;
         Ok((found, self.degraded_scope()))
     }
 

@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 use trellis_conformance::{PausedClock, spawn};
 use trellis_core::cache::{
     Appended, Begin, Begun, Cache, CacheStats, CacheStatus, ClearTarget, Content, Cost, Deleted,
-    EndedBy, Fence, FetchOptions, Filled, Hit, Landing, Lease, LeaseEnd, LeaseId, NewEntry, Policy,
-    Precondition, Progress, StaleMode, Wait, Waiting, Written,
+    EndedBy, Fence, FetchOptions, Filled, GetOptions, Hit, Landing, Lease, LeaseEnd, LeaseId,
+    Lookup, NewEntry, Policy, Precondition, Progress, ReadFrom, StaleMode, Wait, Waiting, Written,
 };
 use trellis_core::{
     Clock, EntryKey, Error, ErrorCode, Micros, Name, Namespace, Result, Scope, StoreState,
@@ -73,10 +73,10 @@ impl Cache for Store {
         &self,
         namespace: &Namespace,
         keys: &[EntryKey],
-        allow_stale: bool,
-    ) -> Result<(Vec<Option<Hit>>, Scope)> {
+        options: GetOptions,
+    ) -> Result<(Vec<Lookup>, Scope)> {
         self.check()?;
-        self.cache.get(namespace, keys, allow_stale).await
+        self.cache.get(namespace, keys, options).await
     }
 
     async fn set(
@@ -213,6 +213,7 @@ impl Daemon {
                 refresh: false,
                 lease_ttl: Micros::from_secs(60),
                 compute_deadline: Micros::from_secs(60),
+                read: ReadFrom::Near,
             },
             wait: Wait::Parts,
         };
@@ -237,10 +238,10 @@ impl Daemon {
     async fn get(&self, of: &str) -> (Option<Content>, Scope) {
         let (mut found, scope) = self
             .cache
-            .get(&namespace(), &[key(of)], false)
+            .get(&namespace(), &[key(of)], GetOptions::default())
             .await
             .unwrap();
-        (found.pop().unwrap().map(|hit| hit.content), scope)
+        (found.pop().unwrap().hit().map(|hit| hit.content), scope)
     }
 
     async fn set(&self, of: &str, value: &'static str, tags: &[&str]) {

@@ -63,7 +63,8 @@ impl FallbackWaiting {
             }
             Begun::Lease(lease) => Landing::Lease(lease),
             Begun::Failed(failure) => Landing::Failed(failure),
-            Begun::Busy => return Err(no_answer()),
+            // One key alone is never too much.
+            Begun::Busy | Begun::Deferred => return Err(no_answer()),
         };
         Ok(Some(Progress::Ended(landing)))
     }

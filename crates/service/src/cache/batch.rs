@@ -3,7 +3,7 @@
 use super::{CacheRpc, of_item};
 use crate::convert::{self, cache as spelled};
 use crate::error::item_status;
-use trellis_core::cache::{Hit, Precondition};
+use trellis_core::cache::{Lookup, Precondition};
 use trellis_core::{Error, ErrorCode, Result};
 use trellis_proto::v1;
 use v1::batch_delete_result::Result as DeleteResult;
@@ -38,15 +38,15 @@ impl CacheRpc {
                 Err(error) => errors.push(Some(error)),
             }
         }
-        let allow_stale = request.allow_stale;
-        let (found, scope) = self.cache.get(&namespace, &keys, allow_stale).await?;
+        let options = spelled::get_options(request.allow_stale, request.read)?;
+        let (found, scope) = self.cache.get(&namespace, &keys, options).await?;
         let mut found = found.into_iter();
         let mut room = Room::default();
         let results = errors.into_iter().map(|error| {
             let result = match error {
                 Some(error) => GetResult::Error(item_status(error)),
                 None => match found.next() {
-                    Some(hit) => room.take(hit.as_ref()),
+                    Some(lookup) => room.take(&lookup),
                     None => GetResult::Error(item_status(missing())),
                 },
             };
@@ -118,17 +118,22 @@ struct Room {
 
 impl Room {
     /// A key's answer; none of a value once one did not fit, so that what is left is the batch's rest.
-    fn take(&mut self, hit: Option<&Hit>) -> GetResult {
-        let result = spelled::batch_item(hit);
-        let GetResult::Entry(entry) = &result else {
-            return result;
+    fn take(&mut self, lookup: &Lookup) -> GetResult {
+        let hit = match lookup {
+            Lookup::Miss => return GetResult::Miss(v1::Miss {}),
+            Lookup::Deferred => {
+                self.full = true;
+                return GetResult::Deferred(v1::Deferred {});
+            }
+            Lookup::Hit(hit) => hit,
         };
-        let size = spelled::answer_bytes(entry);
+        let entry = spelled::entry(hit, 0);
+        let size = spelled::answer_bytes(&entry);
         if self.full || (self.used > 0 && self.used + size > BUDGET_BYTES) {
             self.full = true;
             return GetResult::Deferred(v1::Deferred {});
         }
         self.used += size;
-        result
+        GetResult::Entry(entry)
     }
 }

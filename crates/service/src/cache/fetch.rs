@@ -6,11 +6,12 @@
 //! caller that does not read is not served: its leases are renewed no more and end by their TTL. Dropping the
 //! stream leaves every line and gives every lease of it up.
 
+mod begun;
 mod held;
 mod waits;
 mod write;
 
-use super::{CacheRpc, Outcome, outcome};
+use super::{CacheRpc, Outcome};
 use crate::convert::{self, Context, cache as spelled};
 use crate::drain::draining;
 use crate::error::{item_status, status};
@@ -61,11 +62,14 @@ struct Asked {
     indexes: Vec<Vec<u32>>,
     until: Option<Instant>,
     detached: bool,
+    /// Keys of the same fetch were begun before these.
+    further: bool,
 }
 
 /// What has happened.
 enum Event {
-    Begun(Asked, Result<(Vec<Result<Begun>>, Scope)>),
+    /// And the keys that were to be begun, in the order of the indexes.
+    Begun(Asked, Begin, Result<(Vec<Result<Begun>>, Scope)>),
     /// A request is answered; the lease that it ended.
     Answered(FetchResponse, Option<LeaseId>),
     Waited(Waited),
@@ -81,6 +85,9 @@ pub(super) struct Fetch {
     events: FuturesUnordered<BoxFuture<'static, Event>>,
     /// A request is being carried out.
     busy: bool,
+    /// What is left of a fetch whose values were too much to be read at once: begun when the answers to those before
+    /// are taken.
+    rest: Option<(Asked, Begin)>,
     in_hand: HashMap<u64, InHand>,
     waiting: usize,
     held: Held,
@@ -102,6 +109,7 @@ impl Fetch {
             namespace: None,
             events: FuturesUnordered::new(),
             busy: false,
+            rest: None,
             in_hand: HashMap::new(),
             waiting: 0,
             held,
@@ -126,8 +134,8 @@ impl Fetch {
             }
             match self.phase {
                 Phase::Ended => return None,
-                Phase::Closing if self.events.is_empty() => return None,
-                Phase::Draining if self.events.is_empty() => {
+                Phase::Closing if self.is_done() => return None,
+                Phase::Draining if self.is_done() => {
                     self.phase = Phase::Ended;
                     self.say_draining();
                     continue;
@@ -141,8 +149,16 @@ impl Fetch {
         }
     }
 
-    /// Does the next thing: what has happened, a renewal, the drain, the next request.
+    /// Nothing is being carried out or waited for.
+    fn is_done(&self) -> bool {
+        self.events.is_empty() && self.rest.is_none()
+    }
+
+    /// Does the next thing: what is left of a fetch, what has happened, a renewal, the drain, the next request.
     async fn step(&mut self) -> std::result::Result<(), Status> {
+        if let Some((asked, request)) = self.rest.take() {
+            self.begin(asked, request);
+        }
         let renewal = self.held.next_renewal();
         let renew_at = renewal.unwrap_or_else(Instant::now);
         let reads = self.phase == Phase::Open && !self.busy;
@@ -255,6 +271,7 @@ impl Fetch {
             indexes,
             until: wait.map(|wait| Instant::now() + wait.into()),
             detached: fetch.detached,
+            further: false,
         };
         let in_hand = InHand {
             waiting: asked.indexes.len(),
@@ -262,19 +279,7 @@ impl Fetch {
         };
         self.in_hand.insert(id, in_hand);
         self.waiting += asked.indexes.len();
-        self.busy = true;
-        let started = rpc.clock.mono();
-        self.events.push(
-            async move {
-                let begun = Arc::clone(&rpc.cache).begin(request).await;
-                if let Some(place) = rpc.stream_place {
-                    let elapsed = rpc.clock.mono() - started;
-                    rpc.stats.record(place, elapsed, begun.is_err());
-                }
-                Event::Begun(asked, begun)
-            }
-            .boxed(),
-        );
+        self.begin(asked, request);
         Ok(())
     }
 
@@ -305,19 +310,10 @@ impl Fetch {
                     self.end_lease(lease);
                 }
             }
-            Event::Begun(asked, Ok((begun, scope))) => {
-                self.busy = false;
-                let indexes = asked.indexes.iter().cloned();
-                for (indexes, begun) in indexes.zip(begun) {
-                    self.begun(&asked, indexes, begun, &scope);
-                }
+            Event::Begun(asked, request, Ok((begun, scope))) => {
+                self.all_begun(asked, request, begun, &scope);
             }
-            Event::Begun(asked, Err(error)) => {
-                self.busy = false;
-                self.waiting -= asked.indexes.len();
-                self.in_hand.remove(&asked.id);
-                self.push(asked.id, Response::Error(item_status(error)));
-            }
+            Event::Begun(asked, _, Err(error)) => self.not_begun(&asked, &error),
             Event::Waited(waited) => self.waited(waited),
             Event::Renewed(lease, renewed) => {
                 let Some((id, indexes, end)) = self.held.renewed(lease, renewed) else {
@@ -325,34 +321,6 @@ impl Fetch {
                 };
                 self.key(id, &indexes, lost(lease, end), None);
                 self.forget_if_done(id);
-            }
-        }
-    }
-
-    /// A key's first answer.
-    fn begun(&mut self, asked: &Asked, indexes: Vec<u32>, begun: Result<Begun>, scope: &Scope) {
-        let begun = match begun {
-            Ok(begun) => begun,
-            Err(error) => {
-                let answer = Answer::Error(item_status(error));
-                return self.end_key(asked.id, &indexes, answer, Some(scope));
-            }
-        };
-        match outcome(begun) {
-            Ok(outcome) => {
-                let place = Place::new(asked, indexes, scope);
-                self.landed(&place, outcome, 0);
-            }
-            Err(waiting) => {
-                let computing = Answer::Computing(v1::Computing {});
-                self.key(asked.id, &indexes, computing, Some(scope));
-                let place = Place::new(asked, indexes, scope);
-                let fetch = self.in_hand.get(&asked.id);
-                let ends = Ends {
-                    cancel: fetch.map(|fetch| fetch.cancel.clone()).unwrap_or_default(),
-                    drain: self.rpc.drain.clone(),
-                };
-                self.wait(place, waiting, ends, 0);
             }
         }
     }

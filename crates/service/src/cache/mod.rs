@@ -19,8 +19,8 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use trellis_core::cache::{
-    Begin, Begun, Cache, Failure, Fence, FetchOptions, Hit, Landing, Lease, Precondition, Progress,
-    Wait, Waiting,
+    Begin, Begun, Cache, Failure, Fence, FetchOptions, Hit, Landing, Lease, Lookup, Precondition,
+    Progress, Wait, Waiting,
 };
 use trellis_core::{Clock, EntryKey, Error, ErrorCode, Micros, Namespace, Result, Scope};
 use trellis_proto::v1;
@@ -88,11 +88,9 @@ impl CacheRpc {
         let key = spelled::entry_key(request.key, "key")?;
         let offset = spelled::offset(request.offset)?;
         let keys = [key];
-        let (found, scope) = self
-            .cache
-            .get(&namespace, &keys, request.allow_stale)
-            .await?;
-        let hit = found.into_iter().next().flatten();
+        let options = spelled::get_options(request.allow_stale, request.read)?;
+        let (found, scope) = self.cache.get(&namespace, &keys, options).await?;
+        let hit = found.into_iter().next().and_then(Lookup::hit);
         if let Some(hit) = &hit
             && offset > hit.content.len()
         {
@@ -223,7 +221,8 @@ fn outcome(begun: Begun) -> std::result::Result<Outcome, Box<dyn Waiting>> {
         Begun::Hit { hit, refresh } => Ok(Outcome::Hit(hit, refresh)),
         Begun::Lease(lease) => Ok(Outcome::Lease(lease)),
         Begun::Failed(failure) => Ok(Outcome::Failed(failure)),
-        Begun::Busy => Ok(Outcome::Busy),
+        // One key alone is never deferred, and a stream begins again what is.
+        Begun::Busy | Begun::Deferred => Ok(Outcome::Busy),
         Begun::Waiting(waiting) => Err(waiting),
     }
 }

@@ -59,6 +59,7 @@ impl CacheRpc {
         Ok(v1::StatsResponse {
             stats: Some(spelled::stats(&stats)),
             scope: Some(convert::scope(&scope)),
+            near: Some(spelled::near(&self.cache.status().near)),
         })
     }
 }

@@ -6,16 +6,16 @@ use std::time::Duration;
 use tonic::{Code, Response, Status};
 use trellis_core::cache::{
     CacheStats, Content, Cost, Failure, Fence, FetchOptions, Hit, Lease, LeaseEnd, LeaseId, Ledger,
-    Policy, Source, StaleMode, Version,
+    Policy, ReadFrom, Source, StaleMode, Version,
 };
 use trellis_core::{Error, Micros, Result, Scope};
 use trellis_proto::v1;
 
 pub(super) fn answer<T>(result: std::result::Result<Response<T>, Status>) -> Result<T> {
-    read(result).map(Response::into_inner)
+    received(result).map(Response::into_inner)
 }
 
-pub(super) fn read<T>(result: std::result::Result<T, Status>) -> Result<T> {
+pub(super) fn received<T>(result: std::result::Result<T, Status>) -> Result<T> {
     convert::answer(result.map_err(trellis_client::Error::from))
 }
 
@@ -23,7 +23,7 @@ pub(super) fn read<T>(result: std::result::Result<T, Status>) -> Result<T> {
 pub(super) fn item(status: &tonic_types::Status) -> Error {
     let (code, details) = (Code::from_i32(status.code), status.encode_to_vec());
     let status = Status::with_details(code, status.message.as_str(), details.into());
-    read::<()>(Err(status)).unwrap_err()
+    received::<()>(Err(status)).unwrap_err()
 }
 
 pub(super) fn signed(number: u64) -> i64 {
@@ -81,6 +81,13 @@ pub(super) fn policy(policy: &Policy) -> v1::EntryPolicy {
     }
 }
 
+pub(super) fn read(read: ReadFrom) -> v1::Read {
+    match read {
+        ReadFrom::Near => v1::Read::Near,
+        ReadFrom::Store => v1::Read::Shared,
+    }
+}
+
 pub(super) fn options(options: &FetchOptions) -> v1::FetchOptions {
     let stale = match options.stale {
         StaleMode::Never => v1::StaleMode::Never,
@@ -92,6 +99,7 @@ pub(super) fn options(options: &FetchOptions) -> v1::FetchOptions {
         refresh: options.refresh,
         lease_ttl: Some(duration(options.lease_ttl)),
         compute_deadline: Some(duration(options.compute_deadline)),
+        read: read(options.read).into(),
     }
 }
 
@@ -206,6 +214,7 @@ pub(super) fn stats(stats: &v1::CacheStats) -> CacheStats {
             fills_refused: unsigned(stats.fills_refused),
             saved_by_hits: cost(stats.saved_by_hits),
             saved_by_coalescing: cost(stats.saved_by_coalescing),
+            near_hits: unsigned(stats.near_hits),
         },
     }
 }

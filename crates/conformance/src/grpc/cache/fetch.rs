@@ -25,7 +25,7 @@ impl Stream {
     async fn read(&mut self) -> Result<()> {
         let read = self.inbound.message().await;
         let lost = || Error::new(ErrorCode::Internal, "the stream ended before its answers");
-        let answer = convert::read(read)?.ok_or_else(lost)?;
+        let answer = convert::received(read)?.ok_or_else(lost)?;
         match answer.response.unwrap() {
             v1::fetch_response::Response::Key(key) => {
                 let [index] = key.indexes[..] else {

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use tonic::transport::Channel;
 use trellis_core::cache::{
     Appended, Begin, Begun, Cache, CacheStats, CacheStatus, ClearTarget, Content, Deleted, EndedBy,
-    Filled, Hit, Lease, LeaseEnd, LeaseId, NewEntry, Precondition, Version, Wait, Written,
+    Filled, GetOptions, Hit, Lease, LeaseEnd, LeaseId, Lookup, NewEntry, Precondition, ReadFrom,
+    Version, Wait, Written,
 };
 use trellis_core::{EntryKey, Namespace, Result, Scope};
 use trellis_proto::v1;
@@ -27,6 +28,8 @@ type Held<T> = std::result::Result<T, LeaseEnd>;
 #[derive(Clone, Debug)]
 pub struct GrpcCache {
     stub: CacheServiceClient<Channel>,
+    /// Where reads are answered from that do not ask for the store.
+    read: ReadFrom,
 }
 
 impl GrpcCache {
@@ -34,7 +37,22 @@ impl GrpcCache {
     #[must_use]
     pub fn new(channel: Channel) -> Self {
         let stub = CacheServiceClient::new(channel).max_encoding_message_size(MAX_MESSAGE_BYTES);
-        Self { stub }
+        let read = ReadFrom::Near;
+        Self { stub, read }
+    }
+
+    /// The same cache, all reads answered from there.
+    #[must_use]
+    pub fn reading(mut self, read: ReadFrom) -> Self {
+        self.read = read;
+        self
+    }
+
+    fn reads_from(&self, asked: ReadFrom) -> ReadFrom {
+        match asked {
+            ReadFrom::Near => self.read,
+            ReadFrom::Store => ReadFrom::Store,
+        }
     }
 
     fn stub(&self) -> CacheServiceClient<Channel> {
@@ -47,14 +65,15 @@ impl GrpcCache {
         namespace: &str,
         key: &str,
         entry: v1::Entry,
-        allow_stale: bool,
+        options: GetOptions,
     ) -> Result<Hit> {
         let (mut value, size) = (entry.value.to_vec(), convert::size(entry.size));
         while value.len() < size {
             let request = v1::GetRequest {
                 namespace: namespace.to_owned(),
                 key: key.to_owned(),
-                allow_stale,
+                allow_stale: options.allow_stale,
+                read: convert::read(options.read).into(),
                 offset: convert::signed(value.len() as u64),
             };
             let answer = convert::answer(self.stub().get(request).await)?;
@@ -76,21 +95,24 @@ impl Cache for GrpcCache {
         &self,
         namespace: &Namespace,
         keys: &[EntryKey],
-        allow_stale: bool,
-    ) -> Result<(Vec<Option<Hit>>, Scope)> {
+        options: GetOptions,
+    ) -> Result<(Vec<Lookup>, Scope)> {
+        let read = self.reads_from(options.read);
+        let options = GetOptions { read, ..options };
         let request = v1::BatchGetRequest {
             namespace: namespace.to_string(),
             keys: keys.iter().map(ToString::to_string).collect(),
-            allow_stale,
+            allow_stale: options.allow_stale,
+            read: convert::read(options.read).into(),
         };
         let answer = convert::answer(self.stub().batch_get(request).await)?;
         let mut found = Vec::with_capacity(keys.len());
         for (key, result) in keys.iter().zip(answer.results) {
             found.push(match result.result.unwrap() {
-                v1::batch_get_result::Result::Miss(_) => None,
+                v1::batch_get_result::Result::Miss(_) => Lookup::Miss,
                 v1::batch_get_result::Result::Entry(entry) => {
-                    let whole = self.whole(namespace.as_str(), key.as_str(), entry, allow_stale);
-                    Some(whole.await?)
+                    let whole = self.whole(namespace.as_str(), key.as_str(), entry, options);
+                    Lookup::Hit(whole.await?)
                 }
                 v1::batch_get_result::Result::Deferred(_) => panic!("no case is so large"),
                 v1::batch_get_result::Result::Error(error) => return Err(convert::item(&error)),
@@ -170,7 +192,8 @@ impl Cache for GrpcCache {
         Ok((generation, convert::scope(answer.scope)))
     }
 
-    async fn begin(self: Arc<Self>, begin: Begin) -> Result<(Vec<Result<Begun>>, Scope)> {
+    async fn begin(self: Arc<Self>, mut begin: Begin) -> Result<(Vec<Result<Begun>>, Scope)> {
+        begin.options.read = self.reads_from(begin.options.read);
         if begin.wait == Wait::No {
             let mut answers = Vec::with_capacity(begin.keys.len());
             for key in &begin.keys {

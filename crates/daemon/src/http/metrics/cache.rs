@@ -3,7 +3,7 @@
 use super::figures::{count, counter, family, gauge};
 use prometheus_client::encoding::DescriptorEncoder;
 use std::fmt;
-use trellis_core::cache::{CacheStatus, Ledger};
+use trellis_core::cache::{CacheStatus, Ledger, NearReset, NearStatus};
 
 /// Figures of all namespaces together.
 pub(super) fn encode(encoder: &mut DescriptorEncoder, status: &CacheStatus) -> fmt::Result {
@@ -55,7 +55,52 @@ pub(super) fn encode(encoder: &mut DescriptorEncoder, status: &CacheStatus) -> f
         writes,
     )?;
     saved(encoder, ledger)?;
-    store(encoder, status)
+    store(encoder, status)?;
+    near(encoder, &status.near)
+}
+
+/// This daemon's copies of the shared store.
+fn near(encoder: &mut DescriptorEncoder, near: &NearStatus) -> fmt::Result {
+    for (noun, help, value) in [
+        (
+            "serving",
+            "1 while the shared store tells this daemon of changes, so that near copies are served.",
+            u64::from(near.serving),
+        ),
+        ("entries", "Near copies kept.", near.entries),
+        ("bytes", "Bytes of the near copies kept.", near.bytes),
+    ] {
+        gauge(encoder, &format!("trellis_cache_near_{noun}"), help, value)?;
+    }
+    for (noun, help, count) in [
+        ("hits", "Keys answered from a near copy.", near.hits),
+        (
+            "misses",
+            "Keys looked up in vain among near copies.",
+            near.misses,
+        ),
+        (
+            "invalidations",
+            "Changes of entries and clears that the shared store told of.",
+            near.invalidations,
+        ),
+        (
+            "evictions",
+            "Near copies thrown out for want of room.",
+            near.evictions,
+        ),
+    ] {
+        counter(encoder, &format!("trellis_cache_near_{noun}"), help, count)?;
+    }
+    let resets = NearReset::ALL.iter().zip(near.resets);
+    let resets = resets.map(|((_, reason), count)| (*reason, count));
+    family(
+        encoder,
+        "trellis_cache_near_resets",
+        "How often all near copies were given up.",
+        "reason",
+        resets,
+    )
 }
 
 /// What befalls entries and the shared store.

@@ -1,7 +1,7 @@
 //! Hints that come too early, looks that overlap, calls that leave.
 
 use super::*;
-use trellis_core::cache::StaleMode;
+use trellis_core::cache::{ReadFrom, StaleMode};
 
 fn place() -> Place {
     let namespace = Namespace::new("n", "namespace").unwrap();
@@ -16,6 +16,7 @@ fn joining(ticket: u64, since: u64) -> Joining {
             refresh: false,
             lease_ttl: Micros::from_secs(1),
             compute_deadline: Micros::from_secs(1),
+            read: ReadFrom::Near,
         },
         parts: true,
         round: 0,

@@ -6,7 +6,7 @@ use prost::bytes::Bytes;
 use trellis_core::Micros;
 use trellis_core::Scope;
 use trellis_core::cache::{
-    CacheStats, Cost, Deleted, Failure, Hit, Lease, LeaseEnd, Source, Version, Written,
+    CacheStats, Cost, Deleted, Failure, Hit, Lease, LeaseEnd, NearStatus, Source, Version, Written,
 };
 use trellis_proto::v1;
 
@@ -121,13 +121,6 @@ pub(crate) fn deleted(deleted: Deleted, scope: &Scope) -> v1::DeleteResponse {
     }
 }
 
-pub(crate) fn batch_item(hit: Option<&Hit>) -> v1::batch_get_result::Result {
-    match hit {
-        Some(hit) => v1::batch_get_result::Result::Entry(entry(hit, 0)),
-        None => v1::batch_get_result::Result::Miss(v1::Miss {}),
-    }
-}
-
 pub(crate) fn stats(stats: &CacheStats) -> v1::CacheStats {
     let ledger = &stats.ledger;
     v1::CacheStats {
@@ -146,5 +139,19 @@ pub(crate) fn stats(stats: &CacheStats) -> v1::CacheStats {
         fills_refused: count(ledger.fills_refused),
         saved_by_hits: cost(ledger.saved_by_hits),
         saved_by_coalescing: cost(ledger.saved_by_coalescing),
+        near_hits: count(ledger.near_hits),
+    }
+}
+
+pub(crate) fn near(near: &NearStatus) -> v1::NearStats {
+    v1::NearStats {
+        serving: near.serving,
+        entries: count(near.entries),
+        bytes: count(near.bytes),
+        hits: count(near.hits),
+        misses: count(near.misses),
+        invalidations: count(near.invalidations),
+        evictions: count(near.evictions),
+        resets: count(near.resets.iter().sum::<u64>()),
     }
 }

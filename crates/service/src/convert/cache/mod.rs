@@ -4,12 +4,11 @@ mod answers;
 mod requests;
 
 pub(crate) use answers::{
-    answer_bytes, batch_item, deleted, end, entry, failure, hit_parts, lease, number, stats,
-    written,
+    answer_bytes, deleted, end, entry, failure, hit_parts, lease, near, number, stats, written,
 };
 pub(crate) use requests::{
-    clear, ended_by, entry_key, fence, fill, lease_id, offset, options, part, set_item, version_is,
-    wait,
+    clear, ended_by, entry_key, fence, fill, get_options, lease_id, offset, options, part,
+    set_item, version_is, wait,
 };
 
 /// The most of a value that one message carries.

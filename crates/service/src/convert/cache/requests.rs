@@ -7,8 +7,8 @@ use prost_types::Duration;
 use std::collections::HashSet;
 use std::sync::Arc;
 use trellis_core::cache::{
-    ClearTarget, Content, Cost, EndedBy, Failure, Fence, FetchOptions, LeaseId, MAX_COST, NewEntry,
-    Policy, Precondition, StaleMode, Version,
+    ClearTarget, Content, Cost, EndedBy, Failure, Fence, FetchOptions, GetOptions, LeaseId,
+    MAX_COST, NewEntry, Policy, Precondition, ReadFrom, StaleMode, Version,
 };
 use trellis_core::{EntryKey, Error, Micros, Name, Result, Tag};
 use trellis_proto::v1;
@@ -228,6 +228,20 @@ pub(crate) fn clear(tag: String) -> Result<ClearTarget> {
     Tag::new(tag, "tag").map(ClearTarget::Tag)
 }
 
+/// Where an entry may be read from.
+fn read_from(read: i32) -> Result<ReadFrom> {
+    match v1::Read::try_from(read) {
+        Ok(v1::Read::Unspecified | v1::Read::Near) => Ok(ReadFrom::Near),
+        Ok(v1::Read::Shared) => Ok(ReadFrom::Store),
+        Err(_) => Err(Error::invalid("read", "must be NEAR or SHARED")),
+    }
+}
+
+pub(crate) fn get_options(allow_stale: bool, read: i32) -> Result<GetOptions> {
+    let read = read_from(read)?;
+    Ok(GetOptions { allow_stale, read })
+}
+
 pub(crate) fn options(
     options: Option<v1::FetchOptions>,
     context: &Context<'_>,
@@ -252,6 +266,7 @@ pub(crate) fn options(
             refresh: options.refresh,
             lease_ttl: lease_ttl.unwrap_or(config.default_lease_ttl),
             compute_deadline: compute.unwrap_or(config.default_compute),
+            read: read_from(options.read)?,
         })
     };
     checked().map_err(|error| error.within("options"))
