@@ -86,10 +86,11 @@ fn a_copy_is_found_until_its_key_changes() {
 
 #[test]
 fn what_was_overtaken_between_its_read_and_its_copy_is_not_served() {
-    let overtake: [(&str, fn(&Near)); 5] = [
+    type Overtake = fn(&Near);
+    let overtake: [(&str, Overtake); 5] = [
         ("change", |near| near.note(&change("k"))),
         ("own change", |near| {
-            near.changed(&namespace("n"), &key("k"))
+            near.changed(&namespace("n"), &key("k"));
         }),
         ("clear", |near| near.invalidated(b"p:cache:n:c")),
         ("own clear", |near| near.cleared(&namespace("n"))),
