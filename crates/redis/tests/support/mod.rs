@@ -15,7 +15,7 @@ mod backends;
 mod proxy;
 mod server;
 
-pub use backends::{limits_config, swept_limits_config, through};
+pub use backends::{limits_config, locks_config, swept_limits_config, through};
 pub use proxy::Proxy;
 pub use server::Server;
 use std::future::Future;
