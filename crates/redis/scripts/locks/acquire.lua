@@ -114,7 +114,8 @@ function op()
     join(waiter, ticket)
     return {waiting = {behind, ticket}}
   end
-  local ready = ready_at(locks, arrival)
+  -- Before grants begin nobody knows what is in the way.
+  local ready = begun() and ready_at(locks, arrival) or now + 100000
   finish_request(request, {wait < 0 and HELD_BY or TIMED_OUT, ready, behind})
   local told_now = {ready - now, behind}
   return wait < 0 and {held = told_now} or {timed_out = told_now}

@@ -3,18 +3,19 @@
 use super::RedisLocks;
 use super::call::span;
 use super::scripts::ACQUIRE;
-use super::state::{Due, Seat};
+use super::state::{Due, Seat, State};
 use super::wire::{Acquired, CALLER_GONE, Claim};
 use crate::packed::{Blob, Maybe, digest};
 use async_trait::async_trait;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use tokio::sync::Notify;
 use trellis_core::locks::{
     AcquireLocks, Holder, LockMode, LockOutcome, Progress, Wait, WaitingLocks,
 };
-use trellis_core::{ErrorCode, Micros, Namespace, Result, Time};
+use trellis_core::{Error, ErrorCode, Micros, Namespace, Result, Time};
 
 /// An acquire that is made when it is first looked at; dropping it takes it back.
 pub(super) struct RedisWaiting {
@@ -159,19 +160,51 @@ impl RedisLocks {
 
     /// Tells a seat what its call has come to.
     fn seat(&self, namespace: &Namespace, claim: Claim, answer: Result<Acquired>) {
-        let now = self.clock.mono();
-        let mut guard = self.state.lock();
-        let state = &mut *guard;
+        let mut state = self.state.lock();
         let space = state.spaces.get_mut(namespace);
-        let Some(seat) = space.and_then(|space| space.seats.get_mut(&claim)) else {
+        let seat = space.and_then(|space| space.seats.get_mut(&claim));
+        let may_be_done = match (&answer, &seat) {
             // It was made again for a caller that has left meanwhile.
-            drop(guard);
-            if answer.is_ok() {
-                self.let_go(namespace, claim, CALLER_GONE);
-            }
-            return;
+            (Ok(_), None) => true,
+            (Err(error), _) => error.code == ErrorCode::OutcomeUnknown,
+            (Ok(_), Some(_)) => false,
         };
-        seat.asking = false;
+        let is_astray = match seat {
+            Some(seat) => {
+                seat.asking = false;
+                self.settle(&mut state, namespace, claim, answer)
+            }
+            None => false,
+        };
+        drop(state);
+        if may_be_done && !is_astray {
+            self.let_go(namespace, claim, CALLER_GONE);
+        }
+        self.sooner.notify_one();
+    }
+
+    /// What a call has come to; whether it is to be made again.
+    fn settle(
+        &self,
+        state: &mut State,
+        namespace: &Namespace,
+        claim: Claim,
+        answer: Result<Acquired>,
+    ) -> bool {
+        let now = self.clock.mono();
+        if let Ok(Acquired::Granted(number, record, left)) = answer {
+            let acquired = self.host(state, namespace, (number, record, left), now);
+            if let Some(seat) = state.space(namespace).seats.get_mut(&claim) {
+                seat.end(acquired);
+            }
+            return false;
+        }
+        let Some(seat) = state.space(namespace).seats.get_mut(&claim) else {
+            return false;
+        };
+        let deadline = seat.deadline;
+        // Once nobody times waits any more there are none.
+        let may_wait = is_wait(seat) && now < deadline && !self.ended.load(Ordering::Acquire);
         match answer {
             Ok(Acquired::Waiting(place, ticket)) => {
                 seat.ticket = ticket;
@@ -180,16 +213,11 @@ impl RedisLocks {
                     seat.notify.notify_one();
                 }
                 seat.last_place = place;
-                let of_session = seat.session().is_some();
-                let (deadline, claim) = (seat.deadline, claim.0);
-                state.set_due(namespace, deadline, Due::Wait(claim));
-                state.space(namespace).telling_places |= of_session;
-            }
-            Ok(Acquired::Granted(number, record, left)) => {
-                let acquired = self.host(state, namespace, (number, record, left), now);
-                if let Some(seat) = state.space(namespace).seats.get_mut(&claim) {
-                    seat.end(acquired);
+                if self.ended.load(Ordering::Acquire) {
+                    let message = "the daemon shuts down";
+                    seat.end(Err(Error::new(ErrorCode::Draining, message)));
                 }
+                state.set_due(namespace, deadline, Due::Wait(claim.0));
             }
             Ok(Acquired::Held(wait, position)) => seat.end_with(LockOutcome::Held {
                 retry_after: Micros(wait),
@@ -199,25 +227,16 @@ impl RedisLocks {
                 retry_after: Micros(wait),
                 position,
             }),
-            Ok(Acquired::Lost) => seat.end_with(LockOutcome::Lost),
-            Err(error) if is_away(error.code) && now < seat.deadline && is_wait(seat) => {
+            Ok(Acquired::Granted(..) | Acquired::Lost) => seat.end_with(LockOutcome::Lost),
+            Err(error) if is_away(error.code) && may_wait => {
                 // Waits for the store as well; its place is the one that it had.
-                let deadline = seat.deadline;
                 state.set_due(namespace, deadline, Due::Wait(claim.0));
                 state.lead_astray(namespace, claim);
+                return true;
             }
-            Err(error) => {
-                let unknown = error.code == ErrorCode::OutcomeUnknown;
-                seat.end(Err(error));
-                if unknown {
-                    drop(guard);
-                    self.let_go(namespace, claim, CALLER_GONE);
-                    return;
-                }
-            }
+            Err(error) => seat.end(Err(error)),
         }
-        drop(guard);
-        self.sooner.notify_one();
+        false
     }
 }
 

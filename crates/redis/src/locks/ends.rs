@@ -5,6 +5,8 @@ use super::scripts::{END_WAITS, EXPIRE, SESSION};
 use super::sessions::{END, session_args};
 use super::state::{Due, Held, lease_id, over};
 use super::wire::{Claim, TIME_OVER, UNKNOWN};
+use crate::CallError;
+use crate::limits::failure::without_answer;
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use trellis_core::locks::{LostReason, SessionKey, SessionNews};
@@ -52,6 +54,7 @@ impl RedisLocks {
                         seat.end(Ok(acquired));
                     }
                 }
+                Due::Look => self.doubt(&namespace),
                 Due::Wait(claim) => {
                     let claim = Claim(claim);
                     if space.seats.contains_key(&claim) {
@@ -156,6 +159,21 @@ impl RedisLocks {
         drop(state);
         for (claim, _) in batch {
             self.let_go(namespace, *claim, UNKNOWN);
+        }
+    }
+
+    /// Ends every wait: nobody times them any more.
+    pub(super) fn stop_waiting(&self) {
+        let mut state = self.state.lock();
+        // Under the lock, so that no seat is taken unseen.
+        self.ended.store(true, Ordering::Release);
+        for seat in state
+            .spaces
+            .values_mut()
+            .flat_map(|it| it.seats.values_mut())
+        {
+            let over = CallError::Away("this daemon's locks have ended");
+            seat.end(Err(without_answer(&over, Micros::from_secs(1))));
         }
     }
 

@@ -31,11 +31,13 @@ impl RedisLocks {
         let Ok(namespace) = Namespace::new(namespace, "namespace") else {
             return;
         };
-        // A daemon that has been stopped hears of grants that may be another's by now.
-        if !self.is_assured(self.clock.mono()) {
+        let assured = self.is_assured(self.clock.mono());
+        if !assured {
+            // A daemon that has been stopped may hear of grants that are another's by now: it asks the store.
             self.doubt(&namespace);
         }
-        self.hear(&namespace, news);
+        let believed = |one: &News| assured || !matches!(one, News::Granted(..));
+        self.hear(&namespace, news.into_iter().filter(believed).collect());
     }
 
     /// Takes note of news.
@@ -48,6 +50,7 @@ impl RedisLocks {
         for one in news {
             self.hear_one(&mut state, namespace, one, now);
         }
+        state.tidy(namespace);
         drop(state);
         self.sooner.notify_one();
     }
@@ -88,15 +91,7 @@ impl RedisLocks {
                     state.end_attachment(namespace, number, turned_away(why), why != CLOSED);
                 }
             }
-            News::Kept(number, kept) => {
-                let space = state.spaces.get_mut(namespace);
-                let held = space.and_then(|space| space.leases.get_mut(&number));
-                if let Some(held) = held.filter(|held| held.record.kept < kept) {
-                    held.record.kept = kept;
-                    let end = now + Micros(held.record.ttl);
-                    state.renew_lease(namespace, number, end);
-                }
-            }
+            News::Kept(number, kept) => hear_kept(state, namespace, (number, kept), now),
             News::Moved(number) => {
                 state.drop_lease(namespace, number);
             }
@@ -104,10 +99,12 @@ impl RedisLocks {
                 // It may have been renewed until shortly before its host died.
                 let end = now + Micros(record.ttl);
                 state.host_lease(namespace, number, record, end);
+                state.space(namespace).renewed.insert(number);
             }
             News::YourSession(number, record) => {
                 let session = hosted(record, now);
                 state.host_session(namespace, number, session);
+                state.space(namespace).renewed.insert(number);
             }
             News::Changed(name) => {
                 let space = state.spaces.get(namespace);
@@ -231,6 +228,17 @@ impl RedisLocks {
             feed.tell(SessionNews::Lost { lease, reason });
         }
         state.tidy(namespace);
+    }
+}
+
+/// A lease was renewed through another daemon.
+fn hear_kept(state: &mut State, namespace: &Namespace, (number, kept): (u64, u64), now: Time) {
+    let space = state.spaces.get_mut(namespace);
+    let held = space.and_then(|space| space.leases.get_mut(&number));
+    if let Some(held) = held.filter(|held| held.record.kept < kept) {
+        held.record.kept = kept;
+        let end = now + Micros(held.record.ttl);
+        state.renew_lease(namespace, number, end);
     }
 }
 

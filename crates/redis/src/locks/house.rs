@@ -17,8 +17,17 @@ const TELL_EVERY: Duration = Duration::from_millis(250);
 const BATCH: usize = 1_024;
 
 impl RedisLocks {
+    /// Does all that is done again and again. Never returns.
+    pub(super) async fn keep_all(&self) {
+        tokio::join!(
+            self.keep_house(),
+            self.keep_telling_ends(),
+            self.keep_telling_places(),
+        );
+    }
+
     /// Forgets what is over, in every namespace, and counts what there is. Never returns.
-    pub(super) async fn keep_house(&self) {
+    async fn keep_house(&self) {
         loop {
             let members = self.membership.snapshot().len().max(1);
             let turns = SWEEP_EVERY * u32::try_from(members).unwrap_or(u32::MAX);
@@ -54,7 +63,7 @@ impl RedisLocks {
     }
 
     /// Tells the store of renewals, for those who look. Never returns.
-    pub(super) async fn keep_telling_ends(&self) {
+    async fn keep_telling_ends(&self) {
         loop {
             sleep(TELL_EVERY).await;
             for namespace in self.namespaces_here() {
@@ -87,7 +96,7 @@ impl RedisLocks {
     }
 
     /// Tells waiting calls of sessions their places, where these have changed. Never returns.
-    pub(super) async fn keep_telling_places(&self) {
+    async fn keep_telling_places(&self) {
         loop {
             sleep(self.config.machine.position_every.into()).await;
             for namespace in self.namespaces_here() {

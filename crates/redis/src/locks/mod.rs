@@ -33,7 +33,7 @@ use parking_lot::Mutex;
 use sessions::SessionArgs;
 use state::State;
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 pub use task::RedisLocksTask;
 use tokio::sync::{Notify, watch};
@@ -84,6 +84,8 @@ pub struct RedisLocks {
     unwatched: Mutex<HashSet<(Namespace, Name)>>,
     /// One at a time tells the store of watches, so that the last one told is the last one made.
     watching: tokio::sync::Mutex<()>,
+    /// The task has ended: others take over what this daemon times as soon as it leaves the store.
+    ended: AtomicBool,
     /// Told when there is something for the task to do.
     sooner: Notify,
     decided: Decided,
@@ -138,6 +140,7 @@ impl RedisLocks {
             breaking: Mutex::default(),
             unwatched: Mutex::default(),
             watching: tokio::sync::Mutex::new(()),
+            ended: AtomicBool::new(false),
             sooner: Notify::new(),
             decided: Decided::default(),
             counted: Mutex::default(),
@@ -175,7 +178,10 @@ impl RedisLocks {
     /// Whether this daemon may acknowledge renewals by itself now: no other takes it for dead, and all that it has the
     /// care of was told to the store.
     fn is_assured(&self, now: Time) -> bool {
-        let Some(standing) = self.standing() else {
+        let Some(standing) = self
+            .standing()
+            .filter(|_| !self.ended.load(Ordering::Acquire))
+        else {
             return false;
         };
         if self

@@ -3,10 +3,10 @@
 
 use super::RedisLocks;
 use super::scripts::CLAIMS;
-use super::state::Seat;
+use super::state::{Due, Seat};
 use super::wire::{Claim, UNKNOWN};
 use std::collections::{HashMap, HashSet};
-use trellis_core::{Namespace, Result};
+use trellis_core::{Micros, Namespace, Result, Time};
 
 impl RedisLocks {
     /// Looks into a namespace.
@@ -73,14 +73,24 @@ impl RedisLocks {
                 || space.seats.contains_key(claim)
                 || space.opening.contains(&claim.0)
         };
-        let unknown: Vec<Claim> = there
-            .keys()
-            .filter(|claim| !is_known(claim))
-            .copied()
+        // What is unknown now may be told by an answer that is on its way, but not for longer than a call takes.
+        let now = self.clock.mono();
+        let answered = Micros::from(self.store.timeout() * 2);
+        let before = std::mem::take(&mut space.strange);
+        let strange = there.keys().filter(|claim| !is_known(claim));
+        let strange: HashMap<Claim, Time> = strange
+            .map(|claim| (*claim, before.get(claim).copied().unwrap_or(now)))
             .collect();
+        let (unknown, strange): (Vec<_>, Vec<_>) = strange
+            .into_iter()
+            .partition(|(_, since)| now - *since >= answered);
+        if !strange.is_empty() {
+            space.strange = strange.into_iter().collect();
+            state.set_due(namespace, now + answered, Due::Look);
+        }
         state.tidy(namespace);
         drop(state);
-        for claim in unknown {
+        for (claim, _) in unknown {
             self.let_go(namespace, claim, UNKNOWN);
         }
         missed

@@ -155,6 +155,8 @@ impl RedisLocks {
         let Some(ttl) = session else {
             // It has ended here since, or is another's by the time that the answer came.
             state.tidy(namespace);
+            drop(state);
+            self.doubt(namespace);
             return Err(super::state::over());
         };
         for (lease, record, _) in leases {

@@ -22,6 +22,8 @@ pub(super) enum Due {
     Grant(u128),
     /// A wait is over.
     Wait(u128),
+    /// What the store has is to be looked at again.
+    Look,
 }
 
 /// A call that waits, or is being made.
@@ -132,8 +134,8 @@ pub(super) struct Space {
     pub opening: BTreeSet<u128>,
     /// Leases and sessions that were renewed here since the store was told last.
     pub renewed: BTreeSet<u64>,
-    /// Waiting calls of sessions are to be told their places.
-    pub telling_places: bool,
+    /// Claims under this daemon's name in the store that it does not know, and since when.
+    pub strange: HashMap<Claim, Time>,
 }
 
 impl Space {
@@ -143,6 +145,7 @@ impl Space {
             && self.sessions.is_empty()
             && self.watches.is_empty()
             && self.opening.is_empty()
+            && self.strange.is_empty()
     }
 }
 

@@ -49,14 +49,7 @@ impl RedisLocksTask {
         let mut work: FuturesUnordered<BoxFuture<'_, Finished>> = FuturesUnordered::new();
         let mut under_way = UnderWay::default();
         let mut changed = false;
-        let house = async {
-            tokio::join!(
-                locks.keep_house(),
-                locks.keep_telling_ends(),
-                locks.keep_telling_places(),
-            );
-        };
-        work.push(house.map(|()| Finished::Other).boxed());
+        work.push(locks.keep_all().map(|()| Finished::Other).boxed());
         loop {
             let next = locks.next_due();
             tokio::select! {
@@ -103,6 +96,7 @@ impl RedisLocksTask {
             locks.begin_work(&mut work, &mut under_way);
         }
         drop(work);
+        locks.stop_waiting();
         let last = async {
             locks.tell_broken().await;
             locks.take_back().await;

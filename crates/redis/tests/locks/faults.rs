@@ -4,7 +4,7 @@
 use crate::support::{Daemon, Proxy, Server, locks_config, quick, soon, spawn};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use trellis_core::locks::{
     AcquireLocks, Holder, LeaseRef, LockGrant, LockMode, LockOutcome, LockSet, LockTarget, Locks,
     OnBreak, OpenSession, SessionFeed, SessionNews, SessionState, Token, Wait,
@@ -72,7 +72,7 @@ impl Locking {
                     Ok(outcome) => return outcome,
                     Err(error) => assert!(is_away(error.code), "{error:?}"),
                 }
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                sleep(Duration::from_millis(5)).await;
             }
         })
         .await
@@ -118,7 +118,7 @@ impl Locking {
                 .map_or(usize::MAX, |(state, _)| state.waiter_count)
                 != count
             {
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                sleep(Duration::from_millis(5)).await;
             }
         })
         .await;
@@ -294,7 +294,7 @@ async fn a_holder_goes_on_through_another_daemon_when_its_own_has_died() {
     assert_eq!(session.held.len(), 1);
     b.daemon.sees(&["b"]).await;
     for _ in 0..20 {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        sleep(Duration::from_millis(100)).await;
         b.keep(&held).await.unwrap();
         b.locks
             .keep_session(namespace(), session.key)

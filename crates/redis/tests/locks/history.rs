@@ -1,11 +1,15 @@
 //! Random histories of a lock are linearizable, through one daemon and through three, and the check finds out a release
 //! script that is broken.
 
-use crate::support::{Daemon, Server, locks_config, spawn};
+use crate::support::{Daemon, Proxy, Server, locks_config, quick, spawn};
 use async_trait::async_trait;
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+use tokio::time::sleep;
 use trellis_conformance::Pace;
-use trellis_conformance::locks::history::{Broken, Operation, is_linearizable, record};
+use trellis_conformance::locks::history::{
+    Broken, Operation, is_linearizable, record, record_under_faults,
+};
 use trellis_conformance::locks::{Bench, Subject};
 use trellis_core::locks::{
     AcquireLocks, AcquiringLocks, ForceRelease, LeaseRef, ListLocks, LockPage, LockState,
@@ -13,7 +17,7 @@ use trellis_core::locks::{
     Token, TokenState,
 };
 use trellis_core::{Micros, Name, Namespace, Result, Scope};
-use trellis_redis::{Call, Script, Store};
+use trellis_redis::{Call, RedisConfig, Script, Store};
 
 /// Histories recorded at a time, each in a namespace of its own.
 const SEEDS: u64 = 24;
@@ -86,6 +90,85 @@ async fn a_release_script_that_frees_a_lock_for_all_who_share_it_is_found_out() 
     let histories = record_all(broken.collect(), Broken::Nothing).await;
     let found = histories.iter().filter(|(_, it)| !is_linearizable(it));
     assert!(found.count() > 0);
+}
+
+/// A fault that is injected, and healed again.
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    Flush,
+    Restart,
+    Stop,
+    Cut,
+    DeadDaemon,
+}
+
+const FAULTS: [Fault; 5] = [
+    Fault::Flush,
+    Fault::Cut,
+    Fault::Stop,
+    Fault::Restart,
+    Fault::DeadDaemon,
+];
+
+#[tokio::test]
+#[cfg_attr(no_redis, ignore = "no redis-server")]
+async fn every_history_under_faults_can_have_happened_one_after_the_other() {
+    let Some(mut server) = Server::start() else {
+        return;
+    };
+    let proxy = Proxy::before(&server).await;
+    let (mut daemons, mut handles) = (Vec::new(), Vec::new());
+    for (name, port) in [("a", proxy.port), ("b", server.port), ("c", server.port)] {
+        let config = RedisConfig {
+            port,
+            ..quick(&server)
+        };
+        let daemon = Daemon::with(config, name);
+        daemon.attached().await;
+        handles.push(daemon.locks(locks_config()) as Arc<dyn Locks>);
+        daemons.push(daemon);
+    }
+    daemons[0].sees(&["a", "b", "c"]).await;
+    let recording = (0..SEEDS).map(|seed| {
+        let namespace = Namespace::new(format!("seed-{seed}"), "namespace").unwrap();
+        let subject = Subject::new(handles.clone(), PACE).in_namespace(namespace);
+        spawn(async move { (seed, record_under_faults(&Bench::new(subject), seed).await) })
+    });
+    let recording: Vec<_> = recording.collect();
+    let mut injected = 0;
+    while !recording.iter().all(tokio::task::JoinHandle::is_finished) {
+        sleep(Duration::from_millis(250)).await;
+        match FAULTS.get(injected) {
+            Some(Fault::Flush) => drop(server.run(&["FLUSHALL"])),
+            Some(Fault::Cut) => {
+                proxy.cut(true);
+                sleep(Duration::from_millis(300)).await;
+                proxy.cut(false);
+            }
+            Some(Fault::Stop) => {
+                server.signal("-STOP");
+                sleep(Duration::from_millis(400)).await;
+                server.signal("-CONT");
+            }
+            Some(Fault::Restart) => {
+                server.kill();
+                server.restart(&[]);
+            }
+            Some(Fault::DeadDaemon) => {
+                daemons[2].heart.cancel();
+                daemons[2].stop.cancel();
+            }
+            None => continue,
+        }
+        injected += 1;
+    }
+    let mut histories = Vec::new();
+    for one in recording {
+        histories.push(one.await.unwrap());
+    }
+    let operations: usize = histories.iter().map(|(_, it)| it.len()).sum();
+    println!("{injected} faults in {SEEDS} histories of {operations} operations");
+    assert_possible(histories);
 }
 
 macro_rules! lua {
