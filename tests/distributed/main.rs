@@ -1,4 +1,4 @@
-//! Three real daemons on one real Redis: the suite of the limits port over gRPC, and who sees whom.
+//! Real daemons on one real Redis: the suite of the limits port over gRPC, the cache, locks, and who sees whom.
 
 #![allow(
     clippy::unwrap_used,
@@ -9,6 +9,7 @@
 mod cache;
 mod fallback;
 mod faults;
+mod locks;
 mod members;
 mod pipelines;
 
