@@ -43,13 +43,15 @@ local function has(claim)
 end
 
 local function admit_locks(locks)
-  local missing = 0
+  local count, missing = redis.call('ZCARD', NAMES), 0
+  if count + #locks <= env.max_locks then
+    return
+  end
   for _, lock in ipairs(locks) do
     if not redis.call('ZSCORE', NAMES, lock[1]) then
       missing = missing + 1
     end
   end
-  local count = redis.call('ZCARD', NAMES)
   if count + missing > env.max_locks then
     fail('TOO_MANY_LOCKS', count)
   end
@@ -102,7 +104,7 @@ function op()
   local waiter = {claim, session and session[1] or 0, ttl, owner, value, now, request, here, {}, locks}
   if begun() and admits_all(locks, arrival) then
     local number = grant(waiter)
-    return {granted = view(number, waiter)}
+    return {granted = granted_view(number, waiter)}
   end
   local behind = place(locks, arrival)
   if wait > 0 then

@@ -9,7 +9,7 @@
 -- <root>:q:<lock>     sorted set: the tickets that await it, by arrival; <root>:x:<lock> the exclusive ones alone
 -- <root>:n            sorted set of the locks in use, in byte order
 -- <root>:l            hash lease -> msgpack, see `lease`      <root>:w  hash ticket -> msgpack, see `line`
--- <root>:s            hash session -> msgpack, see `session`
+-- <root>:s            hash session -> msgpack, see `attached`
 -- <root>:sl:<session> set of its leases                       <root>:sw:<session>  set of its tickets
 -- <root>:e            sorted set: leases with a life of their own and sessions by their end. Only shown: nothing ends by it
 -- <root>:h:<host>     hash claim -> "l<lease>", "w<ticket>", "j<ticket>" or "s<session>": what a daemon has the care of

@@ -45,6 +45,11 @@ local function view(number, lease)
   return {number, lease, ends(number, lease) - now}
 end
 
+-- The same of a lease that was granted just now.
+local function granted_view(number, lease)
+  return lease[SESSION] == 0 and {number, lease, lease[TTL]} or view(number, lease)
+end
+
 -- When the leases in the way of a call end, unless they are kept alive.
 local function ready_at(locks, arrival)
   local last = now + 1
@@ -108,7 +113,7 @@ local function end_lease(number, lease, names, how, reason, actor)
     redis.call('ZREM', holders_key(name), whole(number))
     if redis.call('EXISTS', holders_key(name)) == 0 then
       redis.call('HDEL', HELD, name)
-      unuse(name)
+      unuse_free(name)
     end
     changed(name)
     names[#names + 1] = name
@@ -168,7 +173,7 @@ local function let_in(ticket)
   leave(ticket, waiter)
   local joined = waiter[JOINED]
   local number = grant(waiter, #joined > 0)
-  local shown = view(number, waiter)
+  local shown = granted_view(number, waiter)
   tell(waiter[HOST], {'granted', waiter[CLAIM], shown})
   for _, other in ipairs(joined) do
     tell(other[2], {'granted', other[1], shown})

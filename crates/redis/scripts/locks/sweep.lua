@@ -11,8 +11,11 @@ function op()
       break
     end
   end
-  local old = redis.call('ZRANGEBYSCORE', ENDED_BY, '-inf', whole(now - env.window), 'LIMIT', 0, 256)
-  if #old > 0 then
+  for _ = 1, 16 do
+    local old = redis.call('ZRANGEBYSCORE', ENDED_BY, '-inf', whole(now - env.window), 'LIMIT', 0, 256)
+    if #old == 0 then
+      break
+    end
     redis.call('HDEL', ENDED, unpack(old))
     redis.call('ZREM', ENDED_BY, unpack(old))
   end

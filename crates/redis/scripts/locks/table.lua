@@ -58,10 +58,17 @@ local function place(locks, arrival)
   return longest + 1
 end
 
+-- Takes a lock out of use that nobody holds, unless somebody awaits it.
+local function unuse_free(name)
+  if redis.call('EXISTS', line_key(name)) == 0 then
+    redis.call('ZREM', NAMES, name)
+  end
+end
+
 -- Takes a lock out of use that nobody uses any more.
 local function unuse(name)
-  if redis.call('HEXISTS', HELD, name) == 0 and redis.call('EXISTS', line_key(name)) == 0 then
-    redis.call('ZREM', NAMES, name)
+  if redis.call('HEXISTS', HELD, name) == 0 then
+    unuse_free(name)
   end
 end
 
@@ -76,14 +83,11 @@ local function changed(name)
 end
 
 local function note_end(number, claim, how, reason, actor)
-  local count = redis.call('ZCARD', ENDED_BY)
-  local over = redis.call('ZRANGEBYSCORE', ENDED_BY, '-inf', whole(now - env.window), 'LIMIT', 0, 8)
-  if count - #over >= env.max_request_ids then
-    over = redis.call('ZRANGE', ENDED_BY, 0, 0)
-  end
-  if #over > 0 then
-    redis.call('HDEL', ENDED, unpack(over))
-    redis.call('ZREM', ENDED_BY, unpack(over))
+  -- What is over is forgotten by sweeps; at the bound the oldest.
+  if redis.call('ZCARD', ENDED_BY) >= env.max_request_ids then
+    local oldest = redis.call('ZRANGE', ENDED_BY, 0, 0)
+    redis.call('HDEL', ENDED, unpack(oldest))
+    redis.call('ZREM', ENDED_BY, unpack(oldest))
   end
   redis.call('HSET', ENDED, whole(number), cmsgpack.pack({claim, how, reason or '', actor or ''}))
   redis.call('ZADD', ENDED_BY, whole(now), whole(number))

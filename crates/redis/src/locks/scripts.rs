@@ -23,33 +23,53 @@ macro_rules! operation {
 
 operation!(
     ACQUIRE,
-    ["space", "requests", "table", "lease", "session", "acquire"]
+    ["space", "requests", "table", "lease", "attached", "acquire"]
 );
 operation!(RELEASE, ["requests", "table", "lease", "release"]);
 operation!(EXPIRE, ["requests", "table", "lease", "expire"]);
 operation!(KEEP, ["requests", "table", "lease", "keep"]);
 operation!(
     OPEN,
-    ["space", "requests", "table", "lease", "session", "open"]
+    [
+        "space", "requests", "table", "lease", "attached", "session", "open"
+    ]
 );
 operation!(
     SESSION,
-    ["requests", "table", "lease", "session", "session_op"]
+    [
+        "requests",
+        "table",
+        "lease",
+        "attached",
+        "session",
+        "session_op"
+    ]
 );
 operation!(FORCE, ["space", "requests", "table", "lease", "force"]);
 operation!(LOOK, ["requests", "table", "lease", "look"]);
 operation!(
     END_WAITS,
-    ["requests", "table", "lease", "session", "end_waits"]
+    [
+        "requests",
+        "table",
+        "lease",
+        "attached",
+        "session",
+        "end_waits"
+    ]
 );
 operation!(CLAIMS, ["claims"]);
 operation!(
     INHERIT,
-    ["requests", "table", "lease", "session", "inherit"]
+    [
+        "requests", "table", "lease", "attached", "session", "inherit"
+    ]
 );
 operation!(
     REASSERT,
-    ["space", "requests", "table", "lease", "session", "reassert"]
+    [
+        "space", "requests", "table", "lease", "attached", "session", "reassert"
+    ]
 );
 operation!(SERVE, ["requests", "table", "lease", "serve"]);
 operation!(WATCH, ["space", "watch"]);

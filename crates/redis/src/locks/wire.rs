@@ -80,7 +80,7 @@ pub(super) struct Record {
 /// A lease's number, itself, and the time left.
 pub(super) type View = (u64, Record, u64);
 
-/// A session, in the order of `session.lua`.
+/// A session, in the order of `attached.lua`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct SessionRecord {
     pub claim: Claim,
