@@ -113,4 +113,10 @@ mod tests {
         let damaged = rmp_serde::to_vec("0x").unwrap();
         assert!(rmp_serde::from_slice::<Blob>(&damaged).is_err());
     }
+
+    #[test]
+    fn a_digest_is_the_same_on_every_daemon_and_in_every_version() {
+        assert_eq!(digest(&("limit", 3, false)), "2bdb692f4e6ab388");
+        assert_ne!(digest(&("limit", 3)), digest(&("limit", 4)));
+    }
 }

@@ -108,7 +108,7 @@ impl Locks for Store {
                 inner,
                 up: self.up.subscribe(),
             })),
-            done => done,
+            done @ AcquiringLocks::Done(_) => done,
         }
     }
 

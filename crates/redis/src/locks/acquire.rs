@@ -193,7 +193,7 @@ impl RedisLocks {
     ) -> bool {
         let now = self.clock.mono();
         if let Ok(Acquired::Granted(number, record, left)) = answer {
-            let acquired = self.host(state, namespace, (number, record, left), now);
+            let acquired = self.host(state, namespace, (number, *record, left), now);
             if let Some(seat) = state.space(namespace).seats.get_mut(&claim) {
                 seat.end(acquired);
             }
@@ -245,7 +245,7 @@ fn is_wait(seat: &Seat) -> bool {
 }
 
 /// Whether an error means that the store was not there.
-fn is_away(code: ErrorCode) -> bool {
+pub(super) fn is_away(code: ErrorCode) -> bool {
     matches!(
         code,
         ErrorCode::StoreUnavailable | ErrorCode::OutcomeUnknown

@@ -75,8 +75,8 @@ impl RedisLocks {
     ) -> Result<RedisWatch> {
         let changes = {
             let mut state = self.state.lock();
-            let watches = &mut state.space(&namespace).watches;
-            let watched = watches.entry(name.clone()).or_insert_with(|| Watched {
+            let all = &mut state.space(&namespace).watches;
+            let watched = all.entry(name.clone()).or_insert_with(|| Watched {
                 count: 0,
                 changes: watch::Sender::new(()),
             });
@@ -91,7 +91,7 @@ impl RedisLocks {
             changes,
             first: true,
         };
-        self.tell_watches(&watch.namespace, &[watch.name.clone()])
+        self.tell_watches(&watch.namespace, std::slice::from_ref(&watch.name))
             .await?;
         Ok(watch)
     }

@@ -70,6 +70,8 @@ pub struct RedisLocks {
     state: Mutex<State>,
     /// The session in which everything that this daemon has the care of was told to the store last.
     standing: watch::Sender<Option<Session>>,
+    /// The session in which that was done to its end, the grace and the watches included.
+    told_all: Mutex<Option<Session>>,
     /// When this daemon ends the grace of a session's generation, if nobody has by then.
     grace_ends: Mutex<Option<(Time, Session)>>,
     /// Told when grants have begun.
@@ -133,6 +135,7 @@ impl RedisLocks {
             config,
             state: Mutex::default(),
             standing: watch::Sender::new(None),
+            told_all: Mutex::new(None),
             grace_ends: Mutex::new(None),
             begun: Notify::new(),
             doubted: Mutex::default(),

@@ -42,7 +42,7 @@ impl Locks for RedisLocks {
                 let (ttl, kept) = (record.ttl, record.kept);
                 let end = self.clock.mono() + Micros(ttl);
                 let mut state = self.state.lock();
-                state.host_lease(&lease.namespace, number, record, end);
+                state.host_lease(&lease.namespace, number, *record, end);
                 state.renew_lease(&lease.namespace, number, end);
                 let leases = &mut state.space(&lease.namespace).leases;
                 if let Some(held) = leases.get_mut(&number) {

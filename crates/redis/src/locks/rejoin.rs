@@ -4,13 +4,14 @@
 //! store grants nothing until every daemon has told, or those that have not are dead: see `grace.lua`.
 
 use super::RedisLocks;
+use super::acquire::is_away;
 use super::scripts::{GRACE, INHERIT, NAMESPACES, REASSERT, SERVE};
 use super::wire::{Record, SessionRecord};
 use crate::limits::failure::without_answer;
 use crate::{Call, Session};
 use std::time::Duration;
 use tokio::time::sleep;
-use trellis_core::{Namespace, Result};
+use trellis_core::{ErrorCode, Namespace, Result};
 
 /// Records told in one call.
 const BATCH: usize = 128;
@@ -20,6 +21,17 @@ const HEIRLOOMS: u64 = 256;
 
 /// When something that failed is tried again.
 const RETRY: Duration = Duration::from_millis(100);
+
+/// An error that keeps everything from being told; any other is of one namespace, and must not keep the others.
+fn unless_away(told: Result<()>, namespace: &Namespace) -> Result<()> {
+    match told {
+        Err(error) if !is_away(error.code) && error.code != ErrorCode::TooManyCalls => {
+            tracing::error!(%error, %namespace, "the store does not take what is held here");
+            Ok(())
+        }
+        told => told,
+    }
+}
 
 type Sessions = Vec<(u64, SessionRecord, u64)>;
 type Leases = Vec<(u64, Record, u64)>;
@@ -39,17 +51,17 @@ impl RedisLocks {
     }
 
     async fn tell_all(&self, session: Session) -> Result<()> {
-        let before = self.standing();
-        if before.is_some_and(|standing| standing.continues_in(&session)) {
+        let before = *self.told_all.lock();
+        if before.is_some_and(|before| before.continues_in(&session)) {
             // Calls that the former connection has not answered are made again.
             self.sooner.notify_one();
             return Ok(());
         }
-        let known = before.map_or(0, |standing| standing.generation);
+        let known = before.map_or(0, |before| before.generation);
         let peers = self.peers();
         for namespace in self.namespaces_here() {
-            self.tell_again(session, &namespace, known, |_| true)
-                .await?;
+            let told = self.tell_again(session, &namespace, known, |_| true);
+            unless_away(told.await, &namespace)?;
         }
         self.standing.send_replace(Some(session));
         if self.store.lost_before().is_some() && known != session.generation {
@@ -57,8 +69,9 @@ impl RedisLocks {
         }
         for namespace in self.namespaces_here() {
             self.doubt(&namespace);
-            self.watch_again(&namespace).await?;
+            unless_away(self.watch_again(&namespace).await, &namespace)?;
         }
+        *self.told_all.lock() = Some(session);
         self.sooner.notify_one();
         self.inherit().await;
         Ok(())

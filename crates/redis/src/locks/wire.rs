@@ -107,7 +107,7 @@ pub(super) enum Reply<P> {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Acquired {
-    Granted(u64, Record, u64),
+    Granted(u64, Box<Record>, u64),
     /// Time until it is ready, place.
     Held(u64, u32),
     TimedOut(u64, u32),
@@ -121,7 +121,7 @@ pub(super) enum Acquired {
 #[serde(rename_all = "snake_case")]
 pub(super) enum Kept {
     Kept(u64),
-    Yours(u64, Record),
+    Yours(u64, Box<Record>),
 }
 
 /// A session's number, itself, the time left, its leases.

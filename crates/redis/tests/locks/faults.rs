@@ -84,19 +84,12 @@ impl Locking {
     }
 
     async fn keep(&self, grant: &LockGrant) -> Result<Micros> {
-        let kept = self.locks.keep_alive(self.lease(grant)).await;
+        let kept = self.locks.keep_alive(lease_of(grant)).await;
         kept.map(|(ttl, _)| ttl)
     }
 
-    fn lease(&self, grant: &LockGrant) -> LeaseRef {
-        LeaseRef {
-            namespace: namespace(),
-            lease: grant.lease,
-        }
-    }
-
     async fn release(&self, grant: &LockGrant) -> Result<()> {
-        self.locks.release(self.lease(grant)).await.map(drop)
+        self.locks.release(lease_of(grant)).await.map(drop)
     }
 
     async fn session(&self, ttl: Micros) -> (SessionState, Box<dyn SessionFeed>) {
@@ -122,6 +115,13 @@ impl Locking {
             }
         })
         .await;
+    }
+}
+
+fn lease_of(grant: &LockGrant) -> LeaseRef {
+    LeaseRef {
+        namespace: namespace(),
+        lease: grant.lease,
     }
 }
 

@@ -213,9 +213,10 @@ impl Locks for BrokenRelease {
         let (_, claim) = id.split_once('-').unwrap();
         let namespace = lease.namespace.as_str();
         let (base, mailbox) = (keys.of("locks", &[""]), keys.mailbox(""));
-        let bounds = (1_000, 1_000, 1_000, 1_000, 1_000, 60_000_000_u64, 64);
-        let (a, b, c, d, e, f, g) = bounds;
-        let env = (a, b, c, d, e, f, g, namespace, base, mailbox, 0, 0);
+        let (many, window) = (1_000, 60_000_000);
+        let env = (
+            many, many, many, many, many, window, many, namespace, base, mailbox, 0, 0,
+        );
         let call = Call::new(&BROKEN)
             .key(keys.of("locks", &[namespace]))
             .key(keys.of("locks-namespaces", &[]))
