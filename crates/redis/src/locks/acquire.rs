@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Notify;
 use trellis_core::locks::{
     AcquireLocks, Holder, LockMode, LockOutcome, Progress, Wait, WaitingLocks,
@@ -66,6 +66,7 @@ impl RedisWaiting {
             kept_back: None,
             outcome: None,
             notify: self.notify.clone(),
+            received: Arc::default(),
         };
         let mut state = locks.state.lock();
         state.space(&self.namespace).seats.insert(self.claim, seat);
@@ -86,6 +87,8 @@ impl RedisWaiting {
             return Some(Progress::Queued(place));
         }
         let outcome = seat.outcome.take()?;
+        // A grant may overtake the answer to its call.
+        seat.received.store(true, Ordering::Release);
         state.leave(&self.namespace, self.claim);
         drop(state);
         self.stage = Stage::Ended;
@@ -137,29 +140,35 @@ impl Drop for RedisWaiting {
 impl RedisLocks {
     /// Asks the store for what a seat wants; `again` as in `acquire.lua`. What comes of it is told to the seat.
     pub(super) async fn ask(self: Arc<Self>, namespace: Namespace, claim: Claim, again: i64) {
-        let acquire = {
+        let (acquire, received) = {
             let state = self.state.lock();
             let space = state.spaces.get(&namespace);
             let Some(seat) = space.and_then(|space| space.seats.get(&claim)) else {
                 return;
             };
-            seat.acquire.clone()
+            (seat.acquire.clone(), seat.received.clone())
         };
         let heir = {
-            let namespace = namespace.clone();
+            let (namespace, received) = (namespace.clone(), received.clone());
             self.heir(&namespace.clone(), move |locks, done| {
-                if done {
+                if done && !received.load(Ordering::Acquire) {
                     locks.let_go(&namespace, claim, CALLER_GONE);
                 }
             })
         };
         let args = args(&acquire, claim, again);
         let answer = self.call_for(&ACQUIRE, &namespace, &args, heir).await;
-        self.seat(&namespace, claim, answer);
+        self.seat(&namespace, claim, answer, &received);
     }
 
     /// Tells a seat what its call has come to.
-    fn seat(&self, namespace: &Namespace, claim: Claim, answer: Result<Acquired>) {
+    fn seat(
+        &self,
+        namespace: &Namespace,
+        claim: Claim,
+        answer: Result<Acquired>,
+        received: &AtomicBool,
+    ) {
         let mut state = self.state.lock();
         let space = state.spaces.get_mut(namespace);
         let seat = space.and_then(|space| space.seats.get_mut(&claim));
@@ -177,7 +186,7 @@ impl RedisLocks {
             None => false,
         };
         drop(state);
-        if may_be_done && !is_astray {
+        if may_be_done && !is_astray && !received.load(Ordering::Acquire) {
             self.let_go(namespace, claim, CALLER_GONE);
         }
         self.sooner.notify_one();

@@ -5,6 +5,7 @@ use super::wire::{Claim, Record, SessionRecord};
 use parking_lot::Mutex;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use tokio::sync::{Notify, watch};
 use trellis_core::locks::{
     AcquireLocks, AcquiredLocks, LeaseId, LockOutcome, SessionId, SessionKey, SessionNews,
@@ -44,6 +45,8 @@ pub(super) struct Seat {
     pub kept_back: Option<AcquiredLocks>,
     pub outcome: Option<Result<AcquiredLocks>>,
     pub notify: Arc<Notify>,
+    /// Its caller has its end: what an answer that comes later tells is not to be taken back.
+    pub received: Arc<AtomicBool>,
 }
 
 impl Seat {
