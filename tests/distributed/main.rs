@@ -1,4 +1,4 @@
-//! Three real daemons on one real Redis: the suite of the limits port over gRPC, and who sees whom.
+//! Real daemons on one real Redis: the suite of the limits port over gRPC, the cache, locks, and who sees whom.
 
 #![allow(
     clippy::unwrap_used,
@@ -11,6 +11,7 @@ mod cache_suite;
 mod fallback;
 mod faults;
 mod fillers;
+mod locks;
 mod members;
 mod pipelines;
 

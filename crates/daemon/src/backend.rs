@@ -1,9 +1,10 @@
-//! Which backends serve the limits and the cache, and the tasks that they need.
+//! Which backends serve limits, cache and locks, and the tasks that they need.
 
 use crate::caching;
 use crate::config::Config;
 use crate::declarations::{declare_once, keep_declared};
 use crate::error::RunError;
+use crate::locking;
 use crate::supervisor::{Supervisor, TaskKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,19 +18,18 @@ use trellis_core::locks::Locks;
 use trellis_core::pipelines::LivePipelines;
 use trellis_core::{Clock, Cluster, StoreView};
 use trellis_engine::{ObeyedPipelines, PipelineLimits};
-use trellis_local::{MemoryLimits, MemoryLocks, MemoryPipelines};
+use trellis_local::{MemoryLimits, MemoryPipelines};
 use trellis_redis::{
     Identity, RedisCluster, RedisConfig, RedisLimits, RedisLimitsConfig, RedisPipelines,
     RedisPipelinesConfig, Start, Store,
 };
-use trellis_resilience::{CacheFallbackTask, FallbackLimits, FallbackTask};
+use trellis_resilience::{CacheFallbackTask, FallbackLimits, FallbackTask, LocksFallbackTask};
 
 /// The backend of a daemon.
 pub(crate) struct Backend {
     pub limits: Arc<dyn Limits>,
     pub cache: Arc<dyn Cache>,
-    /// Locks; `None` in distributed mode, which has none yet: those of one daemon would keep nobody out.
-    pub locks: Option<Arc<dyn Locks>>,
+    pub locks: Arc<dyn Locks>,
     /// Pipelines, which `limits` obeys.
     pub pipelines: Arc<dyn LivePipelines>,
     /// The shared store and its members; `None` in embedded mode.
@@ -51,6 +51,8 @@ struct Joining {
     fallback: FallbackTask,
     /// The same; `None` where the cache fails instead.
     cache_fallback: Option<CacheFallbackTask>,
+    /// The same; `None` where new calls fail instead.
+    locks_fallback: Option<LocksFallbackTask>,
 }
 
 impl Backend {
@@ -88,6 +90,9 @@ impl Backend {
         if let Some(task) = joining.cache_fallback {
             supervisor.start(TaskKind::CacheFallback, |stop| task.run(stop));
         }
+        if let Some(task) = joining.locks_fallback {
+            supervisor.start(TaskKind::LocksFallback, |stop| task.run(stop));
+        }
         match start {
             Start::Attached(_) => {
                 let tried = joining.tried.wait_for(Option::is_some);
@@ -118,19 +123,14 @@ impl Backend {
         supervisor.start(TaskKind::LimitsTimer, |stop| async move {
             stop.run_until_cancelled(timer.run()).await;
         });
-        let locks = MemoryLocks::new(config.memory_locks(clock.now()), clock.clone());
-        let locks = Arc::new(locks);
-        let timer = locks.clone();
-        supervisor.start(TaskKind::LocksTimer, |stop| async move {
-            stop.run_until_cancelled(timer.run()).await;
-        });
+        let locks = locking::own(config, clock, (&mut *supervisor, TaskKind::LocksTimer));
         let pipelines = config.memory_pipelines();
         let pipelines = MemoryPipelines::new(config.pipelines.clone(), pipelines, clock.clone());
         let (pipelines, limits) = ObeyedPipelines::new(Arc::new(pipelines), memory);
         Ok(Self {
             limits: Arc::new(limits),
             cache: caching::own(config, clock, (supervisor, TaskKind::CacheTimer))?,
-            locks: Some(locks),
+            locks,
             pipelines: Arc::new(pipelines),
             cluster: None,
             store: None,
@@ -147,7 +147,7 @@ impl Backend {
         tracing::info!(
             daemon = identity.daemon,
             advertise = identity.address,
-            "sharing limits, the cache and pipelines with every daemon on this Redis"
+            "sharing limits, the cache, locks and pipelines with every daemon on this Redis"
         );
         let within = redis.connect_timeout;
         let opened = Store::open(redis, identity, clock.clone());
@@ -169,6 +169,9 @@ impl Backend {
             RedisLimits::open(store.clone(), membership.clone(), bounds, clock.clone());
         supervisor.start(TaskKind::LimitsTimer, |stop| task.run(stop));
         let cluster = Arc::new(RedisCluster::new(store.clone(), membership.clone()));
+        let locks = locking::shared(config, (&store, membership.clone()), clock, supervisor);
+        let (locks, locks_fallback) =
+            locking::with_fallback(config, locks, (&store, cluster.clone()), clock, supervisor);
         let cache = caching::shared(config, (&store, membership), clock, supervisor)?;
         let (cache, cache_fallback) =
             caching::with_fallback(config, cache, cluster.clone(), clock, supervisor)?;
@@ -181,7 +184,7 @@ impl Backend {
         Ok(Self {
             limits: obeyed,
             cache,
-            locks: None,
+            locks,
             pipelines: Arc::new(obeying),
             cluster: Some(cluster),
             store: Some(store),
@@ -191,6 +194,7 @@ impl Backend {
                 within,
                 fallback,
                 cache_fallback,
+                locks_fallback,
             }),
         })
     }

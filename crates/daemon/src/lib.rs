@@ -33,6 +33,7 @@ mod declarations;
 mod error;
 mod grpc;
 mod http;
+mod locking;
 mod logging;
 mod readiness;
 mod run;

@@ -113,7 +113,7 @@ impl Daemon {
         let mut backend = Backend::start(&config, listens_on, &clock, &mut supervisor)?;
         let parts = Parts {
             limits: Arc::clone(&backend.limits),
-            locks: backend.locks.clone(),
+            locks: Arc::clone(&backend.locks),
             pipelines: Arc::clone(&backend.pipelines),
             cache: Arc::clone(&backend.cache),
             cluster: backend.cluster.clone(),
@@ -173,7 +173,7 @@ impl Daemon {
 fn metrics(parts: &Parts, readiness: &Arc<Readiness>) -> DaemonMetrics {
     DaemonMetrics {
         limits: Arc::clone(&parts.limits),
-        locks: parts.locks.clone(),
+        locks: Arc::clone(&parts.locks),
         cache: Arc::clone(&parts.cache),
         cluster: parts.cluster.clone(),
         stats: Arc::clone(&parts.stats),

@@ -23,6 +23,10 @@ pub(crate) enum TaskKind {
     CacheFallbackTimer,
     /// Opens and closes the cache's fallback, and tells what was deleted in it.
     CacheFallback,
+    /// Ends leases of the locks that stand in for the shared ones.
+    LocksFallbackTimer,
+    /// Opens and closes the fallback of locks.
+    LocksFallback,
     /// Carries out the calls of the shared store.
     StoreCalls,
     /// Keeps the connections to the shared store.
@@ -61,6 +65,8 @@ impl TaskKind {
             Self::CacheTimer => "cache timer",
             Self::CacheFallbackTimer => "cache fallback timer",
             Self::CacheFallback => "cache fallback",
+            Self::LocksFallbackTimer => "locks fallback timer",
+            Self::LocksFallback => "locks fallback",
             Self::StoreCalls => "store calls",
             Self::StoreConnections => "store connections",
             Self::Membership => "membership",
@@ -80,6 +86,8 @@ impl TaskKind {
             | Self::CacheTimer
             | Self::CacheFallbackTimer
             | Self::CacheFallback
+            | Self::LocksFallbackTimer
+            | Self::LocksFallback
             | Self::StoreCalls
             | Self::StoreConnections
             | Self::Membership

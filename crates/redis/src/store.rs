@@ -235,6 +235,12 @@ impl Store {
         self.shared.saw_token(token);
     }
 
+    /// The highest token seen, by this daemon or in the answers to its beats.
+    #[must_use]
+    pub fn highest_token(&self) -> u64 {
+        self.shared.floor.load(Ordering::Relaxed)
+    }
+
     /// Lets the others know whether this daemon spends its share of limits by itself: they decide without that
     /// share meanwhile. Told at once when the store is there, else when it is attached to again.
     pub fn set_apart(&self, apart: bool) {

@@ -6,7 +6,7 @@
 //! answer says so. When the store is back, what was spent meanwhile is merged into it once, then calls are
 //! shared again.
 //!
-//! [`FallbackCache`] does the same for the cache: see there.
+//! [`FallbackCache`] does the same for the cache, and [`FallbackLocks`] for locks where the operator wants it: see there.
 //!
 //! The order of the parts, outermost first: fallback ([`FallbackLimits`]), breaker ([`Breaker`]), deadline (the
 //! store's own: every call of it ends within its timeout).
@@ -15,6 +15,7 @@ mod breaker;
 mod cache;
 mod fallback;
 mod known;
+mod locks;
 mod outage;
 mod port;
 mod share;
@@ -27,5 +28,6 @@ mod tests;
 pub use breaker::{Breaker, BreakerConfig};
 pub use cache::{CacheFallbackTask, FallbackCache};
 pub use fallback::{FallbackLimits, FallbackPolicy, Level};
+pub use locks::{FallbackLocks, LocksFallbackTask, LocksWhileAway};
 pub use share::share_of;
 pub use task::FallbackTask;

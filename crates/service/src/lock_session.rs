@@ -260,7 +260,7 @@ impl LockSession {
             namespace: &self.rpc.default_namespace,
             deadline: None,
         };
-        let locks = Arc::clone(self.rpc.locks()?);
+        let locks = Arc::clone(&self.rpc.locks);
         if open.session_secret.is_empty() {
             open.ttl = self.rpc.ttl(&open.namespace, &open.pipeline, open.ttl)?;
         }

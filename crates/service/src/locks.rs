@@ -14,12 +14,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 use trellis_core::locks::{AcquireLocks, AcquiredLocks, LockWatch, Locks};
-use trellis_core::{Clock, Error, ErrorCode, Namespace, Result};
+use trellis_core::{Clock, Namespace, Result};
 use trellis_proto::v1::{self, lock_service_server::LockService};
 
 /// What every call and stream of locks needs.
 pub(crate) struct LockRpc {
-    locks: Option<Arc<dyn Locks>>,
+    pub locks: Arc<dyn Locks>,
     pipelines: Obeyed,
     pub config: ServiceConfig,
     pub clock: Arc<dyn Clock>,
@@ -35,7 +35,7 @@ pub(crate) struct LockRpc {
 impl LockRpc {
     pub fn new(parts: &Parts, config: ServiceConfig, streams: Arc<Semaphore>) -> Result<Self> {
         Ok(Self {
-            locks: parts.locks.clone(),
+            locks: Arc::clone(&parts.locks),
             pipelines: Obeyed::new(parts),
             config,
             clock: Arc::clone(&parts.clock),
@@ -44,14 +44,6 @@ impl LockRpc {
             streams,
             default_namespace: convert::namespace(String::new())?,
             stream_place: parts.stats.find(crate::lock_session::NAME),
-        })
-    }
-
-    pub fn locks(&self) -> Result<&Arc<dyn Locks>> {
-        self.locks.as_ref().ok_or_else(|| {
-            let message = "locks are not shared through Redis yet, and a lock of one daemon of many \
-                           would keep nobody out: run a daemon without USE_DISTRIBUTED for them";
-            Error::new(ErrorCode::NotImplemented, message)
         })
     }
 
@@ -78,7 +70,7 @@ impl LockRpc {
     }
 
     async fn acquire(&self, acquire: AcquireLocks) -> Result<AcquiredLocks> {
-        let acquiring = Arc::clone(self.locks()?).acquire(acquire);
+        let acquiring = Arc::clone(&self.locks).acquire(acquire);
         or_draining(&self.drain, acquiring.outcome()).await
     }
 
@@ -87,7 +79,7 @@ impl LockRpc {
         request: v1::LockServiceForceReleaseRequest,
     ) -> Result<v1::LockServiceForceReleaseResponse> {
         let force = wire::force_release(request, &self.context())?;
-        let (released, scope) = self.locks()?.force_release(force.clone()).await?;
+        let (released, scope) = self.locks.force_release(force.clone()).await?;
         tracing::warn!(
             target: "trellis::audit",
             namespace = %force.namespace,
@@ -107,7 +99,7 @@ impl LockRpc {
     async fn watch(&self, request: v1::LockServiceWatchRequest) -> Result<Watching> {
         let permit = admit_stream(&self.streams, self.config.max_streams)?;
         let (namespace, name) = wire::lock(request.namespace, request.name, &self.context())?;
-        let watch = Arc::clone(self.locks()?).watch(namespace, name).await?;
+        let watch = Arc::clone(&self.locks).watch(namespace, name).await?;
         Ok(Watching {
             watch,
             drain: self.drain.clone(),
@@ -187,7 +179,7 @@ impl LockService for LockServer {
     ) -> Answer<v1::LockServiceReleaseResponse> {
         let request = request.into_inner();
         let lease = wire::lease(request.namespace, &request.lease_id, &self.0.context());
-        let locks = self.0.locks().map_err(status)?;
+        let locks = &self.0.locks;
         let released = locks.release(lease.map_err(status)?).await;
         answer(released.map(|scope| v1::LockServiceReleaseResponse {
             scope: Some(convert::scope(&scope)),
@@ -200,7 +192,7 @@ impl LockService for LockServer {
     ) -> Answer<v1::LockServiceKeepAliveResponse> {
         let request = request.into_inner();
         let lease = wire::lease(request.namespace, &request.lease_id, &self.0.context());
-        let locks = self.0.locks().map_err(status)?;
+        let locks = &self.0.locks;
         let kept = locks.keep_alive(lease.map_err(status)?).await;
         answer(
             kept.map(|(remaining, scope)| v1::LockServiceKeepAliveResponse {
@@ -217,7 +209,7 @@ impl LockService for LockServer {
         let request = request.into_inner();
         let lock = wire::lock(request.namespace, request.name, &self.0.context());
         let (namespace, name) = lock.map_err(status)?;
-        let locks = self.0.locks().map_err(status)?;
+        let locks = &self.0.locks;
         let inspected = locks.inspect(namespace, name).await;
         answer(
             inspected.map(|(state, scope)| v1::LockServiceInspectResponse {
@@ -233,7 +225,7 @@ impl LockService for LockServer {
     ) -> Answer<v1::LockServiceListResponse> {
         let list = wire::list(request.into_inner(), &self.0.context()).map_err(status)?;
         let namespace = list.namespace.clone();
-        let listed = self.0.locks().map_err(status)?.list(list).await;
+        let listed = self.0.locks.list(list).await;
         answer(listed.map(|page| wire::page(page, &namespace)))
     }
 
@@ -267,7 +259,7 @@ impl LockService for LockServer {
         let lock = wire::lock(request.namespace, request.name, &self.0.context());
         let (namespace, name) = lock.map_err(status)?;
         let token = trellis_core::locks::Token::new(request.token, "token").map_err(status)?;
-        let locks = self.0.locks().map_err(status)?;
+        let locks = &self.0.locks;
         let checked = locks.check_token(namespace, name, token).await;
         answer(
             checked
@@ -285,7 +277,6 @@ impl LockService for LockServer {
         request: Request<Streaming<v1::LockServiceSessionRequest>>,
     ) -> Answer<Self::SessionStream> {
         let permit = admit_stream(&self.0.streams, self.0.config.max_streams).map_err(status)?;
-        self.0.locks().map_err(status)?;
         let session = LockSession::new(Arc::clone(&self.0), request.into_inner(), permit);
         let answers = stream::unfold(session, |mut session| async move {
             let next = session.next().await?;

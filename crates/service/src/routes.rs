@@ -48,8 +48,8 @@ pub struct DaemonInfo {
 pub struct Parts {
     /// Limits.
     pub limits: Arc<dyn Limits>,
-    /// Locks; `None` where this version has none, which every call of them then answers.
-    pub locks: Option<Arc<dyn Locks>>,
+    /// Locks.
+    pub locks: Arc<dyn Locks>,
     /// Pipelines, whose limits `limits` must obey.
     pub pipelines: Arc<dyn LivePipelines>,
     /// The cache.
@@ -165,14 +165,14 @@ pub fn routes(parts: &Parts, config: ServiceConfig) -> Result<(Services, HealthH
         .add_service(EndOnDrain::new(reflection_v1, &parts.drain))
         .add_service(EndOnDrain::new(reflection_v1alpha, &parts.drain));
     let others = others.prepare();
-    let mut names = vec![
+    let names = vec![
         "",
         "trellis.v1.CacheService",
         "trellis.v1.LimitService",
+        "trellis.v1.LockService",
         "trellis.v1.PipelineService",
         "trellis.v1.StatusService",
     ];
-    names.extend(parts.locks.is_some().then_some("trellis.v1.LockService"));
     let health = HealthHandle {
         reporter,
         services: names,

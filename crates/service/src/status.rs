@@ -16,7 +16,7 @@ use crate::DaemonInfo;
 /// The service of the contract.
 pub(crate) struct StatusServer {
     limits: Arc<dyn Limits>,
-    locks: Option<Arc<dyn Locks>>,
+    locks: Arc<dyn Locks>,
     cache: Arc<dyn Cache>,
     clock: Arc<dyn Clock>,
     stats: Arc<RpcStats>,
@@ -28,7 +28,7 @@ impl StatusServer {
     pub fn new(parts: &Parts) -> Self {
         Self {
             limits: Arc::clone(&parts.limits),
-            locks: parts.locks.clone(),
+            locks: Arc::clone(&parts.locks),
             cache: Arc::clone(&parts.cache),
             clock: Arc::clone(&parts.clock),
             stats: Arc::clone(&parts.stats),
@@ -84,8 +84,8 @@ impl StatusService for StatusServer {
                 slice_units: limits.slice_units,
                 overshoot: count(limits.overshoot),
             }),
-            locks_scope: self.locks.as_ref().map(|locks| scope(&locks.scope())),
-            locks: self.locks.as_ref().map(|it| locks(&it.status())),
+            locks_scope: Some(scope(&self.locks.scope())),
+            locks: Some(locks(&self.locks.status())),
             rpcs: rpcs.collect(),
             store: self.cluster.as_ref().map(|cluster| store(cluster.store())),
             members: self.cluster.as_ref().map_or_else(Vec::new, |cluster| {

@@ -19,7 +19,7 @@ fn serve() -> PipeServer {
     let clock = support::clock();
     let locks = support::locks(MemoryLocksConfig::default(), &clock);
     let parts = Parts {
-        locks: Some(locks),
+        locks,
         ..support::parts(&clock)
     };
     PipeServer::start(support::services(&parts))

@@ -19,7 +19,7 @@ fn over_grpc(settings: Settings) -> Subject {
     };
     let clock = support::clock();
     let parts = Parts {
-        locks: Some(support::locks(config, &clock)),
+        locks: support::locks(config, &clock),
         ..support::parts(&clock)
     };
     grpc::locks_subject(

@@ -56,7 +56,7 @@ async fn run(pinning: Pinning, parts: &[&str]) -> Result<()> {
     if parts.contains(&"close") {
         close(&echo, &trellis, &mut table).await?;
     }
-    say("shared locks: left out, a daemon on Redis has none yet");
+    say("locks on Redis: not measured yet");
     table.print();
     Ok(())
 }

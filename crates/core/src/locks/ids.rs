@@ -55,6 +55,24 @@ macro_rules! id {
         }
 
         impl $type {
+            /// An id made by a backend; `secret` must be one that nobody can guess.
+            #[must_use]
+            pub fn new(number: u64, secret: u128) -> Self {
+                Self { number, secret }
+            }
+
+            /// What tells it from others to the backend.
+            #[must_use]
+            pub fn number(&self) -> u64 {
+                self.number
+            }
+
+            /// What nobody can guess.
+            #[must_use]
+            pub fn secret(&self) -> u128 {
+                self.secret
+            }
+
             /// Reads what a caller sent; `field` is the request's field it came from, for the error. What no
             /// backend can have made is an id that does not exist.
             pub fn parse(text: &str, field: &str) -> Result<Self> {

@@ -12,7 +12,9 @@ mod types;
 
 pub use ids::{LeaseId, MAX_TOKEN, SessionId, SessionKey, Token};
 pub use machine::{Answer, Effects, Machine, MachineConfig, Start, Step, Ticket};
-pub use port::{AcquiringLocks, LockWatch, Locks, Progress, SessionFeed, WaitingLocks};
+pub use port::{
+    AcquiringLocks, LockWatch, Locks, Progress, SessionFeed, SharedLocks, WaitingLocks,
+};
 pub use types::{
     AcquireLocks, AcquiredLocks, ForceRelease, GrantedLock, HeldLease, Holder, LeaseRef, ListLocks,
     LockGrant, LockHolder, LockMode, LockOutcome, LockPage, LockSet, LockState, LockTarget,

@@ -2,7 +2,7 @@
 
 use super::ids::{SessionId, SessionKey, Token};
 use super::types::{
-    AcquireLocks, AcquiredLocks, ForceRelease, LeaseRef, ListLocks, LockPage, LockState,
+    AcquireLocks, AcquiredLocks, ForceRelease, LeaseRef, ListLocks, LockPage, LockSet, LockState,
     LocksStatus, OpenSession, SessionNews, SessionState, TokenState,
 };
 use crate::{Micros, Name, Namespace, Result, Scope};
@@ -165,4 +165,11 @@ pub trait Locks: Send + Sync {
 
     /// The guarantee that answers carry now. Never waits.
     fn scope(&self) -> Scope;
+}
+
+/// Locks that many daemons share, as a fallback that stands before them sees them.
+pub trait SharedLocks: Locks {
+    /// Whether a lease that this daemon times holds one of these locks, whether the store is there or not. Never
+    /// waits.
+    fn times_any_of(&self, namespace: &Namespace, locks: &LockSet) -> bool;
 }

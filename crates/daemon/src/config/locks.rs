@@ -1,12 +1,13 @@
 //! The group `locks`: its table, its typed values, and what becomes of them.
 
-use super::allowed::Allowed::Count;
+use super::allowed::Allowed::{Choice, Count};
 use super::settings::{DAY, HOUR, MILLION, MS, SECOND, Setting, setting, span};
 use super::span::Span;
 use serde::Deserialize;
 use trellis_core::locks::{MachineConfig, Start, Token};
 use trellis_core::{Micros, Now};
 use trellis_local::MemoryLocksConfig;
+use trellis_resilience::LocksWhileAway;
 use trellis_service::LockBounds;
 
 /// The group `locks`. The table below tells what each means.
@@ -27,6 +28,16 @@ pub(super) struct LocksSettings {
     request_window: Span,
     position_every: Span,
     start_grace: Span,
+    fallback: WhileAway,
+}
+
+/// What becomes of new calls while the shared store is away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum WhileAway {
+    Fail,
+    SoleDaemon,
+    Local,
 }
 
 impl LocksSettings {
@@ -39,6 +50,15 @@ impl LocksSettings {
             max_ttl: self.max_ttl.into(),
             max_wait: self.max_wait.into(),
             max_stream_in_flight: self.max_stream_in_flight,
+        }
+    }
+
+    /// Where this daemon grants locks alone while the shared store is away; `None`: nowhere.
+    pub(super) fn while_away(&self) -> Option<LocksWhileAway> {
+        match self.fallback {
+            WhileAway::Fail => None,
+            WhileAway::SoleDaemon => Some(LocksWhileAway::SoleDaemon),
+            WhileAway::Local => Some(LocksWhileAway::Local),
         }
     }
 
@@ -157,5 +177,12 @@ pub(super) static LOCKS: &[Setting] = &[
         span(Span::millis(0), DAY),
         "For how long after its start the daemon grants nothing. With the longest TTL in use, a restart never \
          lets anybody in beside a holder of before.",
+    ),
+    setting(
+        "locks.fallback",
+        "fail",
+        Choice(&["fail", "sole_daemon", "local"]),
+        "While the shared store is away: a new call waits for it, then fails with STORE_UNAVAILABLE; or leases of their own \
+         are granted by this daemon alone, where no other was seen, or always. Two daemons may then have a holder each.",
     ),
 ];

@@ -49,7 +49,7 @@ use trellis_local::{
     MemoryCacheConfig, MemoryLimitsConfig, MemoryLocksConfig, MemoryPipelinesConfig,
 };
 use trellis_redis::{AfterLoss, Identity, NearConfig, RedisConfig};
-use trellis_resilience::{FallbackPolicy, Level};
+use trellis_resilience::{FallbackPolicy, Level, LocksWhileAway};
 use trellis_service::ServiceConfig;
 
 /// A valid configuration.
@@ -289,6 +289,11 @@ impl Config {
     /// Whether this daemon caches alone while the shared store is away.
     pub(crate) fn cache_falls_back(&self) -> bool {
         self.settings.cache.falls_back()
+    }
+
+    /// Where this daemon grants locks alone while the shared store is away.
+    pub(crate) fn locks_while_away(&self) -> Option<LocksWhileAway> {
+        self.settings.locks.while_away()
     }
 
     /// Locks of this daemon alone, which starts now.

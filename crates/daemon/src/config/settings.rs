@@ -98,7 +98,7 @@ static SETTINGS: &[Setting] = &[
         "use_distributed",
         "false",
         Flag,
-        "Share limits, the cache and pipelines through Redis with every daemon on it. Needs to be told \
+        "Share limits, the cache, locks and pipelines through Redis with every daemon on it. Needs to be told \
          where Redis is: `redis.host`, `redis.port` or `redis.url`.",
     ),
     setting(

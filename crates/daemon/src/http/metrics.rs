@@ -23,7 +23,7 @@ use trellis_service::{RpcSnapshot, RpcStats};
 /// Where the figures come from.
 pub(crate) struct DaemonMetrics {
     pub limits: Arc<dyn Limits>,
-    pub locks: Option<Arc<dyn Locks>>,
+    pub locks: Arc<dyn Locks>,
     pub cache: Arc<dyn Cache>,
     pub cluster: Option<Arc<dyn Cluster>>,
     pub stats: Arc<RpcStats>,
@@ -44,9 +44,7 @@ impl Collector for DaemonMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
         self.encode_daemon(&mut encoder)?;
         self.encode_limits(&mut encoder)?;
-        if let Some(locks) = &self.locks {
-            locks::encode(&mut encoder, &locks.status())?;
-        }
+        locks::encode(&mut encoder, &self.locks.status())?;
         cache::encode(&mut encoder, &self.cache.status())?;
         self.encode_store(&mut encoder)?;
         self.encode_fallback(&mut encoder)?;

@@ -1,6 +1,6 @@
 //! What scripts are given and answer, as msgpack.
 
-use crate::limits::Maybe;
+use crate::packed::Maybe;
 use serde::{Deserialize, Serialize};
 use trellis_core::Micros;
 use trellis_core::cache::{

@@ -151,7 +151,7 @@ fn bound_reached(code: &str, number: u64, detail: &Detail, asked: Asked<'_>) -> 
 }
 
 /// What a call without an answer is to its caller.
-pub(super) fn without_answer(error: &CallError, retry_after: Micros) -> Error {
+pub(crate) fn without_answer(error: &CallError, retry_after: Micros) -> Error {
     match error {
         CallError::Unknown(reason) => Error::new(
             ErrorCode::OutcomeUnknown,

@@ -18,7 +18,7 @@ mod book;
 mod call;
 mod convert;
 mod declared;
-mod failure;
+pub(crate) mod failure;
 mod heir;
 mod house;
 mod joining;
@@ -48,7 +48,7 @@ use tokio::sync::{Notify, watch};
 use trellis_core::limits::leases::LeaseConfig;
 use trellis_core::limits::{LimitsStatus, MachineConfig, Outcome};
 use trellis_core::{Clock, Micros, Time};
-pub(crate) use wire::{Maybe, Spec};
+pub(crate) use wire::Spec;
 
 /// Bounds of limits on Redis; equal on all daemons.
 #[derive(Clone, Copy, Debug)]

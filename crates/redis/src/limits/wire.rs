@@ -2,68 +2,11 @@
 //!
 //! The shapes are told in the head of each script.
 
-use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
-use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+pub(super) use crate::packed::Maybe;
+use serde::de::{self, Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;
 use std::marker::PhantomData;
-
-/// `None` goes as `false`: a Lua table with holes is no array.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Maybe<T>(pub Option<T>);
-
-impl<T: Serialize> Serialize for Maybe<T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match &self.0 {
-            Some(value) => value.serialize(serializer),
-            None => serializer.serialize_bool(false),
-        }
-    }
-}
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Maybe<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(MaybeVisitor(PhantomData))
-    }
-}
-
-struct MaybeVisitor<T>(PhantomData<T>);
-
-impl<'de, T: Deserialize<'de>> Visitor<'de> for MaybeVisitor<T> {
-    type Value = Maybe<T>;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a value or false")
-    }
-
-    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Self::Value, E> {
-        if value {
-            return T::deserialize(de::value::BoolDeserializer::new(value))
-                .map(|it| Maybe(Some(it)));
-        }
-        Ok(Maybe(None))
-    }
-
-    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Self::Value, E> {
-        T::deserialize(de::value::I64Deserializer::new(value)).map(|it| Maybe(Some(it)))
-    }
-
-    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Self::Value, E> {
-        T::deserialize(de::value::U64Deserializer::new(value)).map(|it| Maybe(Some(it)))
-    }
-
-    fn visit_str<E: de::Error>(self, value: &str) -> Result<Self::Value, E> {
-        T::deserialize(de::value::StrDeserializer::new(value)).map(|it| Maybe(Some(it)))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Self::Value, A::Error> {
-        T::deserialize(SeqAccessDeserializer::new(items)).map(|it| Maybe(Some(it)))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<Self::Value, A::Error> {
-        T::deserialize(MapAccessDeserializer::new(entries)).map(|it| Maybe(Some(it)))
-    }
-}
 
 /// A limit's spec: its kind, then its figures.
 #[derive(Clone, Debug, PartialEq, Eq)]

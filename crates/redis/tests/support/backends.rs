@@ -8,8 +8,8 @@ use trellis_core::limits::MachineConfig;
 use trellis_core::limits::leases::LeaseConfig;
 use trellis_core::pipelines::{Base, PipelineBounds};
 use trellis_redis::{
-    AfterLoss, RedisCache, RedisCacheConfig, RedisLimits, RedisLimitsConfig, RedisPipelines,
-    RedisPipelinesConfig,
+    AfterLoss, RedisCache, RedisCacheConfig, RedisLimits, RedisLimitsConfig, RedisLocks,
+    RedisLocksConfig, RedisPipelines, RedisPipelinesConfig,
 };
 
 /// More than a round trip on a busy machine.
@@ -22,6 +22,15 @@ pub fn limits_config() -> RedisLimitsConfig {
         max_namespaces: 16,
         leases: LeaseConfig::default(),
         after_loss: AfterLoss::default(),
+    }
+}
+
+/// The default bounds of locks.
+pub fn locks_config() -> RedisLocksConfig {
+    RedisLocksConfig {
+        machine: trellis_core::locks::MachineConfig::default(),
+        max_namespaces: 64,
+        max_watchers: 64,
     }
 }
 
@@ -64,6 +73,14 @@ impl Daemon {
         let (pipelines, task) = RedisPipelines::open(self.store.clone(), base, config);
         spawn(task.run(self.stop.clone()));
         pipelines
+    }
+
+    /// Locks of this daemon, their task running.
+    pub fn locks(&self, config: RedisLocksConfig) -> Arc<RedisLocks> {
+        let (store, membership) = (self.store.clone(), self.membership.clone());
+        let (locks, task) = RedisLocks::open(store, membership, config, self.clock.clone());
+        spawn(task.run(self.stop.clone()));
+        locks
     }
 }
 

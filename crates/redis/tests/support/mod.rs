@@ -17,7 +17,7 @@ mod proxy;
 mod server;
 mod settled;
 
-pub use backends::{limits_config, swept_limits_config, through};
+pub use backends::{limits_config, locks_config, swept_limits_config, through};
 pub use proxy::Proxy;
 pub use server::Server;
 pub use settled::Settled;

@@ -30,7 +30,7 @@ fn serve(settings: Settings) -> (PipeServer, CancellationToken) {
     let (pipelines, limits) = ObeyedPipelines::new(Arc::new(pipelines), memory);
     let parts = Parts {
         limits: Arc::new(limits),
-        locks: Some(support::locks(MemoryLocksConfig::default(), &clock)),
+        locks: support::locks(MemoryLocksConfig::default(), &clock),
         pipelines: Arc::new(pipelines),
         ..support::parts(&clock)
     };

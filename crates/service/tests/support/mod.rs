@@ -17,11 +17,11 @@ pub fn clock() -> Arc<dyn Clock> {
     Arc::new(PausedClock::new())
 }
 
-/// Limits, pipelines that they do not obey, and a cache, under the default bounds; no locks.
+/// Limits, pipelines that they do not obey, a cache and locks, under the default bounds.
 pub fn parts(clock: &Arc<dyn Clock>) -> Parts {
     Parts {
         limits: limits(MemoryLimitsConfig::default(), clock),
-        locks: None,
+        locks: locks(MemoryLocksConfig::default(), clock),
         pipelines: Arc::new(pipelines(clock)),
         cache: Arc::new(MemoryCache::new(MemoryCacheConfig::default(), clock.clone()).unwrap()),
         info: DaemonInfo {

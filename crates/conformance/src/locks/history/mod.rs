@@ -7,7 +7,7 @@
 
 mod record;
 
-pub use record::{Broken, record};
+pub use record::{Broken, record, record_under_faults};
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -36,6 +36,13 @@ pub enum Event {
         shared: bool,
         /// The fencing token.
         token: u64,
+    },
+    /// A lease may have been granted, under a token that nobody was told.
+    Untold {
+        /// A number of the caller's for the lease.
+        lease: usize,
+        /// Whether it shares the lock.
+        shared: bool,
     },
     /// A try was refused.
     Refused,
@@ -72,6 +79,12 @@ impl Lock {
                 next.holders.insert(lease);
                 (next.shared, next.token) = (shared, token);
                 free || (joins && !self.holders.is_empty())
+            }
+            Event::Untold { lease, shared } => {
+                let free = self.holders.is_empty();
+                next.holders.insert(lease);
+                next.shared = shared;
+                free || (shared && self.shared)
             }
             Event::Refused => !self.holders.is_empty(),
             Event::Renewed(lease) => self.holders.contains(&lease),
@@ -156,6 +169,23 @@ mod tests {
         // One that began after the second grant does not.
         between[2].invoked = (4, 0);
         assert!(!is_linearizable(&between));
+    }
+
+    #[test]
+    fn a_grant_that_nobody_was_told_may_stand_in_the_way_and_need_not() {
+        let untold = Event::Untold {
+            lease: 9,
+            shared: false,
+        };
+        let history = [
+            operation(0, None, untold),
+            operation(1, Some(2), Event::Refused),
+            operation(3, None, Event::Expired(9)),
+            operation(4, Some(5), granted(0, 7)),
+        ];
+        assert!(is_linearizable(&history));
+        assert!(is_linearizable(&history[3..]));
+        assert!(!is_linearizable(&history[1..]));
     }
 
     #[test]

@@ -8,8 +8,8 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
-use trellis_core::Micros;
 use trellis_core::locks::LockOutcome;
+use trellis_core::{ErrorCode, Micros};
 
 const CALLERS: u64 = 4;
 const TURNS: usize = 5;
@@ -50,15 +50,36 @@ struct Caller {
     written: Arc<Mutex<Written>>,
     start: Instant,
     broken: Broken,
+    faults: Faults,
+}
+
+/// Whether calls may fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Faults {
+    /// None may.
+    None,
+    /// What a failed call has done is not known; and a try may be refused though nobody holds the lock, because the
+    /// backend does not know yet that nobody does.
+    Some,
 }
 
 /// What callers of a seed see of one lock.
 pub async fn record(bench: &Bench, seed: u64, broken: Broken) -> Vec<Operation> {
+    recorded(bench, seed, broken, Faults::None).await
+}
+
+/// As [`record`], of a backend whose store or daemons fail meanwhile.
+pub async fn record_under_faults(bench: &Bench, seed: u64) -> Vec<Operation> {
+    recorded(bench, seed, Broken::Nothing, Faults::Some).await
+}
+
+async fn recorded(bench: &Bench, seed: u64, broken: Broken, faults: Faults) -> Vec<Operation> {
     let caller = Caller {
         bench: bench.clone(),
         written: Arc::default(),
         start: Instant::now(),
         broken,
+        faults,
     };
     let callers = (0..CALLERS).map(|number| {
         let caller = caller.clone();
@@ -89,6 +110,19 @@ impl Caller {
         (Micros::from(self.start.elapsed()).0, written.stamps)
     }
 
+    fn number(&self) -> usize {
+        let mut written = self.written.lock();
+        written.leases += 1;
+        written.leases
+    }
+
+    /// A call has failed: it may have been granted, until it was taken back or ended.
+    fn untold(&self, invoked: Stamp, shared: bool) {
+        let lease = self.number();
+        self.write(invoked, None, Event::Untold { lease, shared });
+        self.write(invoked, None, Event::Expired(lease));
+    }
+
     fn write(&self, invoked: Stamp, returned: Option<Stamp>, event: Event) {
         self.written.lock().operations.push(Operation {
             invoked,
@@ -106,18 +140,23 @@ impl Caller {
             ask = ask.wait(ms(400));
         }
         let mut renewed = self.stamp();
-        let acquired = ask.send().await.unwrap();
+        let acquired = ask.send().await;
         let answered = self.stamp();
+        let acquired = match acquired {
+            Ok(acquired) => acquired,
+            Err(error) => {
+                assert_eq!(self.faults, Faults::Some, "{error:?}");
+                return self.untold(renewed, shared);
+            }
+        };
         let grant = match acquired.outcome {
             LockOutcome::Granted(grant) => grant,
-            LockOutcome::Held { .. } => return self.write(renewed, Some(answered), Event::Refused),
+            LockOutcome::Held { .. } if self.faults == Faults::None => {
+                return self.write(renewed, Some(answered), Event::Refused);
+            }
             _ => return,
         };
-        let lease = {
-            let mut written = self.written.lock();
-            written.leases += 1;
-            written.leases
-        };
+        let lease = self.number();
         let token = grant.locks[0].token;
         let event = Event::Granted {
             lease,
@@ -132,12 +171,14 @@ impl Caller {
                 Broken::Renewals => Ok(ttl),
                 _ => self.bench.keep_alive(grant.lease).await,
             };
-            let event = if kept.is_ok() {
-                Event::Renewed(lease)
-            } else {
-                Event::Lost(lease)
+            let event = match &kept {
+                Ok(_) => Some(Event::Renewed(lease)),
+                Err(error) if is_lost(error) => Some(Event::Lost(lease)),
+                Err(_) => None,
             };
-            self.write(invoked, Some(self.stamp()), event);
+            if let Some(event) = event {
+                self.write(invoked, Some(self.stamp()), event);
+            }
             if kept.is_ok() {
                 renewed = invoked;
             }
@@ -164,7 +205,13 @@ impl Caller {
         let returned = (random.below(4) > 0).then(|| self.stamp());
         match released {
             Ok(()) => self.write(invoked, returned, Event::Released(lease)),
-            Err(_) => self.write(invoked, returned, Event::Lost(lease)),
+            Err(error) if is_lost(&error) => self.write(invoked, returned, Event::Lost(lease)),
+            Err(_) => self.write(invoked, None, Event::Released(lease)),
         }
     }
+}
+
+/// Whether an error says that the lease has ended.
+fn is_lost(error: &trellis_core::Error) -> bool {
+    matches!(error.code, ErrorCode::LeaseLost | ErrorCode::LeaseNotFound)
 }

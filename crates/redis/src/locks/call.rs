@@ -1,0 +1,248 @@
+//! One call of a script, and what it is to its caller when it fails.
+
+use super::RedisLocks;
+use super::wire::{Env, News, Reply};
+use crate::limits::failure::without_answer;
+use crate::{Call, CallError, Heir, Script, Session};
+use bytes::Bytes;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
+use trellis_core::locks::{LeaseId, SessionId};
+use trellis_core::{Error, ErrorCode, Micros, Namespace, Result};
+
+/// When to try again while the store is away: about as long as it takes to be noticed when it is back.
+const RETRY_AFTER: Micros = Micros::from_millis(500);
+
+/// When a bound may leave room again.
+const ROOM_AFTER: Micros = Micros::from_secs(1);
+
+/// The largest whole number that Lua counts to exactly.
+const MAX_WHOLE: u64 = (1 << 53) - 1;
+
+impl RedisLocks {
+    /// Calls a script and takes note of what it tells besides, even when the caller is gone.
+    pub(super) async fn call<P: for<'de> Deserialize<'de>>(
+        &self,
+        script: &'static Script,
+        namespace: &Namespace,
+        args: &impl Serialize,
+    ) -> Result<P> {
+        let heir = self.heir(namespace, |_, _| {});
+        self.call_for(script, namespace, args, heir).await
+    }
+
+    /// As [`RedisLocks::call`], refused in another session.
+    pub(super) async fn call_within<P: for<'de> Deserialize<'de>>(
+        &self,
+        session: Session,
+        script: &'static Script,
+        namespace: &Namespace,
+        args: &impl Serialize,
+    ) -> Result<P> {
+        let heir = self.heir(namespace, |_, _| {});
+        let call = self.prepared(script, namespace, args)?.inherited_by(heir);
+        self.carry_out(namespace, call.within(session)).await
+    }
+
+    /// As [`RedisLocks::call`], with an heir made by [`RedisLocks::heir`].
+    pub(super) async fn call_for<P: for<'de> Deserialize<'de>>(
+        &self,
+        script: &'static Script,
+        namespace: &Namespace,
+        args: &impl Serialize,
+        heir: Heir,
+    ) -> Result<P> {
+        self.settled().await?;
+        let call = self.prepared(script, namespace, args)?.inherited_by(heir);
+        self.carry_out(namespace, call).await
+    }
+
+    async fn carry_out<P: for<'de> Deserialize<'de>>(
+        &self,
+        namespace: &Namespace,
+        call: Call,
+    ) -> Result<P> {
+        let answer = self.store.call(call).await.map_err(|error| {
+            if matches!(error, CallError::Unknown(_)) {
+                // It may have told something.
+                self.doubt(namespace);
+            }
+            without_answer(&error, RETRY_AFTER)
+        })?;
+        let (payload, news) = unpack(&answer)?;
+        self.hear(namespace, news);
+        Ok(payload)
+    }
+
+    /// Who is given the answer when the caller is gone: what it tells is taken note of, then `then` is run, with
+    /// whether the call may have been carried out.
+    pub(super) fn heir(
+        &self,
+        namespace: &Namespace,
+        then: impl Fn(&Self, bool) + Send + Sync + 'static,
+    ) -> Heir {
+        let (me, namespace) = (self.me.clone(), namespace.clone());
+        Heir::new(move |answer| {
+            let Some(locks) = me.upgrade() else {
+                return;
+            };
+            let done = match answer {
+                Ok(answer) => match unpack::<IgnoredAny>(&answer) {
+                    Ok((_, news)) => {
+                        locks.hear(&namespace, news);
+                        true
+                    }
+                    Err(_) => false,
+                },
+                Err(CallError::Unknown(_)) => {
+                    locks.doubt(&namespace);
+                    true
+                }
+                Err(CallError::Refused(_) | CallError::Away(_)) => false,
+            };
+            then(&locks, done);
+        })
+    }
+
+    fn prepared(
+        &self,
+        script: &'static Script,
+        namespace: &Namespace,
+        args: &impl Serialize,
+    ) -> Result<Call> {
+        let keys = self.store.keys();
+        Ok(Call::new(script)
+            .key(keys.of("locks", &[namespace.as_str()]))
+            .key(self.spaces_key())
+            .key(self.grace_key())
+            .bytes(pack(&self.env(namespace.as_str()))?)
+            .bytes(pack(args)?))
+    }
+
+    pub(super) fn spaces_key(&self) -> String {
+        self.store.keys().of("locks-namespaces", &[])
+    }
+
+    pub(super) fn grace_key(&self) -> String {
+        self.store.keys().of("locks-grace", &[])
+    }
+
+    fn env<'a>(&'a self, namespace: &'a str) -> Env<'a> {
+        let bound = |bound: usize| u64::try_from(bound).unwrap_or(u64::MAX).min(MAX_WHOLE);
+        let machine = &self.config.machine;
+        (
+            bound(machine.max_locks),
+            bound(machine.max_leases),
+            bound(machine.max_waiters),
+            bound(self.config.max_watchers),
+            bound(machine.max_request_ids),
+            span(machine.request_window),
+            bound(self.config.max_namespaces),
+            namespace,
+            &self.base,
+            &self.mailbox,
+            self.store.highest_token(),
+            u8::from(self.store.lost_before().is_some()),
+        )
+    }
+}
+
+/// A span as scripts take it; cut off at more than 70 years, so that times stay whole numbers in Lua.
+pub(super) fn span(span: Micros) -> u64 {
+    span.0.min(1 << 51)
+}
+
+/// Payload and news of an answer of the store.
+fn unpack<P: for<'de> Deserialize<'de>>(answer: &crate::Reply) -> Result<(P, Vec<News>)> {
+    let crate::Reply::Bytes(bytes) = answer else {
+        return Err(unreadable("it is no text"));
+    };
+    match rmp_serde::from_slice(bytes).map_err(|error| unreadable(error.to_string()))? {
+        Reply::Ok(payload, news) => Ok((payload, news)),
+        Reply::Error(code, number, text) => Err(failed(&code, number, &text)),
+    }
+}
+
+fn pack(value: &impl Serialize) -> Result<Bytes> {
+    let bytes = rmp_serde::to_vec(value);
+    bytes
+        .map(Bytes::from)
+        .map_err(|error| unreadable(error.to_string()))
+}
+
+pub(super) fn unreadable(what: impl AsRef<str>) -> Error {
+    tracing::error!(
+        what = what.as_ref(),
+        "an answer of the store cannot be read"
+    );
+    let message = "an answer of the shared store cannot be read; see the daemon's log";
+    Error::new(ErrorCode::Internal, message)
+}
+
+/// The error of a lease or session that is not its holder's any more.
+pub(super) fn lost(why: &str) -> Error {
+    Error::new(ErrorCode::LeaseLost, why.to_owned())
+}
+
+/// The error that a script has told: the same code and words as from the machine in memory.
+fn failed(code: &str, number: u64, text: &str) -> Error {
+    let full = |code, message: String| Error::new(code, message).retry_after(ROOM_AFTER);
+    match code {
+        "TOO_MANY_NAMESPACES" => Error::new(
+            ErrorCode::TooManyNamespaces,
+            format!("{number} namespaces have locks; raise locks.max_namespaces"),
+        ),
+        "TOO_MANY_LOCKS" => {
+            let message = format!("{number} locks are in use in this namespace");
+            full(ErrorCode::TooManyLocks, message)
+        }
+        "TOO_MANY_LEASES" => {
+            let message =
+                format!("{number} leases, sessions and waiting calls are in this namespace");
+            full(ErrorCode::TooManyLeases, message)
+        }
+        "TOO_MANY_WAITERS" => {
+            let message = format!("{number} calls wait in this namespace");
+            full(ErrorCode::TooManyWaiters, message)
+        }
+        "TOO_MANY_WATCHES" => {
+            let message = format!("{number} locks are watched in this namespace");
+            full(ErrorCode::TooManyStreams, message)
+        }
+        "TOO_MANY_REQUEST_IDS" => {
+            let message = format!("{text} request ids are remembered");
+            Error::new(ErrorCode::TooManyRequestIds, message).retry_after(Micros(number))
+        }
+        "REQUEST_ID_REUSED" => Error::new(
+            ErrorCode::RequestIdReused,
+            format!("request id {text:?} was used for another request; send a new one"),
+        ),
+        "LEASE_NOT_FOUND" => LeaseId::unknown(),
+        "LEASE_RELEASED" => lost("it was released"),
+        "LEASE_LOST" if number == u64::from(super::wire::FORCED) => {
+            lost(&format!("ended by {text}"))
+        }
+        "LEASE_LOST" => lost("it was not kept alive in time"),
+        "SESSION_CLOSED" => lost("the session was closed"),
+        "SUPERSEDED" => lost("another stream has attached to the session"),
+        "BROKEN" => lost("the session's stream broke"),
+        "OF_SESSION" => Error::invalid("lease_id", "is of a session, which keeps it alive"),
+        "TOKEN_MISMATCH" => {
+            let held = match number {
+                0 => "is free".to_owned(),
+                token => format!("is held under token {token}"),
+            };
+            let message = format!("{text:?} {held}: nothing was done");
+            Error::new(ErrorCode::TokenMismatch, message)
+        }
+        other => unreadable(format!("it fails with {other}")),
+    }
+}
+
+/// The error of a session, where that of a lease speaks of one.
+pub(super) fn of_session(error: Error) -> Error {
+    match error.code {
+        ErrorCode::LeaseNotFound => SessionId::unknown(),
+        _ => error,
+    }
+}

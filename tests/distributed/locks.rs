@@ -1,0 +1,119 @@
+//! Locks of three real daemons on one real Redis, through the typed client: guards, and what becomes of them when their
+//! daemon or the store fails.
+
+use crate::members::until;
+use crate::{client, http, start_with, variables};
+use std::time::Duration;
+use tokio::time::{Instant, sleep, timeout};
+use trellis_client::Locks;
+use trellis_conformance::limits::Settings;
+use trellis_tests::daemon::Daemon;
+use trellis_tests::redis::Redis;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Daemons that see each other and notice a death within a second, and their locks.
+async fn daemons(redis: &Redis, count: usize, further: &[&str]) -> (Vec<Daemon>, Vec<Locks>) {
+    let mut variables = variables(redis, Settings::default());
+    variables.extend([
+        ("TRELLIS_REDIS__HEARTBEAT_INTERVAL", "100ms".to_owned()),
+        ("TRELLIS_REDIS__STORE_TIMEOUT", "300ms".to_owned()),
+        ("TRELLIS_REDIS__DEATH_AFTER", "1s".to_owned()),
+    ]);
+    let daemons = start_with(count, &variables, further);
+    let mut locks = Vec::new();
+    for daemon in &daemons {
+        let client = client(daemon).await;
+        until(&client, "all members", |status| {
+            status.members.len() == count
+        })
+        .await;
+        locks.push(client.locks().ttl(Duration::from_secs(1)));
+    }
+    (daemons, locks)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(no_redis, ignore = "no redis-server")]
+async fn a_lock_is_one_for_all_daemons_and_goes_to_the_next_at_once() {
+    let redis = Redis::start().unwrap();
+    let (daemons, locks) = daemons(&redis, 3, &[]).await;
+    let guard = locks[0].lock("job").acquire().await.unwrap();
+    let guard = guard.granted().unwrap();
+    let tried = locks[1].lock("job").try_acquire().await.unwrap();
+    assert!(tried.granted().is_none());
+    let waits = locks[2].lock("job").max_wait(PATIENCE);
+    let waits = async { waits.acquire().await.unwrap().granted().unwrap() };
+    let token = guard.token();
+    let (next, ()) = tokio::join!(waits, async {
+        while locks[1].inspect("job").await.unwrap().waiters == 0 {
+            sleep(Duration::from_millis(5)).await;
+        }
+        guard.release().await.unwrap();
+    });
+    assert!(next.token() > token);
+    let metrics = http(&daemons[2], "/metrics").await;
+    assert!(metrics.contains("trellis_locks_decisions_total{outcome=\"granted\"} 1"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(no_redis, ignore = "no redis-server")]
+async fn a_killed_daemon_takes_no_lock_with_it_for_longer_than_its_death_and_a_ttl() {
+    let redis = Redis::start().unwrap();
+    let (mut daemons, locks) = daemons(&redis, 2, &[]).await;
+    let guard = locks[0].lock("job").acquire().await.unwrap();
+    let guard = guard.granted().unwrap();
+    daemons.remove(0).signal("KILL");
+    let killed = Instant::now();
+    let next = locks[1].lock("job").max_wait(PATIENCE);
+    let next = timeout(PATIENCE, next.acquire()).await.unwrap().unwrap();
+    assert!(next.granted().unwrap().token() > guard.token());
+    // The holder knew before anybody else was let in.
+    assert!(!guard.is_valid());
+    assert!(killed.elapsed() < Duration::from_secs(10));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(no_redis, ignore = "no redis-server")]
+async fn a_daemon_that_was_stopped_for_longer_than_its_life_grants_nothing_that_is_anothers() {
+    let redis = Redis::start().unwrap();
+    let (daemons, locks) = daemons(&redis, 2, &[]).await;
+    let guard = locks[0].lock("job").acquire().await.unwrap();
+    let paused = guard.granted().unwrap();
+    daemons[0].signal("STOP");
+    let next = locks[1].lock("job").max_wait(PATIENCE);
+    let next = timeout(PATIENCE, next.acquire()).await.unwrap().unwrap();
+    let next = next.granted().unwrap();
+    daemons[0].signal("CONT");
+    assert!(!paused.is_valid());
+    // A resource that is shown the tokens refuses the late one.
+    assert!(paused.token() < next.token());
+    assert!(!locks[1].check_token("job", paused.token()).await.unwrap());
+    assert!(locks[1].check_token("job", next.token()).await.unwrap());
+    timeout(PATIENCE, paused.lost()).await.unwrap();
+    assert!(next.is_valid());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(no_redis, ignore = "no redis-server")]
+async fn guards_outlive_a_store_that_has_lost_everything() {
+    let redis = Redis::start().unwrap();
+    let (_daemons, locks) = daemons(&redis, 2, &[]).await;
+    let guard = locks[0].lock("job").acquire().await.unwrap();
+    let guard = guard.granted().unwrap();
+    redis.run(&["FLUSHALL"]);
+    for _ in 0..20 {
+        sleep(Duration::from_millis(100)).await;
+        assert!(guard.is_valid());
+        // While the daemons attach again, nobody is asked.
+        if let Ok(state) = locks[1].inspect("job").await {
+            assert!(state.holders.iter().all(|it| it.token == guard.token()));
+        }
+    }
+    let tried = locks[1].lock("job").try_acquire().await.unwrap();
+    assert!(tried.granted().is_none());
+    let token = guard.token();
+    guard.release().await.unwrap();
+    let next = locks[1].lock("job").max_wait(PATIENCE);
+    assert!(next.acquire().await.unwrap().granted().unwrap().token() > token);
+}
