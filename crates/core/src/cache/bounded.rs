@@ -99,14 +99,14 @@ impl<T> Weighter<StoreKey, Arc<Kept<T>>> for Weight {
     }
 }
 
-/// Counts what is thrown out.
+/// Counts what is thrown out for want of room; what is replaced is not told here.
 #[derive(Clone, Default)]
 struct Evictions(Arc<AtomicU64>);
 
 impl<T> Lifecycle<StoreKey, Arc<Kept<T>>> for Evictions {
     type RequestState = ();
 
-    fn on_evict(&self, (): &mut (), _: StoreKey, _: Arc<Kept<T>>) {
+    fn before_evict(&self, (): &mut (), _: &StoreKey, _: &mut Arc<Kept<T>>) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 }
