@@ -4,7 +4,8 @@
 //! Two daemons want one lock. Answers take any time or are lost; a daemon may stand still at any step; the
 //! store may lose everything, or restart with what it had. Time is counted in ticks. A call reaches the store
 //! as soon as it is sent: a beat that comes later is seen later by the peer, which then declares death later.
-//! The rules:
+//! A lock's TTL is left out: it adds as much to what a holder counts on as to the wait of whoever inherits from a dead
+//! daemon. The rules:
 //!
 //! - A daemon beats. Its locks are valid until `DEATH` ticks after the *send* time of the last beat that was
 //!   acknowledged. A peer that has seen no new beat for `DEATH` ticks of its own clock declares it dead,

@@ -69,7 +69,7 @@ pub(super) struct Record {
     pub value: Blob,
     pub since: u64,
     pub request: Maybe<Request>,
-    /// Who times it: "<daemon>|<incarnation>".
+    /// Who times it: `<daemon>|<incarnation>`.
     pub host: String,
     /// Renewals that its host has not made from memory.
     pub kept: u64,
