@@ -106,6 +106,38 @@ async fn one_daemon_alone_is_exercised_and_not_accused() {
 /// Scaled: what holds for a minute holds for two seconds, in which callers come back to the line.
 const PERIOD: history::Micros = 2_000_000;
 
+/// Each daemon has 33 or 34 of each period.
+fn all_thirds(periods: &[[u64; 3]]) -> bool {
+    let third = |share: &u64| [33, 34].contains(share);
+    let fair = |period: &[u64; 3]| period.iter().sum::<u64>() == AMOUNT && period.iter().all(third);
+    periods.iter().all(fair)
+}
+
+/// Each daemon has, of all periods up to any, a third to within one unit: one that was not scheduled for 50 ms
+/// at the end of a period, and was passed over, had its unit at the beginning of the next.
+fn next_made_up(periods: &[[u64; 3]]) -> bool {
+    let (mut sums, mut all) = ([0; 3], 0);
+    periods.iter().all(|period| {
+        for (sum, share) in sums.iter_mut().zip(period) {
+            *sum += share;
+        }
+        all += AMOUNT;
+        let third = |sum: &u64| (3 * sum).abs_diff(all) <= 3;
+        sums.iter().sum::<u64>() == all && sums.iter().all(third)
+    })
+}
+
+#[test]
+fn a_third_is_told_from_what_is_none() {
+    let turns = [[34, 33, 33], [33, 34, 33], [33, 33, 34]];
+    let late = [[33, 33, 34], [34, 34, 32], [33, 33, 34]];
+    assert!(all_thirds(&turns) && next_made_up(&turns));
+    assert!(!all_thirds(&late) && next_made_up(&late));
+    for unfair in [[[34, 34, 32]; 2], [[33, 33, 33]; 2], [[40, 30, 30]; 2]] {
+        assert!(!all_thirds(&unfair) && !next_made_up(&unfair));
+    }
+}
+
 #[tokio::test]
 #[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn three_saturating_daemons_are_admitted_a_third_each_in_every_period() {
@@ -114,14 +146,12 @@ async fn three_saturating_daemons_are_admitted_a_third_each_in_every_period() {
         let Some(cluster) = Cluster::shared(PATIENT) else {
             return;
         };
-        let fair = |period: &[u64; 3]| {
-            let third = |share: &u64| [33, 34].contains(share);
-            period.iter().sum::<u64>() == AMOUNT && period.iter().all(third)
-        };
         // What was not evened out while callers were lining up is evened out first.
         let shares = shares(&cluster, "shared", PERIOD, [Demand::Saturating; 3], 16).await;
         println!("{shares:?}");
-        let settled = shares.windows(10).any(|ten| ten.iter().all(fair));
+        let settled = shares
+            .windows(10)
+            .any(|ten| all_thirds(ten) || next_made_up(ten));
         assert!(settled, "{shares:?}");
     })
     .await;
