@@ -23,6 +23,7 @@ async fn over_grpc(count: usize, read: ReadFrom, settings: Settings) -> Subject 
         ("TRELLIS_CACHE__MAX_WAITERS", machine.max_waiters),
         ("TRELLIS_CACHE__MAX_FAILURES", machine.max_failures),
         ("TRELLIS_CACHE__MAX_TAGS", machine.max_tags),
+        ("TRELLIS_CACHE__MAX_FENCES", machine.max_fences),
         // A value above its bound must reach the daemon.
         ("TRELLIS_GRPC__MAX_MESSAGE_BYTES", 16 * 1024 * 1024),
     ];

@@ -71,6 +71,12 @@ pub(super) static CACHE: &[Setting] = &[
         "Clears of tags remembered in one namespace. When the oldest is forgotten, all older entries with tags go.",
     ),
     setting(
+        "cache.max_fences",
+        "10000",
+        Count(1, MILLION),
+        "Locks whose highest fencing token one namespace remembers. Above it the lowest token becomes the least that any other lock needs.",
+    ),
+    setting(
         "cache.max_batch",
         "1000",
         Count(1, 2_000),
@@ -189,6 +195,7 @@ pub(super) struct CacheSettings {
     max_waiters: usize,
     max_failures: usize,
     max_tags: usize,
+    max_fences: usize,
     max_batch: usize,
     max_streams: usize,
     max_stream_keys: usize,
@@ -262,6 +269,7 @@ impl CacheSettings {
                 max_waiters: self.max_waiters,
                 max_failures: self.max_failures,
                 max_tags: self.max_tags,
+                max_fences: self.max_fences,
                 ..MachineConfig::default()
             },
         }
