@@ -1,8 +1,7 @@
 //! The cache of three real daemons on one real Redis: what is computed how often, and what stays forgotten when Redis was
 //! away meanwhile.
 
-use crate::members::until;
-use crate::{client, http, start, variables};
+use crate::{clients, http, start, variables};
 use bytes::Bytes;
 use futures::future::join_all;
 use std::convert::Infallible;
@@ -34,15 +33,9 @@ pub async fn daemons_with(
     ]);
     variables.extend_from_slice(further);
     let daemons = start(count, &variables);
-    let mut caches = Vec::new();
-    for daemon in &daemons {
-        let client = client(daemon).await;
-        until(&client, "all members", |status| {
-            status.members.len() == count
-        })
-        .await;
-        caches.push(client.cache("answers"));
-    }
+    let clients = clients(&daemons).await;
+    let caches = clients.iter().map(|client| client.cache("answers"));
+    let caches = caches.collect();
     (daemons, caches)
 }
 

@@ -1,8 +1,7 @@
 //! Locks of three real daemons on one real Redis, through the typed client: guards, and what becomes of them when their
 //! daemon or the store fails.
 
-use crate::members::until;
-use crate::{client, http, start_with, variables};
+use crate::{clients, http, start_with, variables};
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 use trellis_client::Locks;
@@ -21,15 +20,11 @@ async fn daemons(redis: &Redis, count: usize, further: &[&str]) -> (Vec<Daemon>,
         ("TRELLIS_REDIS__DEATH_AFTER", "1s".to_owned()),
     ]);
     let daemons = start_with(count, &variables, further);
-    let mut locks = Vec::new();
-    for daemon in &daemons {
-        let client = client(daemon).await;
-        until(&client, "all members", |status| {
-            status.members.len() == count
-        })
-        .await;
-        locks.push(client.locks().ttl(Duration::from_secs(1)));
-    }
+    let clients = clients(&daemons).await;
+    let locks = clients
+        .iter()
+        .map(|client| client.locks().ttl(Duration::from_secs(1)));
+    let locks = locks.collect();
     (daemons, locks)
 }
 

@@ -111,6 +111,20 @@ async fn client(daemon: &Daemon) -> Client {
         .unwrap()
 }
 
+/// A client of each daemon, once each sees all of them.
+async fn clients(daemons: &[Daemon]) -> Vec<Client> {
+    let mut clients = Vec::new();
+    for daemon in daemons {
+        let client = client(daemon).await;
+        members::until(&client, "all members", |status| {
+            status.members.len() == daemons.len()
+        })
+        .await;
+        clients.push(client);
+    }
+    clients
+}
+
 /// What the daemon's HTTP port answers to a GET, head and body.
 async fn http(daemon: &Daemon, path: &str) -> String {
     let mut stream = TcpStream::connect(&daemon.http).await.unwrap();

@@ -2,7 +2,7 @@
 //! others within a second, and outlives daemons and Redis.
 
 use crate::members::until;
-use crate::{client, start, variables};
+use crate::{client, clients, start, variables};
 use futures::StreamExt as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -60,15 +60,7 @@ async fn daemons(redis: &Redis, count: usize) -> (Vec<Daemon>, Vec<Client>) {
             ("REDIS_PORT", redis.port.to_string()),
         ],
     );
-    let mut clients = Vec::new();
-    for daemon in &daemons {
-        let client = client(daemon).await;
-        until(&client, "all members", |status| {
-            status.members.len() == count
-        })
-        .await;
-        clients.push(client);
-    }
+    let clients = clients(&daemons).await;
     (daemons, clients)
 }
 

@@ -10,13 +10,13 @@
 //! where `my_backend` is a function from [`limits::Settings`] to [`limits::Subject`], `async` or not. That makes one
 //! `#[tokio::test]` of every case, so that none can be left out by mistake.
 //!
-//! - [`limits`]: the suite of the limits port. [`locks`]: that of locks.
 //! - [`log`]: the suite of the log port, by `log_conformance!`, and a log that does all the harm the port allows.
 //! - [`pipelines`]: that of pipelines, and of the limits that obey them, by `pipelines_conformance!`.
-//! - [`limits`]: the suite of the limits port. [`cache`]: that of the cache port, by `cache_conformance!`.
+//! - [`limits`]: the suite of the limits port. [`cache`]: that of the cache port, by `cache_conformance!`. [`locks`]: that
+//!   of locks.
 //! - [`grpc`]: the same port through client, contract and server.
 //! - [`Pace`], [`PausedClock`]: how time passes in a case; [`on_real_time`]: what a failure on a busy machine
-//!   means.
+//!   means; [`store_that_is`]: a store that is cut off.
 //!
 //! Cases wait for events, never for a duration to be long enough. On a paused runtime they take no
 //! time at all, and times are compared to the microsecond.
@@ -40,6 +40,7 @@ pub mod log;
 mod pace;
 pub mod pipelines;
 mod starved;
+mod store;
 mod subject;
 mod task;
 
@@ -47,5 +48,6 @@ pub use bench::Bench;
 pub use clock::PausedClock;
 pub use pace::Pace;
 pub use starved::on_real_time;
+pub use store::store_that_is;
 pub use subject::{Subject, run};
 pub use task::spawn;

@@ -23,6 +23,7 @@ mod config;
 mod connection;
 mod error;
 mod facts;
+mod failure;
 mod health;
 mod keys;
 mod limits;

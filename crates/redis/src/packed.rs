@@ -1,11 +1,43 @@
 //! What goes to scripts and comes back as msgpack, whatever the primitive.
 
+use crate::failure::unreadable;
+use bytes::Bytes;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 use std::fmt::{self, Write as _};
 use std::marker::PhantomData;
 use std::sync::Arc;
+use trellis_core::Micros;
+
+/// The largest whole number that Lua counts to exactly.
+pub(crate) const MAX_WHOLE: u64 = (1 << 53) - 1;
+
+/// A bound as scripts take it.
+pub(crate) fn bound(bound: usize) -> u64 {
+    u64::try_from(bound).unwrap_or(u64::MAX).min(MAX_WHOLE)
+}
+
+/// A span as scripts take it; cut off at more than 70 years, so that times stay whole numbers in Lua.
+pub(crate) fn span(span: Micros) -> u64 {
+    span.0.min(1 << 51)
+}
+
+/// What a script is given.
+pub(crate) fn pack(value: &impl Serialize) -> trellis_core::Result<Bytes> {
+    let bytes = rmp_serde::to_vec(value);
+    bytes
+        .map(Bytes::from)
+        .map_err(|error| unreadable(error.to_string()))
+}
+
+/// The next item of an array that must have one.
+pub(crate) fn next<'de, T: Deserialize<'de>, A: SeqAccess<'de>>(
+    items: &mut A,
+) -> Result<T, A::Error> {
+    let item = items.next_element()?;
+    item.ok_or_else(|| de::Error::custom("an array ends early"))
+}
 
 /// `None` goes as `false`: a Lua table with holes is no array.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

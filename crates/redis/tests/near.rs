@@ -69,6 +69,14 @@ async fn refresh(cached: &Cached, of: &str) -> trellis_core::cache::Lease {
     }
 }
 
+/// A daemon, and one whose link to the store is in the test's hands.
+async fn one_behind_a_proxy(server: &Server) -> (Proxy, Cached, Cached) {
+    let proxy = Proxy::before(server).await;
+    let beside = Cached::near(server, "a").await;
+    let behind = Cached::near_at(proxy.port, "b").await;
+    (proxy, beside, behind)
+}
+
 #[tokio::test]
 #[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn what_is_read_again_costs_no_command() {
@@ -241,9 +249,7 @@ async fn a_cut_link_empties_the_copies() {
     let Some(server) = Server::start() else {
         return;
     };
-    let proxy = Proxy::before(&server).await;
-    let a = Cached::near(&server, "a").await;
-    let b = Cached::near_at(proxy.port, "b").await;
+    let (proxy, a, b) = one_behind_a_proxy(&server).await;
     a.set("k", entry("old")).await;
     near_hit(&b, "k").await;
     proxy.cut(true);
@@ -329,9 +335,7 @@ async fn where_word_of_changes_is_lost_a_copy_ends_by_its_age() {
     let Some(server) = Server::start() else {
         return;
     };
-    let proxy = Proxy::before(&server).await;
-    let a = Cached::near(&server, "a").await;
-    let b = Cached::near_at(proxy.port, "b").await;
+    let (proxy, a, b) = one_behind_a_proxy(&server).await;
     a.set("k", entry("old")).await;
     near_hit(&b, "k").await;
     proxy.drop_invalidations();
@@ -350,9 +354,7 @@ async fn a_read_of_the_store_passes_a_copy_by_and_corrects_it() {
     let Some(server) = Server::start() else {
         return;
     };
-    let proxy = Proxy::before(&server).await;
-    let a = Cached::near(&server, "a").await;
-    let b = Cached::near_at(proxy.port, "b").await;
+    let (proxy, a, b) = one_behind_a_proxy(&server).await;
     a.set("k", entry("old")).await;
     near_hit(&b, "k").await;
     proxy.drop_invalidations();

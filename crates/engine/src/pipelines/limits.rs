@@ -58,6 +58,23 @@ impl PipelineLimits {
         self.acquire_again(kept, answer).await
     }
 
+    /// Declares the limits of a call that missed one; tells whether it did.
+    async fn declare_missed(
+        &self,
+        namespace: &Namespace,
+        charges: &[Charge],
+        answer: &Result<Acquired>,
+    ) -> Result<bool> {
+        let names = charges.iter().map(|charge| &charge.limit);
+        if !self.shared.is_missed(answer, namespace, names) {
+            return Ok(false);
+        }
+        for charge in charges {
+            self.shared.ensure_missed(namespace, &charge.limit).await?;
+        }
+        Ok(true)
+    }
+
     /// Makes a call once more whose limit was missed.
     async fn acquire_again(
         &self,
@@ -65,13 +82,11 @@ impl PipelineLimits {
         answer: Result<Acquired>,
     ) -> Result<Acquired> {
         self.note_undeclared(&request, &answer);
-        let names = request.charges.iter().map(|charge| &charge.limit);
-        if !self.shared.is_missed(&answer, &request.namespace, names) {
+        if !self
+            .declare_missed(&request.namespace, &request.charges, &answer)
+            .await?
+        {
             return answer;
-        }
-        for charge in &request.charges {
-            let limit = (&request.namespace, &charge.limit);
-            self.shared.ensure_missed(limit.0, limit.1).await?;
         }
         Arc::clone(self.inner()).acquire(request).await
     }
@@ -154,13 +169,11 @@ impl Limits for PipelineLimits {
         self.ensure_all(&extend.namespace, &extend.charges).await?;
         let kept = extend.clone();
         let extended = self.inner().extend(extend).await;
-        let names = kept.charges.iter().map(|charge| &charge.limit);
-        if !self.shared.is_missed(&extended, &kept.namespace, names) {
+        if !self
+            .declare_missed(&kept.namespace, &kept.charges, &extended)
+            .await?
+        {
             return extended;
-        }
-        for charge in &kept.charges {
-            let limit = (&kept.namespace, &charge.limit);
-            self.shared.ensure_missed(limit.0, limit.1).await?;
         }
         self.inner().extend(kept).await
     }

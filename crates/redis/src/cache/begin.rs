@@ -1,7 +1,7 @@
 //! Keys that are to be got or computed: values by plain reads, then leases and places in line by script.
 
 use super::RedisCache;
-use super::call::{Told, failed, unpack, unreadable};
+use super::call::{Told, failed, unpack};
 use super::lines::{Joining, Place};
 use super::near::Mark;
 use super::reading::Seen;
@@ -10,6 +10,7 @@ use super::waiting::{RedisWaiting, Seated};
 use super::wire::{self, Answer};
 use super::{blob, lines};
 use crate::Heir;
+use crate::failure::unreadable;
 use futures::future::join_all;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -2,23 +2,19 @@
 
 use super::RedisCache;
 use super::wire::{Env, Reply};
-use crate::{Call, CallError, Heir, RefusalKind, Script};
+use crate::failure::{self, RETRY_AFTER, Repeat, unreadable};
+use crate::packed::{bound, pack};
+use crate::{Call, CallError, Heir, Script};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use trellis_core::cache::Fence;
 use trellis_core::{Error, ErrorCode, Micros, Namespace, Result};
-
-/// When to try again while the store is away: about as long as it takes to be noticed when it is back.
-pub(crate) const RETRY_AFTER: Micros = Micros::from_millis(500);
 
 /// Bytes of values in an answer of a script, its first value apart.
 const MAX_SENT: u64 = 2 * 1024 * 1024;
 
 /// When a call that found no room in line may try again.
 const ROOM_AFTER: Micros = Micros::from_millis(100);
-
-/// The largest whole number that Lua counts to exactly.
-const MAX_WHOLE: u64 = (1 << 53) - 1;
 
 /// What a script has told: the store's time, its payload, and values.
 pub(crate) struct Told<P> {
@@ -88,7 +84,6 @@ impl RedisCache {
     }
 
     fn env<'a>(&'a self, namespace: &'a str) -> Env<'a> {
-        let bound = |bound: usize| u64::try_from(bound).unwrap_or(u64::MAX).min(MAX_WHOLE);
         let machine = &self.config.machine;
         (
             bound(machine.max_value_bytes),
@@ -126,22 +121,6 @@ pub(crate) fn unpack<P: for<'de> Deserialize<'de>>(
     }
 }
 
-pub(crate) fn pack(value: &impl Serialize) -> Result<Bytes> {
-    let bytes = rmp_serde::to_vec(value);
-    bytes
-        .map(Bytes::from)
-        .map_err(|error| unreadable(error.to_string()))
-}
-
-pub(crate) fn unreadable(what: impl AsRef<str>) -> Error {
-    tracing::error!(
-        what = what.as_ref(),
-        "an answer of the store cannot be read"
-    );
-    let message = "an answer of the shared store cannot be read; see the daemon's log";
-    Error::new(ErrorCode::Internal, message)
-}
-
 /// The error that a script has told: the same code and words as from the machine in memory.
 pub(super) fn failed(code: &str, number: u64) -> Error {
     match code {
@@ -171,27 +150,5 @@ pub(super) fn failed(code: &str, number: u64) -> Error {
 
 /// What a call without an answer is to its caller.
 pub(crate) fn without_answer(error: &CallError) -> Error {
-    let away = |reason: &str| {
-        let message = format!("the shared store is away: {reason}; nothing was done");
-        Error::new(ErrorCode::StoreUnavailable, message).retry_after(RETRY_AFTER)
-    };
-    match error {
-        CallError::Unknown(reason) => Error::new(
-            ErrorCode::OutcomeUnknown,
-            format!(
-                "the shared store did not answer ({reason}): the call may have been carried out; a repeat is safe"
-            ),
-        )
-        .retry_after(RETRY_AFTER),
-        CallError::Refused(refusal) if refusal.kind == RefusalKind::TooManyInFlight => {
-            Error::new(ErrorCode::TooManyCalls, refusal.message.clone()).retry_after(RETRY_AFTER)
-        }
-        CallError::Refused(refusal) if refusal.kind == RefusalKind::Script => {
-            tracing::error!(message = refusal.message, "a script failed");
-            let message = "a script of the shared store failed; see the daemon's log";
-            Error::new(ErrorCode::Internal, message)
-        }
-        CallError::Refused(refusal) => away(&refusal.message),
-        CallError::Away(reason) => away(reason),
-    }
+    failure::without_answer(error, RETRY_AFTER, Repeat::Any)
 }

@@ -26,7 +26,7 @@ mod waiting;
 mod wire;
 
 use crate::{Membership, Store};
-pub(crate) use call::{RETRY_AFTER, Told, pack, unpack, unreadable, without_answer};
+pub(crate) use call::{Told, unpack, without_answer};
 use ledger::Ledgers;
 use letting::Letting;
 use lines::Lines;

@@ -3,7 +3,6 @@
 use super::RedisCache;
 use super::begin::Began;
 use super::blob::{self, checksum};
-use super::call::unreadable;
 use super::ledger::{counts, ledger};
 use super::near::Near;
 use super::reading::Seen;
@@ -11,6 +10,8 @@ use super::scripts::{APPEND, CLEAR, DELETE, FAIL, FILL, RENEW, SET, STATS};
 use super::wire::{
     self, AppendTold, DeleteTold, FailTold, FillTold, RenewTold, SetTold, StatsTold,
 };
+use crate::failure::unreadable;
+use crate::packed;
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::collections::HashSet;
@@ -234,7 +235,7 @@ impl Cache for RedisCache {
         let args = match &by {
             EndedBy::GivingUp => (lease.0, 0, 0, "", 0),
             EndedBy::Failing(failure) => {
-                let span = wire::span(failure.remembered_for);
+                let span = packed::span(failure.remembered_for);
                 (lease.0, 1, failure.code, &*failure.message, span)
             }
         };

@@ -2,9 +2,10 @@
 
 use super::RedisCache;
 use super::blob;
-use super::call::{unreadable, without_answer};
+use super::call::without_answer;
 use super::near::Mark;
 use crate::call::{Reads, Way};
+use crate::failure::unreadable;
 use crate::{CallError, Reply};
 use bytes::Bytes;
 use fred::types::Value;

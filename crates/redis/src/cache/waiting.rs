@@ -60,7 +60,7 @@ impl RedisWaiting {
 }
 
 fn nothing() -> Error {
-    super::call::unreadable("a key that was begun again has no answer")
+    crate::failure::unreadable("a key that was begun again has no answer")
 }
 
 #[async_trait]

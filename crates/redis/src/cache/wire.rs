@@ -1,21 +1,14 @@
 //! What scripts are given and answer, as msgpack.
 
-use crate::packed::Maybe;
+use crate::packed::{Maybe, span};
 use serde::{Deserialize, Serialize};
 use trellis_core::Micros;
 use trellis_core::cache::{
     Content, FetchOptions, Lease, LeaseEnd, LeaseId, NewEntry, Precondition, StaleMode,
 };
 
-/// Spans are cut off here, so that times stay whole numbers in Lua: more than 70 years.
-const MAX_SPAN: u64 = 1 << 51;
-
 /// The largest whole number that Lua counts to exactly; never a version.
 const MAX_WHOLE: i64 = (1 << 53) - 1;
-
-pub(super) fn span(span: Micros) -> u64 {
-    span.0.min(MAX_SPAN)
-}
 
 /// Bounds and names, in the order of `call.lua`.
 pub(super) type Env<'a> = (

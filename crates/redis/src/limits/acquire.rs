@@ -1,13 +1,14 @@
 //! Acquiring: a decision at once, or a seat until the store tells the end.
 
-use super::call::{Claim, Failure, RETRY_AFTER, failed_call};
+use super::call::{Claim, Failure, failed_call};
 use super::convert;
-use super::failure::{Asked, failed, unavailable};
+use super::failure::{Asked, failed};
 use super::scripts::{ACQUIRE, LEAVE};
 use super::seats::{Abandoned, End, Unreceived, Waiting};
 use super::wire::{Data, Decision, QUEUED, Reply, State};
 use super::{RedisLimits, wire};
 use crate::CallError;
+use crate::failure::{RETRY_AFTER, unavailable};
 use serde::Serialize;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

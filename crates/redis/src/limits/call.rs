@@ -2,15 +2,17 @@
 
 use super::RedisLimits;
 use super::convert::{unit_of, unreadable};
-use super::failure::{Asked, failed, without_answer};
+use super::failure::{Asked, failed};
 use super::wire::{Env, Look, Maybe, Reply};
+use crate::failure::{RETRY_AFTER, Repeat, without_answer};
+use crate::packed::{MAX_WHOLE, bound};
 use crate::{Call, CallError, Script, Session, Withheld};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 use trellis_core::limits::{AcquireRequest, CalendarSpec};
-use trellis_core::{Error, Micros, Namespace, Result, Time};
+use trellis_core::{Error, Namespace, Result, Time};
 
 /// How a call has ended, errors apart.
 #[derive(Debug)]
@@ -240,7 +242,6 @@ impl RedisLimits {
     }
 
     fn env<'a>(&'a self, namespace: &'a str, periods: &'a [(u8, String, u64, u64)]) -> Env<'a> {
-        let bound = |bound: usize| u64::try_from(bound).unwrap_or(u64::MAX).min(MAX_WHOLE);
         let machine = &self.config.machine;
         Env {
             max_limits: bound(machine.max_limits),
@@ -264,12 +265,6 @@ impl RedisLimits {
     }
 }
 
-/// When to try again while the store is away: about as long as it takes to be noticed when it is back.
-pub(super) const RETRY_AFTER: Micros = Micros::from_millis(500);
-
-/// The largest whole number that Lua counts to exactly.
-const MAX_WHOLE: u64 = (1 << 53) - 1;
-
 /// Why there is no reply.
 #[derive(Debug)]
 pub(super) enum Failure {
@@ -280,7 +275,7 @@ pub(super) enum Failure {
 /// What a call without a reply is to its caller.
 pub(super) fn failed_call(failure: Failure) -> Error {
     match failure {
-        Failure::Call(error) => without_answer(&error, RETRY_AFTER),
+        Failure::Call(error) => without_answer(&error, RETRY_AFTER, Repeat::SameRequestId),
         Failure::Unreadable(what) => unreadable(what),
     }
 }

@@ -1,8 +1,6 @@
-//! What the scripts' errors, and calls without an answer, are to callers: the same codes and words as from
-//! the machine in memory.
+//! What the scripts' errors are to callers: the same codes and words as from the machine in memory.
 
 use super::wire::Detail;
-use crate::{CallError, RefusalKind};
 use trellis_core::limits::Charge;
 use trellis_core::{Error, ErrorCode, Micros, Name, RequestId};
 
@@ -148,33 +146,4 @@ fn bound_reached(code: &str, number: u64, detail: &Detail, asked: Asked<'_>) -> 
         Some(wait) => error.retry_after(wait),
         None => error,
     }
-}
-
-/// What a call without an answer is to its caller.
-pub(crate) fn without_answer(error: &CallError, retry_after: Micros) -> Error {
-    match error {
-        CallError::Unknown(reason) => Error::new(
-            ErrorCode::OutcomeUnknown,
-            format!(
-                "the shared store did not answer ({reason}): the call may have been carried out; a repeat \
-                 with the same request_id is safe"
-            ),
-        )
-        .retry_after(retry_after),
-        CallError::Refused(refusal) if refusal.kind == RefusalKind::TooManyInFlight => {
-            Error::new(ErrorCode::TooManyCalls, refusal.message.clone()).retry_after(retry_after)
-        }
-        CallError::Refused(refusal) if refusal.kind == RefusalKind::Script => {
-            tracing::error!(message = refusal.message, "a script failed");
-            Error::new(ErrorCode::Internal, "a script of the shared store failed; see the daemon's log")
-        }
-        CallError::Refused(refusal) => unavailable(&refusal.message, retry_after),
-        CallError::Away(reason) => unavailable(reason, retry_after),
-    }
-}
-
-/// Nothing was done.
-pub(super) fn unavailable(reason: &str, retry_after: Micros) -> Error {
-    let message = format!("the shared store is away: {reason}; nothing was done");
-    Error::new(ErrorCode::StoreUnavailable, message).retry_after(retry_after)
 }

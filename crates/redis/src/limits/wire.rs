@@ -3,6 +3,7 @@
 //! The shapes are told in the head of each script.
 
 pub(super) use crate::packed::Maybe;
+use crate::packed::next;
 use serde::de::{self, Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;
@@ -82,13 +83,6 @@ impl<'de> Visitor<'de> for SpecVisitor {
             _ => return Err(de::Error::custom("an unknown kind of spec")),
         })
     }
-}
-
-/// The next item of an array that must have one.
-fn next<'de, T: Deserialize<'de>, A: SeqAccess<'de>>(items: &mut A) -> Result<T, A::Error> {
-    items
-        .next_element()?
-        .ok_or_else(|| de::Error::custom("an array ends early"))
 }
 
 /// What every script is given first: bounds and spans in microseconds.

@@ -1,10 +1,10 @@
 //! Taking locks and waiting for them.
 
 use super::RedisLocks;
-use super::call::span;
 use super::scripts::ACQUIRE;
 use super::state::{Due, Seat, State};
 use super::wire::{Acquired, CALLER_GONE, Claim};
+use crate::packed::span;
 use crate::packed::{Blob, Maybe, digest};
 use async_trait::async_trait;
 use futures::FutureExt;

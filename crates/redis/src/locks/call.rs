@@ -2,22 +2,16 @@
 
 use super::RedisLocks;
 use super::wire::{Env, News, Reply};
-use crate::limits::failure::without_answer;
+use crate::failure::{RETRY_AFTER, Repeat, unreadable, without_answer};
+use crate::packed::{bound, pack, span};
 use crate::{Call, CallError, Heir, Script, Session};
-use bytes::Bytes;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use trellis_core::locks::{LeaseId, SessionId};
 use trellis_core::{Error, ErrorCode, Micros, Namespace, Result};
 
-/// When to try again while the store is away: about as long as it takes to be noticed when it is back.
-const RETRY_AFTER: Micros = Micros::from_millis(500);
-
 /// When a bound may leave room again.
 const ROOM_AFTER: Micros = Micros::from_secs(1);
-
-/// The largest whole number that Lua counts to exactly.
-const MAX_WHOLE: u64 = (1 << 53) - 1;
 
 impl RedisLocks {
     /// Calls a script and takes note of what it tells besides, even when the caller is gone.
@@ -67,7 +61,7 @@ impl RedisLocks {
                 // It may have told something.
                 self.doubt(namespace);
             }
-            without_answer(&error, RETRY_AFTER)
+            without_answer(&error, RETRY_AFTER, Repeat::SameRequestId)
         })?;
         let (payload, news) = unpack(&answer)?;
         self.hear(namespace, news);
@@ -128,7 +122,6 @@ impl RedisLocks {
     }
 
     fn env<'a>(&'a self, namespace: &'a str) -> Env<'a> {
-        let bound = |bound: usize| u64::try_from(bound).unwrap_or(u64::MAX).min(MAX_WHOLE);
         let machine = &self.config.machine;
         (
             bound(machine.max_locks),
@@ -147,11 +140,6 @@ impl RedisLocks {
     }
 }
 
-/// A span as scripts take it; cut off at more than 70 years, so that times stay whole numbers in Lua.
-pub(super) fn span(span: Micros) -> u64 {
-    span.0.min(1 << 51)
-}
-
 /// Payload and news of an answer of the store.
 fn unpack<P: for<'de> Deserialize<'de>>(answer: &crate::Reply) -> Result<(P, Vec<News>)> {
     let crate::Reply::Bytes(bytes) = answer else {
@@ -161,22 +149,6 @@ fn unpack<P: for<'de> Deserialize<'de>>(answer: &crate::Reply) -> Result<(P, Vec
         Reply::Ok(payload, news) => Ok((payload, news)),
         Reply::Error(code, number, text) => Err(failed(&code, number, &text)),
     }
-}
-
-fn pack(value: &impl Serialize) -> Result<Bytes> {
-    let bytes = rmp_serde::to_vec(value);
-    bytes
-        .map(Bytes::from)
-        .map_err(|error| unreadable(error.to_string()))
-}
-
-pub(super) fn unreadable(what: impl AsRef<str>) -> Error {
-    tracing::error!(
-        what = what.as_ref(),
-        "an answer of the store cannot be read"
-    );
-    let message = "an answer of the shared store cannot be read; see the daemon's log";
-    Error::new(ErrorCode::Internal, message)
 }
 
 /// The error of a lease or session that is not its holder's any more.

@@ -6,7 +6,7 @@ use super::sessions::{END, session_args};
 use super::state::{Due, Held, lease_id, over};
 use super::wire::{Claim, TIME_OVER, UNKNOWN};
 use crate::CallError;
-use crate::limits::failure::without_answer;
+use crate::failure::{Repeat, without_answer};
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use trellis_core::locks::{LostReason, SessionKey, SessionNews};
@@ -173,7 +173,11 @@ impl RedisLocks {
             .flat_map(|it| it.seats.values_mut())
         {
             let over = CallError::Away("this daemon's locks have ended");
-            seat.end(Err(without_answer(&over, Micros::from_secs(1))));
+            seat.end(Err(without_answer(
+                &over,
+                Micros::from_secs(1),
+                Repeat::SameRequestId,
+            )));
         }
     }
 

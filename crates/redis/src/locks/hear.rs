@@ -1,11 +1,12 @@
 //! What the store tells of what this daemon has the care of, in replies and in the mailbox.
 
 use super::RedisLocks;
-use super::call::{lost, unreadable};
+use super::call::lost;
 use super::state::{Due, Hosted, Seat, State, lease_id, over};
 use super::wire::{
     self, BROKEN, CLOSED, Claim, FORCED, News, RELEASED, Record, SUPERSEDED, SessionRecord, View,
 };
+use crate::failure::unreadable;
 use std::sync::atomic::Ordering;
 use trellis_core::locks::{
     AcquiredLocks, GrantedLock, LockGrant, LockMode, LockOutcome, LostReason, SessionNews, Token,

@@ -1,11 +1,11 @@
 //! Looks at locks, and watches.
 
 use super::RedisLocks;
-use super::call::unreadable;
 use super::hear::mode_of;
 use super::scripts::{LOOK, WATCH};
 use super::state::Watched;
 use super::wire;
+use crate::failure::unreadable;
 use async_trait::async_trait;
 use std::sync::Arc;
 use tokio::sync::watch;

@@ -27,8 +27,8 @@ mod state;
 mod task;
 mod wire;
 
-use crate::limits::failure::without_answer;
-use crate::{CallError, Membership, Session, Store};
+use crate::failure::{RETRY_AFTER, unavailable};
+use crate::{Membership, Session, Store};
 use parking_lot::Mutex;
 use sessions::SessionArgs;
 use state::State;
@@ -38,7 +38,7 @@ use std::sync::{Arc, Weak};
 pub use task::RedisLocksTask;
 use tokio::sync::{Notify, watch};
 use trellis_core::locks::{LockOutcome, LocksStatus, MachineConfig};
-use trellis_core::{Clock, Micros, Name, Namespace, Result, Time};
+use trellis_core::{Clock, Name, Namespace, Result, Time};
 use wire::Claim;
 
 /// Bounds of locks on Redis; equal on all daemons.
@@ -171,9 +171,9 @@ impl RedisLocks {
         let settled = standing.wait_for(is_settled);
         match tokio::time::timeout(self.store.timeout(), settled).await {
             Ok(_) => Ok(()),
-            Err(_) => Err(without_answer(
-                &CallError::Away("it was not told yet what is held here"),
-                Micros::from_millis(500),
+            Err(_) => Err(unavailable(
+                "it was not told yet what is held here",
+                RETRY_AFTER,
             )),
         }
     }

@@ -7,7 +7,7 @@ use super::RedisLocks;
 use super::acquire::is_away;
 use super::scripts::{GRACE, INHERIT, NAMESPACES, REASSERT, SERVE};
 use super::wire::{Record, SessionRecord};
-use crate::limits::failure::without_answer;
+use crate::failure::{Repeat, without_answer};
 use crate::{Call, Session};
 use std::time::Duration;
 use tokio::time::sleep;
@@ -156,7 +156,8 @@ impl RedisLocks {
             call = call.text(&**peer);
         }
         let over = self.store.call(call).await;
-        let over = over.map_err(|error| without_answer(&error, RETRY.into()))?;
+        let over =
+            over.map_err(|error| without_answer(&error, RETRY.into(), Repeat::SameRequestId))?;
         if over.number() != Some(1) {
             let end = self.clock.mono() + self.store.death_after();
             *self.grace_ends.lock() = Some((end, session));

@@ -1,11 +1,12 @@
 //! Sessions: opened and attached through this daemon, which times them from then on.
 
 use super::RedisLocks;
-use super::call::{of_session, span};
+use super::call::of_session;
 use super::hear::{grant_of, hosted};
 use super::scripts::{OPEN, SESSION};
 use super::state::Feed;
 use super::wire::{CALLER_GONE, Claim, Opened, View};
+use crate::packed::span;
 use async_trait::async_trait;
 use std::sync::Arc;
 use trellis_core::locks::{

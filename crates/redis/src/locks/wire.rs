@@ -1,6 +1,6 @@
 //! What scripts are given and answer, as msgpack. The shapes are told in the head of each script.
 
-use crate::packed::{Blob, Maybe};
+use crate::packed::{Blob, Maybe, next};
 use serde::de::{self, Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;
@@ -183,10 +183,6 @@ impl<'de> Visitor<'de> for NewsVisitor {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<News, A::Error> {
-        fn next<'de, T: Deserialize<'de>, A: SeqAccess<'de>>(items: &mut A) -> Result<T, A::Error> {
-            let item = items.next_element()?;
-            item.ok_or_else(|| de::Error::custom("a part is missing"))
-        }
         let i = &mut items;
         let kind: String = next(i)?;
         let news = match kind.as_str() {

@@ -3,7 +3,9 @@
 use super::RedisPipelines;
 use super::known::Record;
 use super::record;
-use crate::cache::{Told, pack, unpack, unreadable, without_answer};
+use crate::cache::{Told, unpack, without_answer};
+use crate::failure::unreadable;
+use crate::packed::pack;
 use crate::{Call, Script, Session};
 use serde::{Deserialize, Serialize};
 use std::sync::LazyLock;

@@ -45,7 +45,7 @@ pub(super) fn write(settings: &Settings) -> Result<bytes::Bytes> {
             SettingValue::Limit(limit) => limits.push((kind, step, spec(limit))),
         }
     }
-    crate::cache::pack(&Written(FORMAT, ttls, limits))
+    crate::packed::pack(&Written(FORMAT, ttls, limits))
 }
 
 /// Values from the store; refused, with the reason, where they are not within this daemon's bounds or of a later version.

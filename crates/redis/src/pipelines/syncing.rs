@@ -182,5 +182,5 @@ impl RedisPipelines {
 
 fn away(reason: &str) -> Error {
     let message = format!("the shared store is away: {reason}; nothing was done");
-    Error::new(ErrorCode::StoreUnavailable, message).retry_after(crate::cache::RETRY_AFTER)
+    Error::new(ErrorCode::StoreUnavailable, message).retry_after(crate::failure::RETRY_AFTER)
 }

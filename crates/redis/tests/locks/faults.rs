@@ -29,6 +29,17 @@ fn name(text: &str) -> Name {
     Name::new(text, "name").unwrap()
 }
 
+/// A daemon whose link to the store can be cut, and one beside it.
+async fn one_behind_a_proxy(server: &Server) -> (Proxy, Locking, Locking) {
+    let proxy = Proxy::before(server).await;
+    let behind = RedisConfig {
+        port: proxy.port,
+        ..quick(server)
+    };
+    let behind = Locking::with(behind, "a").await;
+    (proxy, behind, Locking::on(server, "b").await)
+}
+
 impl Locking {
     async fn on(server: &Server, name: &str) -> Self {
         Self::with(quick(server), name).await
@@ -338,15 +349,7 @@ async fn a_call_that_waits_survives_a_cut_link_and_is_told_its_grant() {
     let Some(server) = Server::start() else {
         return;
     };
-    let proxy = Proxy::before(&server).await;
-    let behind = RedisConfig {
-        port: proxy.port,
-        ..quick(&server)
-    };
-    let (a, b) = (
-        Locking::with(behind, "a").await,
-        Locking::on(&server, "b").await,
-    );
+    let (proxy, a, b) = one_behind_a_proxy(&server).await;
     let held = b.granted("x", HOUR).await;
     let a = Arc::new(a);
     let waits = {
@@ -369,15 +372,7 @@ async fn a_daemon_that_was_taken_for_dead_acknowledges_nothing_that_is_anothers_
     let Some(server) = Server::start() else {
         return;
     };
-    let proxy = Proxy::before(&server).await;
-    let behind = RedisConfig {
-        port: proxy.port,
-        ..quick(&server)
-    };
-    let (a, b) = (
-        Locking::with(behind, "a").await,
-        Locking::on(&server, "b").await,
-    );
+    let (proxy, a, b) = one_behind_a_proxy(&server).await;
     let (session, mut feed) = a.session(SECOND).await;
     let held = granted(a.ask("x", Holder::Session(session.key), Wait::Try).await);
     proxy.cut(true);

@@ -32,17 +32,7 @@ impl Store {
 #[async_trait]
 impl StoreView for Store {
     fn state(&self) -> StoreState {
-        StoreState {
-            kind: "test",
-            address: String::new(),
-            up: *self.up.borrow(),
-            condition: String::new(),
-            since: Time(0),
-            reason: "cut off".into(),
-            generation: 1,
-            incarnation: 1,
-            calls_in_flight: 0,
-        }
+        trellis_conformance::store_that_is(*self.up.borrow())
     }
 
     fn place(&self) -> Option<(u64, u64)> {
