@@ -154,12 +154,13 @@ pub async fn a_session_that_has_expired_cannot_be_attached(bench: &Bench) {
 }
 
 pub async fn a_session_that_expires_while_it_waits_is_never_let_in(bench: &Bench) {
-    bench.lock("a").ttl(ms(500)).granted().await;
+    // The session first: on real time it must not outlive the lease, by however little.
     let session = bench.session(ms(500), OnBreak::Keep).await.unwrap();
+    bench.lock("a").ttl(ms(500)).granted().await;
     let waiting = bench.lock("a").of(&session).wait(HOUR).start();
     bench.until_waiting("a", 1).await;
     assert_eq!(code(waiting.ended().await), ErrorCode::LeaseLost);
-    bench.lock("a").granted().await;
+    bench.lock("a").wait(HOUR).start().granted().await;
 }
 
 pub async fn a_lease_of_a_session_is_released_alone(bench: &Bench) {
