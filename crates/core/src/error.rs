@@ -50,7 +50,7 @@ pub enum ErrorCode {
     TooManyStreams,
     /// The bound on leases is reached.
     TooManyLeases,
-    /// The bound on bytes of unfinished values is reached.
+    /// The bound on bytes of unfinished values, or of the log, is reached.
     TooManyBytes,
     /// The shared store is away; nothing was done.
     StoreUnavailable,
@@ -72,6 +72,12 @@ pub enum ErrorCode {
     PipelineChanged,
     /// The bound on pipelines is reached.
     TooManyPipelines,
+    /// No such group.
+    GroupNotFound,
+    /// The bound on topics is reached.
+    TooManyTopics,
+    /// The bound on groups is reached.
+    TooManyGroups,
 }
 
 /// A field at fault and what is allowed there.

@@ -49,6 +49,9 @@ fn mapped(code: ErrorCode) -> (Code, ErrorReason) {
         ErrorCode::PipelineNotFound => (Code::NotFound, ErrorReason::PipelineNotFound),
         ErrorCode::PipelineChanged => (Code::Aborted, ErrorReason::PipelineChanged),
         ErrorCode::TooManyPipelines => (Code::ResourceExhausted, ErrorReason::TooManyPipelines),
+        ErrorCode::GroupNotFound => (Code::NotFound, ErrorReason::GroupNotFound),
+        ErrorCode::TooManyTopics => (Code::ResourceExhausted, ErrorReason::TooManyTopics),
+        ErrorCode::TooManyGroups => (Code::ResourceExhausted, ErrorReason::TooManyGroups),
     }
 }
 

@@ -135,6 +135,7 @@ fn advice_for_reason(reason: ErrorReason) -> RetryAdvice {
         | ErrorReason::LeaseLost
         | ErrorReason::TokenMismatch
         | ErrorReason::PipelineNotFound
+        | ErrorReason::GroupNotFound
         | ErrorReason::PipelineChanged
         | ErrorReason::Unauthenticated
         | ErrorReason::PermissionDenied
@@ -153,6 +154,8 @@ fn advice_for_reason(reason: ErrorReason) -> RetryAdvice {
         | ErrorReason::TooManyStreams
         | ErrorReason::TooManyLocks
         | ErrorReason::TooManyPipelines
+        | ErrorReason::TooManyTopics
+        | ErrorReason::TooManyGroups
         | ErrorReason::TooManyLeases
         | ErrorReason::TooManyBytes => RetryAdvice::Later(FULL_PAUSE),
     }

@@ -333,6 +333,9 @@ fn code_in(reason: ErrorReason) -> ErrorCode {
         ErrorReason::PipelineNotFound => ErrorCode::PipelineNotFound,
         ErrorReason::PipelineChanged => ErrorCode::PipelineChanged,
         ErrorReason::TooManyPipelines => ErrorCode::TooManyPipelines,
+        ErrorReason::GroupNotFound => ErrorCode::GroupNotFound,
+        ErrorReason::TooManyTopics => ErrorCode::TooManyTopics,
+        ErrorReason::TooManyGroups => ErrorCode::TooManyGroups,
         ErrorReason::TooManyLeases => ErrorCode::TooManyLeases,
         // The port has no such codes.
         ErrorReason::Unspecified

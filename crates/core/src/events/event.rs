@@ -208,6 +208,22 @@ impl Event {
     pub fn data(&self) -> &Bytes {
         &self.data
     }
+
+    /// The size that budgets of readers count: its texts and its data.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let texts = [
+            self.id(),
+            self.subject(),
+            self.content_type(),
+            self.schema(),
+            self.ordering_key(),
+        ];
+        let texts = texts.into_iter().flatten().map(str::len).sum::<usize>();
+        let attributes = self.attributes.iter();
+        let attributes = attributes.map(|(name, value)| name.as_str().len() + value.len());
+        self.source.len() + self.kind.len() + texts + attributes.sum::<usize>() + self.data.len()
+    }
 }
 
 fn text(value: String, field: &str) -> Result<String> {

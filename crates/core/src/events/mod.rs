@@ -1,5 +1,6 @@
 //! Events: what they are, how they stand in the log, where a reader goes on, which ones it wants, and how a group shares them.
 //!
+//! - [`Events`]: the port; [`Subscription`]: a reader.
 //! - [`Event`]: what has happened, in the attributes of `CloudEvents`, checked; [`Topic`]: where it is published.
 //! - [`to_record`], [`from_record`]: an event as a record of the log.
 //! - [`Cursor`], [`Resume`]: where a subscription goes on, whatever has happened to the log meanwhile.
@@ -10,9 +11,15 @@ mod cursor;
 mod event;
 mod filter;
 pub mod group;
+mod port;
 mod record;
 
 pub use cursor::{Cursor, GapReason, Resume};
 pub use event::{Attribute, Event, MAX_ATTRIBUTES, MAX_DATA_BYTES, NewEvent, Topic};
 pub use filter::{Filter, MAX_FILTER_VALUES, Pattern};
+pub use port::{
+    DeadEvent, Delivered, Events, GroupId, GroupSpec, GroupState, Heard, ListTopics, Position,
+    Published, Publishing, Replay, Room, Settlement, Start, StoredEvent, Subscribe, Subscription,
+    TopicRetention, TopicState,
+};
 pub use record::{Unreadable, from_record, to_record};
