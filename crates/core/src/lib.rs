@@ -31,7 +31,7 @@ mod time;
 pub use cluster::{Cluster, MemberState, StoreState, StoreView};
 pub use error::{Error, ErrorCode, Violation};
 pub use name::{
-    EntryKey, FairKey, Key, MAX_NAME_BYTES, Name, Namespace, OrderingKey, RequestId, Tag,
+    EntryKey, FairKey, Key, MAX_NAME_BYTES, Name, Namespace, OrderingKey, RequestId, Tag, same_text,
 };
 pub use scope::Scope;
 pub use time::{Clock, Micros, Now, Time};

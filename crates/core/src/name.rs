@@ -17,6 +17,15 @@ fn check(value: &str, field: &str, allowed: &str) -> Result<()> {
     Ok(())
 }
 
+/// Whether two texts are equal.
+///
+/// Of empty ones no byte is looked at. The plain comparison hands their dangling addresses to the C library, which with
+/// AVX-512 loads under an empty mask from there; the processor then has a fault to suppress, and that takes it 100 ns.
+#[must_use]
+pub fn same_text(one: &str, other: &str) -> bool {
+    one.len() == other.len() && (one.is_empty() || one == other)
+}
+
 macro_rules! name {
     ($(#[$doc:meta])* $type:ident) => {
         $(#[$doc])*

@@ -176,7 +176,7 @@ impl FallbackLimits {
     /// Goes on with an acquire that the store has still to decide.
     pub(crate) async fn acquire_shared(
         self: Arc<Self>,
-        mut request: AcquireRequest,
+        request: Arc<AcquireRequest>,
         shared: Acquiring,
     ) -> Result<Acquired> {
         let started = self.clock.mono();
@@ -190,6 +190,7 @@ impl FallbackLimits {
             // A call that waits in the store's line does not wait for the store itself.
             _ = opening.wait_for(|open| *open), if waits => {}
         }
+        let mut request = Arc::unwrap_or_clone(request);
         if let Mode::Wait(wait) = &mut request.mode {
             *wait = Micros(wait.0.saturating_sub((self.clock.mono() - started).0));
         }

@@ -4,6 +4,7 @@ use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use trellis_core::limits::{AcquireRequest, Acquired, Charge, ChargeState, LimitSpec};
+use trellis_core::same_text;
 
 /// Buckets remembered in each shard; above, an arbitrary one is forgotten.
 const MAX_EACH: usize = 4_096;
@@ -95,5 +96,5 @@ impl Memory {
 }
 
 fn is(at: &Place, place: (&str, &str, &str)) -> bool {
-    (&*at.0, &*at.1, &*at.2) == place
+    same_text(&at.0, place.0) && same_text(&at.1, place.1) && same_text(&at.2, place.2)
 }

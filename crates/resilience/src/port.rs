@@ -40,22 +40,27 @@ impl FallbackLimits {
 #[async_trait]
 impl Limits for FallbackLimits {
     fn acquire(self: Arc<Self>, request: AcquireRequest) -> Acquiring {
+        self.acquire_kept(&Arc::new(request))
+    }
+
+    fn acquire_kept(self: Arc<Self>, request: &Arc<AcquireRequest>) -> Acquiring {
         if let Err(error) = check_charges(&request.charges) {
             return Acquiring::done(Err(error));
         }
+        let here = |this: Arc<Self>| {
+            let request = AcquireRequest::clone(request);
+            Acquiring::Waiting(Box::pin(async move { this.acquire_here(request).await }))
+        };
         if self.is_open() {
-            return Acquiring::Waiting(Box::pin(async move { self.acquire_here(request).await }));
+            return here(self);
         }
-        let kept = request.clone();
-        match Arc::clone(&self.primary).acquire(request) {
-            Acquiring::Done(decided) => match self.learnt(&kept, decided.into_inner()) {
+        match Arc::clone(&self.primary).acquire_kept(request) {
+            Acquiring::Done(decided) => match self.learnt(request, decided.into_inner()) {
                 Ok(answer) => Acquiring::done(answer),
-                Err(Away) => {
-                    Acquiring::Waiting(Box::pin(async move { self.acquire_here(kept).await }))
-                }
+                Err(Away) => here(self),
             },
             waiting @ Acquiring::Waiting(_) => {
-                Acquiring::Waiting(Box::pin(self.acquire_shared(kept, waiting)))
+                Acquiring::Waiting(Box::pin(self.acquire_shared(Arc::clone(request), waiting)))
             }
         }
     }

@@ -70,6 +70,11 @@ pub trait Limits: Send + Sync {
     /// for charges of the same bucket, or of one limit with different specs.
     fn acquire(self: Arc<Self>, request: AcquireRequest) -> Acquiring;
 
+    /// The same for a caller that goes on to need the request.
+    fn acquire_kept(self: Arc<Self>, request: &Arc<AcquireRequest>) -> Acquiring {
+        self.acquire(AcquireRequest::clone(request))
+    }
+
     /// Ends a reservation: refunds, adds debt, frees slots.
     ///
     /// Atomic over all its charges, and once: the same usage again gives the first answer, another

@@ -53,8 +53,8 @@ impl PipelineLimits {
             }
             self.bring_specs(&mut request);
         }
-        let kept = request.clone();
-        let answer = Arc::clone(self.inner()).acquire(request).await;
+        let kept = Arc::new(request);
+        let answer = Arc::clone(self.inner()).acquire_kept(&kept).await;
         self.acquire_again(kept, answer).await
     }
 
@@ -78,7 +78,7 @@ impl PipelineLimits {
     /// Makes a call once more whose limit was missed.
     async fn acquire_again(
         &self,
-        request: AcquireRequest,
+        request: Arc<AcquireRequest>,
         answer: Result<Acquired>,
     ) -> Result<Acquired> {
         self.note_undeclared(&request, &answer);
@@ -88,7 +88,7 @@ impl PipelineLimits {
         {
             return answer;
         }
-        Arc::clone(self.inner()).acquire(request).await
+        Arc::clone(self.inner()).acquire_kept(&request).await
     }
 
     /// While the store is away, limits go on as this daemon last knew them: charges of a pipeline bring its spec, for limits that
@@ -142,8 +142,8 @@ impl Limits for PipelineLimits {
         if self.inner().scope() == Scope::Local {
             return Arc::clone(self.inner()).acquire(request);
         }
-        let kept = request.clone();
-        match Arc::clone(self.inner()).acquire(request) {
+        let kept = Arc::new(request);
+        match Arc::clone(self.inner()).acquire_kept(&kept) {
             Acquiring::Done(decided) => match decided.into_inner() {
                 Err(error) if error.code == ErrorCode::LimitNotFound => {
                     let again = async move { self.acquire_again(kept, Err(error)).await };

@@ -68,7 +68,7 @@ impl RedisCache {
         let mut open = Vec::new();
         if !missing.is_empty() {
             let sought: Vec<&EntryKey> = missing.iter().map(|index| &keys[*index]).collect();
-            let read = self.read(namespace, &sought).await?;
+            let read = self.read(namespace, &sought, wanted.0.read).await?;
             let read_at = (read.mark, read.now);
             for ((index, key), seen) in missing.into_iter().zip(sought).zip(read.seen) {
                 match self.first_look(namespace, key, (seen, read_at), &wanted.0) {

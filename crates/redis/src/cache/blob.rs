@@ -68,7 +68,7 @@ pub(super) fn read(blob: &Bytes) -> Result<Landed, Damage> {
         .get(START..end)
         .ok_or(Damage("its header is cut off"))?;
     let digits = blob.get(end..end + DIGITS);
-    if digits != header_digits(header).as_bytes().get(..DIGITS) {
+    if digits != Some(&header_digits(header)) {
         return Err(Damage("its header is damaged or foreign"));
     }
     let content = blob.slice(end + DIGITS..);
@@ -83,9 +83,15 @@ pub(super) fn read(blob: &Bytes) -> Result<Landed, Damage> {
     }
 }
 
-fn header_digits(header: &[u8]) -> String {
+/// The first digits of the header's SHA-1, as the script writes them.
+fn header_digits(header: &[u8]) -> [u8; DIGITS] {
     use sha1::Digest;
-    format!("{:x}", sha1::Sha1::digest(header))
+    let sum = sha1::Sha1::digest(header);
+    std::array::from_fn(|place| {
+        let byte = sum[place / 2];
+        let half = if place % 2 == 0 { byte >> 4 } else { byte & 15 };
+        b"0123456789abcdef"[usize::from(half)]
+    })
 }
 
 fn whole(header: &[u8], content: Bytes) -> Result<Entry, Damage> {
@@ -141,7 +147,7 @@ mod tests {
         let mut blob = vec![ENTRY];
         blob.extend(u16::try_from(header.len()).unwrap().to_be_bytes());
         blob.extend(&header);
-        blob.extend(&header_digits(&header).as_bytes()[..DIGITS]);
+        blob.extend(header_digits(&header));
         blob.extend(content);
         blob
     }

@@ -43,7 +43,7 @@ impl Cache for RedisCache {
         };
         let missing = keys.iter().zip(&near).filter(|(_, hit)| hit.is_none());
         let missing: Vec<&EntryKey> = missing.map(|(key, _)| key).collect();
-        let found = self.get_shared(namespace, &missing, options.allow_stale);
+        let found = self.get_shared(namespace, &missing, options);
         let mut found = found.await?.into_iter();
         let one = |hit: Option<Hit>| match hit {
             Some(hit) => Lookup::Hit(hit),
@@ -316,16 +316,16 @@ impl RedisCache {
         &self,
         namespace: &Namespace,
         keys: &[&EntryKey],
-        allow_stale: bool,
+        options: GetOptions,
     ) -> Result<Vec<Lookup>> {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        let mut read = self.read(namespace, keys).await?;
+        let mut read = self.read(namespace, keys, options.read).await?;
         self.without_doubt(namespace, &mut read.seen).await?;
         let one = |(key, seen): (&&EntryKey, Seen)| match seen {
             Seen::Deferred => Lookup::Deferred,
-            Seen::Entry(entry) if allow_stale || read.now < entry.fresh_until => {
+            Seen::Entry(entry) if options.allow_stale || read.now < entry.fresh_until => {
                 self.copy((namespace, key), &entry, (read.mark, read.now));
                 let hit = entry.told(Source::Shared, read.now);
                 self.count_served(namespace, &hit);

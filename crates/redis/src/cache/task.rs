@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use trellis_core::cache::{Failure, Hit, Source};
+use trellis_core::cache::{Failure, Hit, ReadFrom, Source};
 use trellis_core::{EntryKey, Micros, Namespace, Result, Time};
 
 /// Counts are told to the store so long after the first.
@@ -213,7 +213,7 @@ impl RedisCache {
                 Ok(Seen::Value(Box::new(coalesced(hit))))
             }
             Ok(Landed::Failure(code, message, until)) => {
-                let mut read = self.read(namespace, &[key]).await?;
+                let mut read = self.read(namespace, &[key], ReadFrom::Store).await?;
                 self.without_doubt(namespace, &mut read.seen).await?;
                 let failure = Failure {
                     code,

@@ -326,10 +326,9 @@ impl RedisLimits {
     /// Goes on with a call that is not decided yet.
     pub(super) async fn acquire_leased(
         self: Arc<Self>,
-        request: AcquireRequest,
+        request: Arc<AcquireRequest>,
         mut decided: Decided,
     ) -> Result<Acquired> {
-        let request = Arc::new(request);
         for _ in 0..JOINS {
             match decided {
                 Decided::Done(acquired) => {

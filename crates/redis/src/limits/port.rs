@@ -62,18 +62,25 @@ impl RedisLimits {
 #[async_trait]
 impl Limits for RedisLimits {
     fn acquire(self: Arc<Self>, request: AcquireRequest) -> Acquiring {
+        self.acquire_kept(&Arc::new(request))
+    }
+
+    fn acquire_kept(self: Arc<Self>, request: &Arc<AcquireRequest>) -> Acquiring {
         if let Err(error) = check_charges(&request.charges) {
             return Acquiring::done(Err(error));
         }
-        if !may_be_leased(&request) {
-            return Acquiring::Waiting(Box::pin(self.acquire_all(Arc::new(request))));
+        if !may_be_leased(request) {
+            return Acquiring::Waiting(Box::pin(self.acquire_all(Arc::clone(request))));
         }
-        match self.leasing.decide(&request, true) {
+        match self.leasing.decide(request, true) {
             Decided::Done(acquired) => {
                 self.decided.count(&acquired.outcome);
                 Acquiring::done(Ok(acquired))
             }
-            decided => Acquiring::Waiting(Box::pin(self.acquire_leased(request, decided))),
+            decided => {
+                let request = Arc::clone(request);
+                Acquiring::Waiting(Box::pin(self.acquire_leased(request, decided)))
+            }
         }
     }
 

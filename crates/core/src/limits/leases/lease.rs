@@ -4,7 +4,7 @@ use super::demand::Demand;
 use super::suspects::HOT;
 use super::{Answer, Ask, BucketName, BucketRef, LeaseConfig, Part, Report, Return, Rule};
 use crate::limits::{ChargeState, LimitSpec, SpecSource};
-use crate::{Micros, Time};
+use crate::{Micros, Time, same_text};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -112,9 +112,9 @@ impl Lease {
     }
 
     pub(super) fn is(&self, bucket: BucketRef<'_>) -> bool {
-        *self.name.limit == *bucket.limit
-            && *self.name.key == *bucket.key
-            && *self.name.namespace == *bucket.namespace
+        same_text(&self.name.limit, bucket.limit)
+            && same_text(&self.name.key, bucket.key)
+            && same_text(&self.name.namespace, bucket.namespace)
     }
 
     /// Whether a charge that brings `spec` can go by the slices: it must not change the spec in force.

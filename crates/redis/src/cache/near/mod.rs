@@ -18,7 +18,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{Notify, watch};
-use trellis_core::cache::{BoundedEntries, Entry, NearReset, NearStatus, Usage};
+use trellis_core::cache::{BoundedEntries, Entry, NearReset, NearStatus, Usage, Version};
 use trellis_core::{EntryKey, Micros, Namespace, Result, Time};
 
 pub(super) use task::Tracked;
@@ -215,6 +215,22 @@ impl Near {
         let copy = Copied { entry, mark, store };
         // Under the lock, so that a change comes before this or throws it out.
         self.copies.put(space.number, key, copy, &self.usage);
+    }
+
+    /// A version of an entry was read past the copies: none of an older one is served from here on, and none that is being
+    /// read is copied.
+    pub fn seen(&self, (namespace, key): (&Namespace, &EntryKey), version: Version) {
+        let number = self.next_number();
+        // Without copies of its namespace, the namespace begins after this number.
+        let Some(space) = self.spaces.read().get(namespace).cloned() else {
+            return;
+        };
+        let mut changed = self.stripe(space.number, key).lock();
+        *changed = (*changed).max(number);
+        let kept = self.copies.peek(space.number, key);
+        if kept.is_some_and(|kept| kept.entry.version < version) {
+            self.copies.remove(space.number, key);
+        }
     }
 
     fn stripe(&self, space: u64, key: &EntryKey) -> &Mutex<u64> {

@@ -156,6 +156,23 @@ fn of_two_reads_the_later_value_stays() {
 }
 
 #[test]
+fn what_was_read_past_the_copies_leaves_none_that_is_older() {
+    let near = near();
+    let now = near.mark(Time(0));
+    copy(&near, "a", &entry(1, 10), now);
+    copy(&near, "b", &entry(2, 10), now);
+    let seen = |of: &str, version| near.seen((&namespace("n"), &key(of)), Version(version));
+    seen("a", 2);
+    seen("b", 2);
+    assert_eq!((version(&near, "a"), version(&near, "b")), (None, Some(2)));
+    // A read that began before may bring an older one.
+    copy(&near, "a", &entry(1, 10), now);
+    assert_eq!(version(&near, "a"), None);
+    copy(&near, "a", &entry(2, 10), near.mark(Time(0)));
+    assert_eq!(version(&near, "a"), Some(2));
+}
+
+#[test]
 fn a_copy_ends_by_its_age_and_by_its_ttl() {
     let near = near();
     copy(&near, "k", &entry(1, 10), near.mark(Time(0)));
