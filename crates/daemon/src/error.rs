@@ -29,6 +29,9 @@ pub enum RunError {
     /// The shared store cannot be used as it is; the words name the setting.
     #[error("{0}")]
     Store(String),
+    /// What is kept in `data_dir` cannot be used as it is; the words say what to do.
+    #[error("{0}")]
+    Data(String),
     /// The services could not be made from the contract: a defect.
     #[error("{0}")]
     Contract(Error),
@@ -44,6 +47,6 @@ impl RunError {
     /// Whether other settings would have prevented it.
     #[must_use]
     pub fn is_bad_setting(&self) -> bool {
-        matches!(self, Self::Declared { .. } | Self::Store(_))
+        matches!(self, Self::Declared { .. } | Self::Store(_) | Self::Data(_))
     }
 }

@@ -31,6 +31,7 @@ mod config;
 mod connection;
 mod declarations;
 mod error;
+mod eventing;
 mod grpc;
 mod http;
 mod locking;

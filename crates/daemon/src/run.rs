@@ -5,6 +5,7 @@ use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::connection::Acceptor;
 use crate::error::RunError;
+use crate::eventing::Eventing;
 use crate::http::DaemonMetrics;
 use crate::readiness::{Phase, Readiness};
 use crate::supervisor::{Supervisor, TaskKind};
@@ -92,6 +93,7 @@ pub(crate) struct Daemon {
     pub readiness: Arc<Readiness>,
     pub health: HealthHandle,
     pub limits: Arc<dyn Limits>,
+    pub eventing: Eventing,
     /// The shared store, to be left; `None` in embedded mode.
     pub store: Option<Store>,
     /// Ends waiting calls and streams.
@@ -111,6 +113,7 @@ impl Daemon {
         let address = listeners.grpc.local_addr();
         let listens_on = *address.as_ref().unwrap_or(&config.settings.listen);
         let mut backend = Backend::start(&config, listens_on, &clock, &mut supervisor)?;
+        let eventing = Eventing::start(&config, &clock, &mut supervisor).await?;
         let parts = Parts {
             limits: Arc::clone(&backend.limits),
             locks: Arc::clone(&backend.locks),
@@ -161,6 +164,7 @@ impl Daemon {
             readiness,
             health,
             limits: parts.limits,
+            eventing,
             store: backend.store,
             drain: parts.drain,
             cut,

@@ -4,7 +4,7 @@
 //! 2. Waiting calls and streams end with the reason.
 //! 3. Nothing more is accepted; calls in flight end.
 //! 4. What is left after `shutdown_timeout` is cut.
-//! 5. The timers stop; what was spent without the shared store is merged if it is back, else the log says
+//! 5. Events end, everything that was accepted is written; the timers stop; what was spent without the shared store is merged if it is back, else the log says
 //!    what is lost; the store is left and, last, HTTP stops: metrics can be read until the end.
 //!
 //! It leaves a second signal to its caller, who drops the future.
@@ -20,6 +20,9 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// How long merging may take: longer than any call of the store, by default.
 const MERGING: Duration = Duration::from_secs(5);
+
+/// How long the disk may take for what was accepted.
+const WRITING: Duration = Duration::from_secs(10);
 
 impl Daemon {
     /// Takes every step, in order. Fails when calls or connections had to be cut.
@@ -42,7 +45,14 @@ impl Daemon {
             self.end(TaskKind::GrpcServer).await;
         }
 
-        tracing::info!("shutting down: stopping the timers, leaving the store, stopping HTTP");
+        tracing::info!(
+            "shutting down: writing events, stopping the timers, leaving the store, stopping HTTP"
+        );
+        let closing = tokio::time::timeout(WRITING, self.eventing.close());
+        if closing.await.is_err() {
+            tracing::warn!(within = ?WRITING, "what was accepted of events may not be written");
+        }
+        self.end(TaskKind::Events).await;
         self.end(TaskKind::LimitsTimer).await;
         self.end(TaskKind::LocksTimer).await;
         self.end(TaskKind::CacheTimer).await;

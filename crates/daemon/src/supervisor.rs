@@ -41,6 +41,8 @@ pub(crate) enum TaskKind {
     FallbackTimer,
     /// Opens and closes the fallback, and merges what was spent in it.
     Fallback,
+    /// Read events back from their log, and deal them out to groups.
+    Events,
     /// Serves gRPC.
     GrpcServer,
     /// Serves metrics and probes.
@@ -74,6 +76,7 @@ impl TaskKind {
             Self::Pipelines => "pipelines",
             Self::FallbackTimer => "fallback timer",
             Self::Fallback => "fallback",
+            Self::Events => "events",
             Self::GrpcServer => "gRPC server",
             Self::HttpServer => "HTTP server",
         }
@@ -94,6 +97,7 @@ impl TaskKind {
             | Self::Pipelines
             | Self::FallbackTimer
             | Self::Fallback
+            | Self::Events
             | Self::GrpcServer => OnEnd::ShutDown,
             Self::Declarations | Self::HttpServer => OnEnd::GoOn,
         }

@@ -16,6 +16,7 @@ mod dump;
 mod effective;
 mod endpoint;
 mod error;
+mod events;
 mod filter;
 mod layer;
 mod locks;
@@ -35,16 +36,20 @@ pub use sources::Sources;
 use cache::CacheSettings;
 use declared::Declared;
 use effective::Effective;
+use events::{DiskSettings, EventsSettings};
 use layer::Layer;
 use locks::LocksSettings;
 use pipelines::{DeclaredPipeline, PipelinesSettings};
 use serde::Deserialize;
 use span::Span;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 use trellis_core::Now;
 use trellis_core::limits::{MachineConfig, SetLimit};
 use trellis_core::pipelines::Base;
+use trellis_engine::EventsConfig;
+use trellis_local::log::{DiskLogOptions, MemoryLogOptions};
 use trellis_local::{
     MemoryCacheConfig, MemoryLimitsConfig, MemoryLocksConfig, MemoryPipelinesConfig,
 };
@@ -79,6 +84,8 @@ pub(crate) struct Settings {
     locks: LocksSettings,
     pipelines: PipelinesSettings,
     cache: CacheSettings,
+    events: EventsSettings,
+    disk: DiskSettings,
     redis: RedisSettings,
     use_distributed: bool,
     daemon_id: String,
@@ -313,6 +320,27 @@ impl Config {
 
     pub(crate) fn memory_cache(&self) -> MemoryCacheConfig {
         self.settings.cache.memory()
+    }
+
+    /// Where state is kept that survives a restart; `None`: in memory.
+    pub(crate) fn data_dir(&self) -> Option<PathBuf> {
+        let folder = self.settings.data_dir.as_str();
+        (!folder.is_empty()).then(|| folder.into())
+    }
+
+    /// Topics and groups.
+    pub(crate) fn events(&self) -> EventsConfig {
+        self.settings.events.engine()
+    }
+
+    /// The log of events in memory.
+    pub(crate) fn memory_log(&self) -> MemoryLogOptions {
+        self.settings.events.memory()
+    }
+
+    /// The log of events in a directory.
+    pub(crate) fn disk_log(&self) -> DiskLogOptions {
+        self.settings.events.disk(&self.settings.disk)
     }
 
     /// What a bucket counts as that nobody knows after the store may have lost data.

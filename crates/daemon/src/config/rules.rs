@@ -57,11 +57,6 @@ pub(super) fn broken(settings: &Settings, effective: &Effective) -> Vec<Problem>
         &["locks.default_ttl", "locks.max_ttl"],
         "must be at most locks.max_ttl",
     );
-    refuse(
-        !settings.data_dir.is_empty(),
-        &["data_dir"],
-        "state on disk is not built yet; unset TRELLIS_DATA_DIR to keep state in memory",
-    );
     let largest = largest_batch(settings.limits.max_charges);
     let charges = effective.problem("limits.max_charges", "");
     refuse(

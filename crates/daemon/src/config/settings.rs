@@ -8,6 +8,7 @@ use super::allowed::Allowed::{
     Word,
 };
 use super::cache::CACHE;
+use super::events::EVENTS;
 use super::locks::LOCKS;
 use super::pipelines::PIPELINES;
 use super::span::Span;
@@ -57,7 +58,8 @@ pub(super) fn find(key: &str) -> Option<&'static Setting> {
 
 /// All settings, those of one group together. Not among them: the lists `limits.declared` and `pipelines.declared`.
 pub(super) fn all() -> impl Iterator<Item = &'static Setting> {
-    SETTINGS.iter().chain(CACHE).chain(LOCKS).chain(PIPELINES)
+    let groups = SETTINGS.iter().chain(CACHE).chain(LOCKS);
+    groups.chain(PIPELINES).chain(EVENTS)
 }
 
 /// All settings but those of groups with a file of their own.
@@ -119,7 +121,8 @@ static SETTINGS: &[Setting] = &[
         "data_dir",
         "",
         Text,
-        "Directory for state that survives a restart. Not built yet: anything but none is refused.",
+        "Directory in which events are kept, so that they survive a restart; made if need be. One daemon at a time. \
+         None: in memory.",
     ),
     setting(
         "log.format",

@@ -264,9 +264,10 @@ fn an_address_that_is_not_loopback_needs_insecure() {
 }
 
 #[test]
-fn what_is_not_built_yet_is_refused() {
-    let data_dir = problem(with_environment(&[("TRELLIS_DATA_DIR", "/data")]));
-    assert!(data_dir.contains("not built yet"), "{data_dir}");
+fn a_directory_makes_events_survive() {
+    let kept = with_environment(&[("TRELLIS_DATA_DIR", "/data")]).unwrap();
+    assert_eq!(kept.data_dir(), Some("/data".into()));
+    assert_eq!(with_environment(&[]).unwrap().data_dir(), None);
 }
 
 #[test]
