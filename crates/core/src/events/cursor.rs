@@ -106,6 +106,13 @@ impl Cursor {
     }
 }
 
+/// Which of so many partitions a topic stands in, from 0.
+#[must_use]
+pub fn partition_of(topic: &Topic, partitions: u32) -> u32 {
+    // Below the count, which is a `u32`.
+    u32::try_from(hash_of(topic) % u64::from(partitions.max(1))).unwrap_or_default()
+}
+
 fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
     let (value, behind) = rest.split_first_chunk::<N>()?;
     *rest = behind;

@@ -2,19 +2,21 @@
 //!
 //! - [`Events`]: the port; [`Subscription`]: a reader.
 //! - [`Event`]: what has happened, in the attributes of `CloudEvents`, checked; [`Topic`]: where it is published.
-//! - [`to_record`], [`from_record`]: an event as a record of the log.
+//! - [`to_record`], [`from_record`], [`heading`]: an event as a record of the log; [`Stamp`]: who appended it.
 //! - [`Cursor`], [`Resume`]: where a subscription goes on, whatever has happened to the log meanwhile.
 //! - [`Filter`]: which events a subscription wants.
-//! - [`group`]: members that share a topic.
+//! - [`group`]: members that share a topic; [`control`]: what is logged of topics and groups.
 
+pub mod control;
 mod cursor;
 mod event;
 mod filter;
 pub mod group;
 mod port;
 mod record;
+mod stamp;
 
-pub use cursor::{Cursor, GapReason, Resume};
+pub use cursor::{Cursor, GapReason, Resume, partition_of};
 pub use event::{Attribute, Event, MAX_ATTRIBUTES, MAX_DATA_BYTES, NewEvent, Topic};
 pub use filter::{Filter, MAX_FILTER_VALUES, Pattern};
 pub use port::{
@@ -22,4 +24,5 @@ pub use port::{
     Published, Publishing, Replay, Room, Settlement, Start, StoredEvent, Subscribe, Subscription,
     TopicRetention, TopicState,
 };
-pub use record::{Unreadable, from_record, to_record};
+pub use record::{Heading, TopicHeaders, Unreadable, from_record, heading, to_record};
+pub use stamp::Stamp;

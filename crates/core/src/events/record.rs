@@ -5,6 +5,7 @@ use super::event::{Event, NewEvent, Topic};
 use crate::log::{Header, Record};
 use crate::{Name, Namespace, Time};
 use bytes::Bytes;
+use std::ops::Range;
 
 /// Where the topic stands: many topics share a partition.
 const NAMESPACE: &str = "ce_trellisnamespace";
@@ -12,6 +13,7 @@ const TOPIC: &str = "ce_trellistopic";
 const CONTENT_TYPE: &str = "content-type";
 const SPEC_VERSION: &str = "ce_specversion";
 const ID: &str = "ce_id";
+const SOURCE: &str = "ce_source";
 /// The caller gave no id, and it has the one that its place gives it.
 const UNNAMED: &str = "ce_trellisunnamed";
 
@@ -20,25 +22,52 @@ const UNNAMED: &str = "ce_trellisunnamed";
 #[error("the record is not an event: {0}")]
 pub struct Unreadable(pub String);
 
-/// The record of an event. `id` names an event whose caller gave it no name: `CloudEvents` demands one.
-#[must_use]
-pub fn to_record(topic: &Topic, event: &Event, id: &str) -> Record {
-    let mut headers = Vec::with_capacity(8 + event.attributes().len());
-    let mut put = |name: &str, value: &str| {
-        headers.push(Header {
-            name: Bytes::copy_from_slice(name.as_bytes()),
+/// The headers that place events in a topic, made once for all of them.
+#[derive(Clone, Debug)]
+pub struct TopicHeaders([Header; 2]);
+
+impl TopicHeaders {
+    /// Those of a topic.
+    #[must_use]
+    pub fn new(topic: &Topic) -> Self {
+        let header = |name: &'static str, value: &str| Header {
+            name: Bytes::from_static(name.as_bytes()),
             value: Bytes::copy_from_slice(value.as_bytes()),
-        });
-    };
-    put(SPEC_VERSION, "1.0");
-    put(ID, event.id().unwrap_or(id));
-    if event.id().is_none() {
-        put(UNNAMED, "1");
+        };
+        Self([
+            header(NAMESPACE, topic.namespace.as_str()),
+            header(TOPIC, topic.name.as_str()),
+        ])
     }
-    put("ce_source", event.source());
-    put("ce_type", event.kind());
-    put(NAMESPACE, topic.namespace.as_str());
-    put(TOPIC, topic.name.as_str());
+}
+
+/// Texts that share one allocation.
+#[derive(Default)]
+struct Texts {
+    text: String,
+    ranges: Vec<(Bytes, Range<usize>)>,
+}
+
+impl Texts {
+    fn put(&mut self, name: Bytes, value: &str) {
+        let start = self.text.len();
+        self.text.push_str(value);
+        self.ranges.push((name, start..self.text.len()));
+    }
+}
+
+/// The record of an event, without a stamp. `id` names an event whose caller gave it no name: `CloudEvents` demands one.
+#[must_use]
+pub fn to_record(topic: &TopicHeaders, event: &Event, id: &str) -> Record {
+    let count = 8 + event.attributes().len();
+    let mut texts = Texts {
+        text: String::with_capacity(event.bytes() - event.data().len() + id.len() + 32),
+        ranges: Vec::with_capacity(count),
+    };
+    let fixed = |name: &'static str| Bytes::from_static(name.as_bytes());
+    texts.put(fixed(ID), event.id().unwrap_or(id));
+    texts.put(fixed(SOURCE), event.source());
+    texts.put(fixed("ce_type"), event.kind());
     let time = event.time().and_then(to_text);
     let optional = [
         ("ce_subject", event.subject()),
@@ -49,18 +78,78 @@ pub fn to_record(topic: &Topic, event: &Event, id: &str) -> Record {
     ];
     for (name, value) in optional {
         if let Some(value) = value {
-            put(name, value);
+            texts.put(fixed(name), value);
         }
     }
     for (name, value) in event.attributes() {
-        put(&format!("ce_{name}"), value);
+        texts.put(Bytes::from(format!("ce_{name}")), value);
     }
-    let key = event.ordering_key().unwrap_or_default();
+    let text = Bytes::from(texts.text);
+    let mut headers = Vec::with_capacity(texts.ranges.len() + 5);
+    headers.push(Header {
+        name: fixed(SPEC_VERSION),
+        value: Bytes::from_static(b"1.0"),
+    });
+    headers.extend(topic.0.iter().cloned());
+    if event.id().is_none() {
+        headers.push(Header {
+            name: fixed(UNNAMED),
+            value: Bytes::from_static(b"1"),
+        });
+    }
+    headers.extend(texts.ranges.into_iter().map(|(name, range)| Header {
+        name,
+        value: text.slice(range),
+    }));
+    let keyed = event.ordering_key().is_some();
+    let key = headers
+        .iter()
+        .find(|it| keyed && it.name == "ce_partitionkey");
     Record {
-        key: Bytes::copy_from_slice(key.as_bytes()),
+        key: key.map(|header| header.value.clone()).unwrap_or_default(),
         headers,
         value: event.data().clone(),
     }
+}
+
+/// What is read of a record without reading all of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heading<'a> {
+    /// The topic's namespace.
+    pub namespace: &'a str,
+    /// The topic's name.
+    pub topic: &'a str,
+    /// Who it is about.
+    pub source: &'a str,
+    /// The name that the caller gave it.
+    pub id: Option<&'a str>,
+}
+
+/// Where a record belongs. Errors: it is no event of this version.
+pub fn heading(record: &Record) -> Result<Heading<'_>, Unreadable> {
+    let (mut namespace, mut topic, mut source, mut id) = (None, None, None, None);
+    let (mut right, mut unnamed) = (false, false);
+    for header in &record.headers {
+        match header.name.as_ref() {
+            b"ce_specversion" => right = header.value == "1.0",
+            b"ce_trellisnamespace" => namespace = Some(text(&header.value)?),
+            b"ce_trellistopic" => topic = Some(text(&header.value)?),
+            b"ce_source" => source = Some(text(&header.value)?),
+            b"ce_id" => id = Some(text(&header.value)?),
+            b"ce_trellisunnamed" => unnamed = true,
+            _ => {}
+        }
+    }
+    let missing = |what: &str| Unreadable(format!("it has no {what}"));
+    if !right {
+        return Err(missing("version, or another than 1.0"));
+    }
+    Ok(Heading {
+        namespace: namespace.ok_or_else(|| missing("namespace"))?,
+        topic: topic.ok_or_else(|| missing("topic"))?,
+        source: source.ok_or_else(|| missing("source"))?,
+        id: id.filter(|_| !unnamed),
+    })
 }
 
 /// The event of a record, and its topic.
@@ -69,44 +158,34 @@ pub fn from_record(record: &Record) -> Result<(Topic, Event), Unreadable> {
         data: record.value.clone(),
         ..NewEvent::default()
     };
-    let (mut namespace, mut topic, mut version, mut unnamed) = (None, None, None, false);
+    let heading = heading(record)?;
     for header in &record.headers {
-        let (name, value) = (text(&header.name)?, text(&header.value)?);
-        let value = value.to_owned();
+        let name = text(&header.name)?;
+        let value = || text(&header.value).map(str::to_owned);
         match name {
-            SPEC_VERSION => version = Some(value),
-            NAMESPACE => namespace = Some(value),
-            TOPIC => topic = Some(value),
-            ID => event.id = value,
-            UNNAMED => unnamed = true,
-            CONTENT_TYPE => event.content_type = value,
-            "ce_source" => event.source = value,
-            "ce_type" => event.kind = value,
-            "ce_subject" => event.subject = value,
-            "ce_time" => event.time = Some(from_text(&value)?),
-            "ce_dataschema" => event.schema = value,
-            "ce_partitionkey" => event.ordering_key = value,
+            SPEC_VERSION | NAMESPACE | TOPIC | ID | UNNAMED => {}
+            CONTENT_TYPE => event.content_type = value()?,
+            SOURCE => event.source = value()?,
+            "ce_type" => event.kind = value()?,
+            "ce_subject" => event.subject = value()?,
+            "ce_time" => event.time = Some(from_text(text(&header.value)?)?),
+            "ce_dataschema" => event.schema = value()?,
+            "ce_partitionkey" => event.ordering_key = value()?,
             other => {
                 // Headers that are no attributes are somebody else's.
                 if let Some(name) = other.strip_prefix("ce_") {
-                    event.attributes.push((name.to_owned(), value));
+                    event.attributes.push((name.to_owned(), value()?));
                 }
             }
         }
     }
-    if version.as_deref() != Some("1.0") {
-        return Err(Unreadable(format!("its version is {version:?}, not 1.0")));
+    if let Some(id) = heading.id {
+        id.clone_into(&mut event.id);
     }
-    if unnamed {
-        event.id.clear();
-    }
-    let missing = |what: &str| Unreadable(format!("it has no {what}"));
     let unreadable = |error: crate::Error| Unreadable(error.message);
-    let namespace = namespace.ok_or_else(|| missing("namespace"))?;
-    let name = topic.ok_or_else(|| missing("topic"))?;
     let topic = Topic {
-        namespace: Namespace::new(namespace, "namespace").map_err(unreadable)?,
-        name: Name::new(name, "topic").map_err(unreadable)?,
+        namespace: Namespace::new(heading.namespace, "namespace").map_err(unreadable)?,
+        name: Name::new(heading.topic, "topic").map_err(unreadable)?,
     };
     Ok((topic, Event::new(event).map_err(unreadable)?))
 }
@@ -131,6 +210,7 @@ fn from_text(text: &str) -> Result<Time, Unreadable> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::stamp::Stamp;
     use super::*;
     use proptest::prelude::*;
 
@@ -169,9 +249,14 @@ mod tests {
     proptest! {
         #[test]
         fn an_event_is_read_as_it_was_written(event in event()) {
-            let record = to_record(&topic(), &event, "made-up");
+            let mut record = to_record(&TopicHeaders::new(&topic()), &event, "made-up");
+            Stamp { writer: u64::MAX, sequence: 1 }.put(&mut record);
             let id = record.headers.iter().find(|header| header.name == ID).unwrap();
             prop_assert_eq!(&id.value, event.id().unwrap_or("made-up"));
+            let heading = heading(&record).unwrap();
+            prop_assert_eq!((heading.namespace, heading.topic), ("default", "orders"));
+            prop_assert_eq!((heading.source, heading.id), (event.source(), event.id()));
+            prop_assert_eq!(record.key.as_ref(), event.ordering_key().unwrap_or_default().as_bytes());
             prop_assert_eq!(from_record(&record), Ok((topic(), event)));
         }
 

@@ -1,6 +1,6 @@
 //! What a group's records amount to. Nothing but [`GroupFold::apply`] changes it, and nothing but the record decides how.
 
-use super::record::{DeadReason, GroupRecord};
+use super::record::{DeadReason, GroupPart, GroupRecord};
 use crate::Time;
 use std::collections::BTreeMap;
 
@@ -122,11 +122,59 @@ impl GroupFold {
                     self.retries.insert(*offset, retry);
                 }
             }
+            GroupRecord::Gone { before } => self.trim(*before),
+            GroupRecord::Part(part) => {
+                self.settled.extend(part.settled.iter().copied());
+                self.retries.extend(part.retries.iter().copied());
+                self.dead.extend(part.dead.iter().copied());
+            }
         }
     }
 
-    /// Events below an offset are gone: nothing of them is open any more.
-    pub fn trim(&mut self, before: u64) {
+    /// What it remembers above the floor, in parts of at most so many things: to a fold of the same floor that remembers
+    /// nothing yet, applying them brings it all.
+    #[must_use]
+    pub fn parts(&self, most: usize) -> Vec<GroupPart> {
+        let most = most.max(1);
+        let settled: Vec<_> = self
+            .settled
+            .iter()
+            .map(|(first, end)| (*first, *end))
+            .collect();
+        let retries: Vec<_> = self
+            .retries
+            .iter()
+            .map(|(at, retry)| (*at, *retry))
+            .collect();
+        let dead: Vec<_> = self
+            .dead
+            .iter()
+            .map(|(at, letter)| (*at, *letter))
+            .collect();
+        let settled = settled.chunks(most).map(|some| GroupPart {
+            settled: some.to_vec(),
+            ..GroupPart::default()
+        });
+        let retries = retries.chunks(most).map(|some| GroupPart {
+            retries: some.to_vec(),
+            ..GroupPart::default()
+        });
+        let dead = dead.chunks(most).map(|some| GroupPart {
+            dead: some.to_vec(),
+            ..GroupPart::default()
+        });
+        settled.chain(retries).chain(dead).collect()
+    }
+
+    /// Whether something below an offset is remembered.
+    #[must_use]
+    pub fn is_anything_below(&self, offset: u64) -> bool {
+        let below = |first: Option<&u64>| first.is_some_and(|first| *first < offset);
+        self.floor < offset || below(self.retries.keys().next()) || below(self.dead.keys().next())
+    }
+
+    /// Events below an offset are gone: nothing of them is remembered.
+    fn trim(&mut self, before: u64) {
         if before > self.floor {
             self.settle(self.floor, before);
         }

@@ -66,6 +66,7 @@ enum Stage {
 }
 
 struct Open {
+    /// Counts where order does.
     key: Option<OrderingKey>,
     /// Deliveries so far.
     attempts: u32,
@@ -79,8 +80,8 @@ struct Open {
 struct Line {
     /// The first is the next.
     offsets: BTreeSet<u64>,
-    /// The one that is delivered or settling, before which no other comes.
-    busy: Option<u64>,
+    /// Those that are delivered or settling, before which no other comes: one, unless order did not count before.
+    busy: BTreeSet<u64>,
 }
 
 /// See the module.
@@ -101,9 +102,10 @@ pub struct GroupMachine {
 }
 
 impl GroupMachine {
-    /// Goes on from what the log says. Events from [`GroupMachine::next`] on are then to be taken in.
+    /// Goes on from what the log says. Events from [`GroupMachine::next`] on are then to be taken in. No lease of a former life
+    /// has a number above `last_lease`.
     #[must_use]
-    pub fn new(fold: GroupFold, config: GroupConfig) -> Self {
+    pub fn new(fold: GroupFold, config: GroupConfig, last_lease: u64) -> Self {
         let first_replayed = fold.retries().keys().next().copied();
         let next = first_replayed.map_or(fold.floor(), |offset| offset.min(fold.floor()));
         Self {
@@ -115,8 +117,41 @@ impl GroupMachine {
             ready: BTreeSet::new(),
             later: BTreeSet::new(),
             leased: BTreeSet::new(),
-            last_lease: 0,
+            last_lease,
         }
+    }
+
+    /// Deals out by other rules from the next delivery on.
+    pub fn set_config(&mut self, config: GroupConfig) {
+        let same_order = self.config.ordered == config.ordered;
+        self.config = config;
+        if same_order {
+            return;
+        }
+        self.lines.clear();
+        self.ready.clear();
+        self.later.clear();
+        if config.ordered {
+            for (offset, open) in &self.open {
+                if let Some(key) = &open.key {
+                    let line = self.lines.entry(key.clone()).or_default();
+                    line.offsets.insert(*offset);
+                    if !matches!(open.stage, Stage::Waiting(_)) {
+                        line.busy.insert(*offset);
+                    }
+                }
+            }
+        }
+        let open: Vec<u64> = self.open.keys().copied().collect();
+        for offset in open {
+            self.line_up(self.line_of(offset).as_ref(), offset);
+        }
+    }
+
+    /// The key in whose line an event stands.
+    fn line_of(&self, offset: u64) -> Option<OrderingKey> {
+        let open = self.open.get(&offset).filter(|_| self.config.ordered);
+        open.and_then(|open| open.key.clone())
     }
 
     /// What the log says.
@@ -131,10 +166,39 @@ impl GroupMachine {
         self.next
     }
 
-    /// Whether another event can be taken in now.
+    /// How many events can be taken in now.
     #[must_use]
-    pub fn has_room(&self) -> bool {
-        self.open.len() < self.config.max_open
+    pub fn room(&self) -> usize {
+        self.config.max_open.saturating_sub(self.open.len())
+    }
+
+    /// Whether an event was taken in and is not settled.
+    #[must_use]
+    pub fn is_open(&self, offset: u64) -> bool {
+        self.open.contains_key(&offset)
+    }
+
+    /// Deliveries so far of an event that is open.
+    #[must_use]
+    pub fn attempts(&self, offset: u64) -> u32 {
+        self.open.get(&offset).map_or(0, |open| open.attempts)
+    }
+
+    /// Events that members have.
+    #[must_use]
+    pub fn leased(&self) -> usize {
+        self.leased.len()
+    }
+
+    /// Events that are to be delivered again and that no member has.
+    #[must_use]
+    pub fn retrying(&self) -> usize {
+        let retries = self.fold.retries().keys();
+        let waits = |offset: &&u64| {
+            let open = self.open.get(offset);
+            !open.is_some_and(|open| matches!(open.stage, Stage::Leased { .. }))
+        };
+        retries.filter(waits).count()
     }
 
     /// Takes in the event at an offset, in the order of the log. What is settled is passed over.
@@ -158,8 +222,8 @@ impl GroupMachine {
 
     fn insert(&mut self, offset: u64, key: Option<OrderingKey>) {
         let retry = self.fold.retries().get(&offset).copied();
-        let key = key.filter(|_| self.config.ordered);
-        if let Some(key) = &key {
+        let line = key.clone().filter(|_| self.config.ordered);
+        if let Some(key) = &line {
             let line = self.lines.entry(key.clone()).or_default();
             let first = line.offsets.first().copied();
             line.offsets.insert(offset);
@@ -174,9 +238,8 @@ impl GroupMachine {
             stage: Stage::Waiting(retry.map_or(Time(0), |retry| retry.due)),
             last_lease: 0,
         };
-        let key = open.key.clone();
         self.open.insert(offset, open);
-        self.line_up(key.as_ref(), offset);
+        self.line_up(line.as_ref(), offset);
     }
 
     /// The next event of a key, or the event itself if it has none, is to come when it is due.
@@ -184,7 +247,7 @@ impl GroupMachine {
         let next = match key {
             None => Some(offset),
             Some(key) => match self.lines.get(key) {
-                Some(line) if line.busy.is_none() => line.offsets.first().copied(),
+                Some(line) if line.busy.is_empty() => line.offsets.first().copied(),
                 _ => None,
             },
         };
@@ -215,10 +278,13 @@ impl GroupMachine {
             return;
         };
         open.stage = stage;
-        let key = open.key.clone();
+        let key = self.line_of(offset);
         if let Some(line) = key.as_ref().and_then(|key| self.lines.get_mut(key)) {
-            let waits = matches!(stage, Stage::Waiting(_));
-            line.busy = Some(offset).filter(|_| !waits);
+            if matches!(stage, Stage::Waiting(_)) {
+                line.busy.remove(&offset);
+            } else {
+                line.busy.insert(offset);
+            }
         }
         match stage {
             Stage::Waiting(_) => self.line_up(key.as_ref(), offset),
@@ -230,12 +296,17 @@ impl GroupMachine {
     }
 
     /// The next event for a member: the oldest that is due and whose key has its turn.
-    pub fn deliver(&mut self, now: Time) -> Option<Delivery> {
+    pub fn peek(&mut self, now: Time) -> Option<u64> {
         while let Some((due, offset)) = self.later.first().copied().filter(|(due, _)| *due <= now) {
             self.later.remove(&(due, offset));
             self.ready.insert(offset);
         }
-        let offset = self.ready.first().copied()?;
+        self.ready.first().copied()
+    }
+
+    /// Gives a member the event that [`GroupMachine::peek`] tells.
+    pub fn deliver(&mut self, now: Time) -> Option<Delivery> {
+        let offset = self.peek(now)?;
         self.last_lease += 1;
         let (number, until) = (self.last_lease, now + self.config.lease);
         self.set(offset, Stage::Leased { number, until });
@@ -321,14 +392,13 @@ impl GroupMachine {
         match record {
             GroupRecord::Done(stretches) => {
                 for (first, end) in stretches {
-                    let open = self.open.range(*first..*end);
-                    let settled: Vec<u64> = open.map(|(offset, _)| *offset).collect();
-                    for offset in settled {
-                        self.close(offset);
-                    }
+                    self.close_all(*first, *end);
                 }
             }
+            GroupRecord::Gone { before } => self.close_all(0, *before),
             GroupRecord::Dead { offset, .. } => self.close(*offset),
+            // Stands in checkpoints, which no machine reads.
+            GroupRecord::Part(_) => {}
             GroupRecord::Retry { offset, .. } | GroupRecord::Replay { offset, .. } => {
                 let retry = self.fold.retries().get(offset).copied();
                 if let (Some(open), Some(retry)) = (self.open.get_mut(offset), retry)
@@ -387,14 +457,24 @@ impl GroupMachine {
         if held { Ok(open) } else { Err(Refused::Lost) }
     }
 
+    fn close_all(&mut self, first: u64, end: u64) {
+        let open = self.open.range(first..end);
+        let settled: Vec<u64> = open.map(|(offset, _)| *offset).collect();
+        for offset in settled {
+            self.close(offset);
+        }
+    }
+
     fn close(&mut self, offset: u64) {
         self.unlist(offset);
-        let Some(key) = self.open.remove(&offset).and_then(|open| open.key) else {
+        let key = self.line_of(offset);
+        self.open.remove(&offset);
+        let Some(key) = key else {
             return;
         };
         if let Some(line) = self.lines.get_mut(&key) {
             line.offsets.remove(&offset);
-            line.busy = line.busy.filter(|busy| *busy != offset);
+            line.busy.remove(&offset);
             if line.offsets.is_empty() {
                 self.lines.remove(&key);
             }

@@ -15,7 +15,7 @@ mod record;
 
 pub use fold::{DeadLetter, GroupFold, Retry};
 pub use machine::{Delivery, GroupConfig, GroupMachine, LeaseKey, Refused};
-pub use record::{DeadReason, GroupRecord};
+pub use record::{DeadReason, GroupPart, GroupRecord};
 
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,6 @@
 //! What is logged of a group, and its bytes.
 
+use super::fold::{DeadLetter, Retry};
 use crate::{Error, ErrorCode, Result, Time};
 
 /// The first byte of every record of this version.
@@ -47,6 +48,91 @@ pub enum GroupRecord {
         /// As wall-clock time.
         due: Time,
     },
+    /// Events below an offset were dropped by retention: nothing of them is remembered.
+    Gone {
+        /// The first that is kept.
+        before: u64,
+    },
+    /// In a checkpoint: some of what stands.
+    Part(GroupPart),
+}
+
+/// Some of what a group's records amount to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GroupPart {
+    /// Settled stretches above the floor.
+    pub settled: Vec<(u64, u64)>,
+    /// Events that are to be delivered again.
+    pub retries: Vec<(u64, Retry)>,
+    /// Dead letters.
+    pub dead: Vec<(u64, DeadLetter)>,
+}
+
+impl GroupPart {
+    fn numbers(&self) -> Vec<u64> {
+        let mut numbers = vec![self.settled.len() as u64, self.retries.len() as u64];
+        for (first, end) in &self.settled {
+            numbers.extend([*first, *end]);
+        }
+        for (offset, retry) in &self.retries {
+            numbers.extend([*offset, u64::from(retry.attempts), retry.due.0]);
+        }
+        for (offset, letter) in &self.dead {
+            numbers.extend([
+                *offset,
+                u64::from(letter.attempts),
+                letter.reason.to_number(),
+            ]);
+        }
+        numbers
+    }
+
+    fn from_numbers(numbers: &[u64]) -> Option<Self> {
+        let (&[settled, retries], rest) = numbers.split_first_chunk::<2>()?;
+        let settled_numbers = usize::try_from(settled.checked_mul(2)?).ok()?;
+        let (settled, rest) = rest.split_at_checked(settled_numbers)?;
+        let retry_numbers = usize::try_from(retries.checked_mul(3)?).ok()?;
+        let (retries, dead) = rest.split_at_checked(retry_numbers)?;
+        let retry = |&[offset, attempts, due]: &[u64; 3]| {
+            let attempts = u32::try_from(attempts).ok()?;
+            let due = Time(due);
+            Some((offset, Retry { attempts, due }))
+        };
+        let letter = |&[offset, attempts, reason]: &[u64; 3]| {
+            let attempts = u32::try_from(attempts).ok()?;
+            let reason = DeadReason::from_number(reason)?;
+            Some((offset, DeadLetter { attempts, reason }))
+        };
+        let (letters, left) = dead.as_chunks::<3>();
+        left.is_empty().then_some(())?;
+        Some(Self {
+            settled: stretches(settled)?,
+            retries: retries
+                .as_chunks::<3>()
+                .0
+                .iter()
+                .map(retry)
+                .collect::<Option<_>>()?,
+            dead: letters.iter().map(letter).collect::<Option<_>>()?,
+        })
+    }
+}
+
+impl DeadReason {
+    fn to_number(self) -> u64 {
+        match self {
+            Self::Attempts => 1,
+            Self::Rejected => 2,
+        }
+    }
+
+    fn from_number(number: u64) -> Option<Self> {
+        match number {
+            1 => Some(Self::Attempts),
+            2 => Some(Self::Rejected),
+            _ => None,
+        }
+    }
 }
 
 impl GroupRecord {
@@ -74,14 +160,10 @@ impl GroupRecord {
                 offset,
                 attempts,
                 reason,
-            } => {
-                let reason = match reason {
-                    DeadReason::Attempts => 1,
-                    DeadReason::Rejected => 2,
-                };
-                put(3, &[*offset, u64::from(*attempts), reason]);
-            }
+            } => put(3, &[*offset, u64::from(*attempts), reason.to_number()]),
             Self::Replay { offset, due } => put(4, &[*offset, due.0]),
+            Self::Gone { before } => put(5, &[*before]),
+            Self::Part(part) => put(6, &part.numbers()),
         }
         out
     }
@@ -114,16 +196,14 @@ impl GroupRecord {
             (3, &[offset, attempts, reason]) => Self::Dead {
                 offset,
                 attempts: small(attempts)?,
-                reason: match reason {
-                    1 => DeadReason::Attempts,
-                    2 => DeadReason::Rejected,
-                    _ => return Err(unknown()),
-                },
+                reason: DeadReason::from_number(reason).ok_or_else(unknown)?,
             },
             (4, &[offset, due]) => Self::Replay {
                 offset,
                 due: Time(due),
             },
+            (5, &[before]) => Self::Gone { before },
+            (6, numbers) => Self::Part(GroupPart::from_numbers(numbers).ok_or_else(unknown)?),
             _ => return Err(unknown()),
         })
     }

@@ -19,7 +19,7 @@ fn key(name: &str) -> OrderingKey {
 }
 
 fn machine(keys: &[Option<&str>]) -> GroupMachine {
-    let mut machine = GroupMachine::new(GroupFold::new(0), CONFIG);
+    let mut machine = GroupMachine::new(GroupFold::new(0), CONFIG, 0);
     for (offset, name) in keys.iter().enumerate() {
         machine.take_in(offset as u64, name.map(key));
     }
@@ -180,12 +180,12 @@ fn a_proposal_that_did_not_reach_the_log_is_made_again() {
 #[test]
 fn a_group_that_lags_takes_in_no_more_than_its_bound() {
     let mut machine = machine(&[None; 8]);
-    assert!(!machine.has_room());
+    assert!(machine.room() == 0);
     let lease = machine.deliver(Time(0)).unwrap().lease;
-    assert!(!machine.has_room(), "delivered is not settled");
+    assert!(machine.room() == 0, "delivered is not settled");
     let done = machine.ack(lease).unwrap();
     machine.apply(&done);
-    assert!(machine.has_room());
+    assert!(machine.room() > 0);
 }
 
 #[test]
@@ -198,9 +198,9 @@ fn what_retention_takes_is_settled() {
         due,
     });
     fold.apply(&GroupRecord::Done(vec![(6, 8)]));
-    fold.trim(5);
+    fold.apply(&GroupRecord::Gone { before: 5 });
     assert_eq!((fold.floor(), fold.retries().len()), (5, 0));
-    fold.trim(6);
+    fold.apply(&GroupRecord::Gone { before: 6 });
     assert_eq!((fold.floor(), fold.size()), (8, 0));
 }
 
@@ -236,6 +236,7 @@ fn group_record() -> impl Strategy<Value = GroupRecord> {
             offset,
             due: Time(due)
         }),
+        offset().prop_map(|before| GroupRecord::Gone { before }),
     ]
 }
 
@@ -280,6 +281,12 @@ impl Model {
                     self.open_again.insert(*offset, 0);
                 }
             }
+            GroupRecord::Gone { before } => {
+                self.settled.extend(0..*before);
+                self.open_again = self.open_again.split_off(before);
+                self.dead = self.dead.split_off(before);
+            }
+            GroupRecord::Part(_) => {}
         }
     }
 }
@@ -331,7 +338,7 @@ impl Life {
     }
 
     fn fill(&mut self) {
-        while self.machine.has_room() && self.machine.next() < self.published() {
+        while self.machine.room() > 0 && self.machine.next() < self.published() {
             let offset = self.machine.next();
             self.machine.take_in(offset, self.key_of(offset).cloned());
         }
@@ -390,7 +397,7 @@ impl Life {
                     self.machine.fold(),
                     "the log says what the machine did"
                 );
-                self.machine = GroupMachine::new(fold, CONFIG);
+                self.machine = GroupMachine::new(fold, CONFIG, 0);
             }
         }
         self.fill();
@@ -450,7 +457,7 @@ proptest! {
     #[test]
     fn nothing_is_left_out_whatever_happens(steps in proptest::collection::vec(step(), 0..120)) {
         let mut life = Life {
-            machine: GroupMachine::new(GroupFold::new(0), CONFIG),
+            machine: GroupMachine::new(GroupFold::new(0), CONFIG, 0),
             keys: Vec::new(),
             proposed: Vec::new(),
             logged: Vec::new(),

@@ -1,0 +1,114 @@
+//! What a partition appends, in order, and who wants to know what became of it.
+
+use super::ids::First;
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::oneshot;
+use trellis_core::events::Stamp;
+use trellis_core::log::{Appending, Batch, Log, Partition, Record};
+
+/// What a record of ours turned out to be when it was read back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Folded {
+    /// It counts.
+    At(u64),
+    /// It repeats another one by its id.
+    Repeats(First),
+}
+
+/// See the module. What nobody can learn any more, because a later record was read back, is answered by hanging up.
+pub(super) struct Order {
+    writer: AtomicU64,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    sequence: u64,
+    pending: VecDeque<(u64, oneshot::Sender<Folded>)>,
+}
+
+/// An append, and what it turns out to be.
+pub(super) struct Ordered {
+    pub appending: Appending,
+    pub folded: oneshot::Receiver<Folded>,
+}
+
+/// Who needs to be told.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tell {
+    /// Only whom the log leaves in doubt.
+    InDoubt,
+    /// In any case.
+    Always,
+}
+
+impl Order {
+    pub fn new() -> Self {
+        Self {
+            writer: AtomicU64::new(0),
+            state: Mutex::default(),
+        }
+    }
+
+    /// Begins a life, before anything is appended.
+    pub fn begin(&self, writer: u64) {
+        self.writer.store(writer, Ordering::Release);
+    }
+
+    /// The life that appends.
+    pub fn writer(&self) -> u64 {
+        self.writer.load(Ordering::Acquire)
+    }
+
+    /// Appends a record, behind all that were appended before. `Err` has the answer of a log that is certain at once, where that is
+    /// enough.
+    pub fn append(
+        &self,
+        log: &dyn Log,
+        partition: Partition,
+        mut record: Record,
+        tell: Tell,
+    ) -> Result<Ordered, Appending> {
+        let mut state = self.state.lock();
+        state.sequence += 1;
+        let sequence = state.sequence;
+        let stamp = Stamp {
+            writer: self.writer(),
+            sequence,
+        };
+        stamp.put(&mut record);
+        let appending = log.append(partition, Batch::from(record));
+        if tell == Tell::InDoubt && matches!(appending, Appending::Done(Ok(_))) {
+            return Err(appending);
+        }
+        let (sender, folded) = oneshot::channel();
+        state.pending.push_back((sequence, sender));
+        Ok(Ordered { appending, folded })
+    }
+
+    /// A record that counts was read back, or one that repeats another by its id.
+    pub fn tell(&self, stamp: Stamp, folded: Folded) {
+        if stamp.writer != self.writer() {
+            return;
+        }
+        let mut state = self.state.lock();
+        while let Some((sequence, _)) = state.pending.front() {
+            if *sequence > stamp.sequence {
+                break;
+            }
+            if let Some((sequence, sender)) = state.pending.pop_front()
+                && sequence == stamp.sequence
+            {
+                // Whoever does not wait for it need not know.
+                let _ = sender.send(folded);
+            }
+        }
+    }
+
+    /// Nothing is read back any more.
+    pub fn hang_up(&self) {
+        self.state.lock().pending.clear();
+    }
+}
