@@ -119,6 +119,7 @@ impl Daemon {
             locks: Arc::clone(&backend.locks),
             pipelines: Arc::clone(&backend.pipelines),
             cache: Arc::clone(&backend.cache),
+            events: None,
             cluster: backend.cluster.clone(),
             stats: Arc::new(RpcStats::new(Arc::clone(&clock))),
             info: DaemonInfo {

@@ -1,6 +1,7 @@
 //! Bounds on requests, checked before any work starts.
 
 use trellis_core::Micros;
+use trellis_core::events::MAX_DATA_BYTES;
 
 /// Bounds on requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +28,44 @@ pub struct ServiceConfig {
     pub locks: LockBounds,
     /// Bounds and defaults of the cache.
     pub cache: CacheServiceConfig,
+    /// Bounds on requests of events.
+    pub events: EventBounds,
+}
+
+/// Bounds on requests of events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventBounds {
+    /// Bytes of an event's data; at most [`MAX_DATA_BYTES`].
+    pub max_data_bytes: usize,
+    /// Events or settlements in one batch.
+    pub max_batch: usize,
+    /// The longest `max_wait`.
+    pub max_wait: Micros,
+    /// Open streams in this daemon.
+    pub max_streams: usize,
+    /// Requests in hand on one stream; then the stream is not read further.
+    pub max_stream_in_flight: usize,
+    /// Bytes of the events in hand on one stream; then the stream is not read further.
+    pub max_stream_bytes: usize,
+    /// Events that a reader may grant ahead.
+    pub max_credit_events: u32,
+    /// Bytes that a reader may grant ahead.
+    pub max_credit_bytes: u32,
+}
+
+impl Default for EventBounds {
+    fn default() -> Self {
+        Self {
+            max_data_bytes: MAX_DATA_BYTES,
+            max_batch: 1_000,
+            max_wait: Micros::from_secs(60),
+            max_streams: 4_096,
+            max_stream_in_flight: 1_024,
+            max_stream_bytes: 8 * 1024 * 1024,
+            max_credit_events: 100_000,
+            max_credit_bytes: 64 * 1024 * 1024,
+        }
+    }
 }
 
 /// Bounds on requests of locks.
@@ -121,6 +160,7 @@ impl Default for ServiceConfig {
             max_message_bytes: 4 * 1024 * 1024,
             locks: LockBounds::default(),
             cache: CacheServiceConfig::default(),
+            events: EventBounds::default(),
         }
     }
 }

@@ -12,6 +12,7 @@ mod config;
 mod convert;
 mod drain;
 mod error;
+mod events;
 mod layers;
 mod limits;
 mod lock_session;
@@ -22,6 +23,6 @@ mod routes;
 mod status;
 mod stream;
 
-pub use config::{CacheServiceConfig, LockBounds, ServiceConfig};
+pub use config::{CacheServiceConfig, EventBounds, LockBounds, ServiceConfig};
 pub use layers::{CallLimitLayer, RpcSnapshot, RpcStats, StatsLayer};
 pub use routes::{DaemonInfo, HealthHandle, Parts, Services, routes};

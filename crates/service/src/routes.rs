@@ -1,6 +1,7 @@
 //! Every service of the daemon, ready to be served.
 
 use crate::cache::{CacheRpc, CacheServer};
+use crate::events::{EventRpc, EventServer};
 use crate::layers::EndOnDrain;
 use crate::limits::{LimitRpc, LimitServer};
 use crate::locks::{LockRpc, LockServer};
@@ -22,12 +23,14 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tower::Service;
 use trellis_core::cache::Cache;
+use trellis_core::events::Events;
 use trellis_core::limits::Limits;
 use trellis_core::locks::Locks;
 use trellis_core::pipelines::LivePipelines;
 use trellis_core::{Clock, Cluster, Error, ErrorCode, Now, Result};
 use trellis_proto::FILE_DESCRIPTOR_SET;
 use trellis_proto::v1::cache_service_server::CacheServiceServer;
+use trellis_proto::v1::event_service_server::EventServiceServer;
 use trellis_proto::v1::limit_service_server::LimitServiceServer;
 use trellis_proto::v1::lock_service_server::LockServiceServer;
 use trellis_proto::v1::pipeline_service_server::PipelineServiceServer;
@@ -54,6 +57,8 @@ pub struct Parts {
     pub pipelines: Arc<dyn LivePipelines>,
     /// The cache.
     pub cache: Arc<dyn Cache>,
+    /// Events; `None` where the daemon keeps none, and then has no `EventService`.
+    pub events: Option<Arc<dyn Events>>,
     /// Time, for latencies.
     pub clock: Arc<dyn Clock>,
     /// What `StatusService` tells.
@@ -122,7 +127,7 @@ fn service(path: &str) -> Option<&str> {
     Some(service)
 }
 
-/// Every service: limits, cache, locks, pipelines, status, health (not serving yet), and reflection v1 and v1alpha.
+/// Every service: limits, cache, locks, pipelines, events, status, health (not serving yet), and reflection v1 and v1alpha.
 pub fn routes(parts: &Parts, config: ServiceConfig) -> Result<(Services, HealthHandle)> {
     let bytes = config.max_message_bytes;
     let streams = Arc::new(Semaphore::new(config.max_streams));
@@ -158,14 +163,13 @@ pub fn routes(parts: &Parts, config: ServiceConfig) -> Result<(Services, HealthH
     };
     let reflection_v1 = reflection().build_v1().map_err(broken)?;
     let reflection_v1alpha = reflection().build_v1alpha().map_err(broken)?;
-    let others = Routes::new(status)
+    let mut others = Routes::new(status)
         .add_service(locks)
         .add_service(pipelines)
         .add_service(EndOnDrain::new(health, &parts.drain))
         .add_service(EndOnDrain::new(reflection_v1, &parts.drain))
         .add_service(EndOnDrain::new(reflection_v1alpha, &parts.drain));
-    let others = others.prepare();
-    let names = vec![
+    let mut names = vec![
         "",
         "trellis.v1.CacheService",
         "trellis.v1.LimitService",
@@ -173,6 +177,14 @@ pub fn routes(parts: &Parts, config: ServiceConfig) -> Result<(Services, HealthH
         "trellis.v1.PipelineService",
         "trellis.v1.StatusService",
     ];
+    if let Some(events) = &parts.events {
+        let events = EventRpc::new(parts, Arc::clone(events), config)?;
+        let events = EventServiceServer::new(EventServer(Arc::new(events)))
+            .max_decoding_message_size(bytes)
+            .accept_compressed(Gzip);
+        names.push(EventServiceServer::<EventServer>::NAME);
+        others = others.add_service(events);
+    }
     let health = HealthHandle {
         reporter,
         services: names,
@@ -180,7 +192,7 @@ pub fn routes(parts: &Parts, config: ServiceConfig) -> Result<(Services, HealthH
     let services = Services {
         limits,
         cache,
-        others,
+        others: others.prepare(),
     };
     Ok((services, health))
 }

@@ -2,6 +2,7 @@
 //! found here, and named by its field.
 
 pub(crate) mod cache;
+pub(crate) mod events;
 mod limits;
 pub(crate) mod locks;
 mod pages;

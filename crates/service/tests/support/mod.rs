@@ -24,6 +24,7 @@ pub fn parts(clock: &Arc<dyn Clock>) -> Parts {
         locks: locks(MemoryLocksConfig::default(), clock),
         pipelines: Arc::new(pipelines(clock)),
         cache: Arc::new(MemoryCache::new(MemoryCacheConfig::default(), clock.clone()).unwrap()),
+        events: None,
         info: DaemonInfo {
             version: "0.0.0",
             distributed: false,

@@ -1,0 +1,213 @@
+//! `EventService` over the events port.
+//!
+//! - [`EventRpc`]: what every call and stream needs, and the unary calls.
+//! - [`EventServer`]: the service of the contract.
+//! - `publish`, `subscribe`, `consume`: its streams. `credit`: what a reader has granted.
+
+mod consume;
+mod credit;
+mod publish;
+mod read;
+mod server;
+mod settings;
+mod subscribe;
+
+pub(crate) use server::EventServer;
+
+use crate::convert::{self, Context, events as wire};
+use crate::error::item_status;
+use crate::layers::BoundElsewhere;
+use crate::limits::admit_stream;
+use crate::{Parts, RpcStats, ServiceConfig};
+use futures::future::{Either, join_all, ready};
+use std::sync::Arc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tonic::Response;
+use trellis_core::events::{Events, Publishing, Topic};
+use trellis_core::{Clock, Error, Micros, Namespace, Result, Time};
+use trellis_proto::v1;
+
+/// What every call and stream of events needs.
+pub(crate) struct EventRpc {
+    events: Arc<dyn Events>,
+    config: ServiceConfig,
+    clock: Arc<dyn Clock>,
+    stats: Arc<RpcStats>,
+    drain: CancellationToken,
+    /// One permit for each open stream.
+    streams: Arc<Semaphore>,
+    default_namespace: Namespace,
+    /// Where streamed requests are counted.
+    publish_place: Option<usize>,
+    consume_place: Option<usize>,
+}
+
+impl EventRpc {
+    pub fn new(parts: &Parts, events: Arc<dyn Events>, config: ServiceConfig) -> Result<Self> {
+        Ok(Self {
+            events,
+            config,
+            clock: Arc::clone(&parts.clock),
+            stats: Arc::clone(&parts.stats),
+            drain: parts.drain.clone(),
+            streams: Arc::new(Semaphore::new(config.events.max_streams)),
+            default_namespace: convert::namespace(String::new())?,
+            publish_place: parts.stats.find(publish::NAME),
+            consume_place: parts.stats.find(consume::NAME),
+        })
+    }
+
+    fn context(&self) -> Context<'_> {
+        Context {
+            config: &self.config,
+            namespace: &self.default_namespace,
+            deadline: None,
+        }
+    }
+
+    fn admit(&self) -> Result<OwnedSemaphorePermit> {
+        admit_stream(&self.streams, self.config.events.max_streams)
+    }
+
+    fn scope(&self) -> Option<v1::Scope> {
+        Some(convert::scope(&self.events.scope()))
+    }
+
+    fn record(&self, place: Option<usize>, started: Time, is_error: bool) {
+        if let Some(place) = place {
+            let elapsed: Micros = self.clock.mono() - started;
+            self.stats.record(place, elapsed, is_error);
+        }
+    }
+
+    async fn publish(
+        &self,
+        request: v1::EventServicePublishRequest,
+    ) -> Result<v1::EventServicePublishResponse> {
+        let context = self.context();
+        let topic = wire::publish_topic(request.namespace, request.topic, &context)?;
+        let publishing = self.begin(&topic, request.event, &context);
+        let published = publishing.map_err(|error| error.within("event"))?.await?;
+        Ok(v1::EventServicePublishResponse {
+            published: Some(wire::published(&published, &topic)),
+            scope: self.scope(),
+        })
+    }
+
+    /// Begins to publish. Errors name the field below the event.
+    fn begin(
+        &self,
+        topic: &Topic,
+        event: Option<v1::Event>,
+        context: &Context<'_>,
+    ) -> Result<Publishing> {
+        let event = wire::event(event.unwrap_or_default(), context)?;
+        Ok(self.events.publish(topic, event))
+    }
+
+    async fn publish_batch(
+        &self,
+        request: v1::EventServicePublishBatchRequest,
+    ) -> Result<v1::EventServicePublishBatchResponse> {
+        use v1::publish_result::Result as Wire;
+        let context = self.context();
+        let topic = wire::publish_topic(request.namespace, request.topic, &context)?;
+        self.check_batch("events", request.events.len())?;
+        let events = request.events.into_iter().enumerate();
+        // All begin, in order, before any is awaited.
+        let publishing: Vec<_> = events
+            .map(
+                |(index, event)| match self.begin(&topic, Some(event), &context) {
+                    Ok(publishing) => Either::Left(publishing),
+                    Err(error) => {
+                        let error = error.within(format_args!("events[{index}]"));
+                        Either::Right(ready(Err(error)))
+                    }
+                },
+            )
+            .collect();
+        let results = join_all(publishing).await.into_iter().map(|result| {
+            let result = match result {
+                Ok(published) => Wire::Published(wire::published(&published, &topic)),
+                Err(error) => Wire::Error(item_status(error)),
+            };
+            v1::PublishResult {
+                result: Some(result),
+            }
+        });
+        Ok(v1::EventServicePublishBatchResponse {
+            results: results.collect(),
+            scope: self.scope(),
+        })
+    }
+
+    async fn settle(
+        &self,
+        request: v1::EventServiceSettleRequest,
+    ) -> Result<v1::EventServiceSettleResponse> {
+        use v1::event_settle_result::Result as Wire;
+        let names = (request.namespace, request.topic, request.group);
+        let group = wire::group(names, &self.context())?;
+        self.check_batch("settlements", request.settlements.len())?;
+        let (mut settlements, mut refused) = (Vec::new(), Vec::new());
+        for (index, settlement) in request.settlements.into_iter().enumerate() {
+            match wire::settlement(settlement) {
+                Ok(settlement) => {
+                    settlements.push(settlement);
+                    refused.push(None);
+                }
+                Err(error) => {
+                    let error = error.within(format_args!("settlements[{index}]"));
+                    refused.push(Some(error));
+                }
+            }
+        }
+        let settled = self.events.settle(group, settlements).await?;
+        let mut settled = settled.into_iter();
+        let results = refused.into_iter().map(|refused| {
+            let result = match refused {
+                Some(error) => Err(error),
+                None => settled.next().unwrap_or_else(|| Err(unanswered())),
+            };
+            v1::EventSettleResult {
+                result: Some(match result {
+                    Ok(remaining) => Wire::Settled(self.settled(remaining)),
+                    Err(error) => Wire::Error(item_status(error)),
+                }),
+            }
+        });
+        Ok(v1::EventServiceSettleResponse {
+            results: results.collect(),
+        })
+    }
+
+    fn settled(&self, remaining: Option<Micros>) -> v1::EventSettled {
+        v1::EventSettled {
+            lease_remaining: remaining.map(convert::duration),
+            scope: self.scope(),
+        }
+    }
+
+    fn check_batch(&self, field: &str, items: usize) -> Result<()> {
+        let max = self.config.events.max_batch;
+        if items == 0 || items > max {
+            let allowed = format!("must be 1 to {max}, are {items}");
+            return Err(Error::invalid(field, allowed));
+        }
+        Ok(())
+    }
+}
+
+/// A port that answers fewer settlements than it was given.
+fn unanswered() -> Error {
+    let message = "the settlement was not answered";
+    Error::new(trellis_core::ErrorCode::Internal, message)
+}
+
+/// Streams have a bound of their own.
+fn elsewhere<T>(stream: T) -> Response<T> {
+    let mut answers = Response::new(stream);
+    answers.extensions_mut().insert(BoundElsewhere);
+    answers
+}

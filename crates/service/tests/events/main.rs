@@ -1,0 +1,13 @@
+//! The events service and its client over a plain backend, which fails and holds back when it is told to.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+
+mod bench;
+mod consume;
+mod fake;
+mod groups;
+mod publish;
+mod subscribe;
+#[path = "../support/mod.rs"]
+mod support;
+mod topics;
