@@ -119,7 +119,7 @@ impl Daemon {
             locks: Arc::clone(&backend.locks),
             pipelines: Arc::clone(&backend.pipelines),
             cache: Arc::clone(&backend.cache),
-            events: None,
+            events: Some(eventing.engine.clone()),
             cluster: backend.cluster.clone(),
             stats: Arc::new(RpcStats::new(Arc::clone(&clock))),
             info: DaemonInfo {

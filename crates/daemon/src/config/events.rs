@@ -1,7 +1,7 @@
 //! The groups `events` and `disk`: their tables, their typed values, and what becomes of them.
 
 use super::allowed::Allowed::{Choice, Count};
-use super::settings::{HOUR, MILLION, SECOND, Setting, YEAR, setting, span};
+use super::settings::{DAY, HOUR, MILLION, SECOND, Setting, YEAR, setting, span};
 use super::span::Span;
 use serde::Deserialize;
 use trellis_core::Micros;
@@ -9,6 +9,7 @@ use trellis_core::events::TopicRetention;
 use trellis_core::log::LogLimits;
 use trellis_engine::EventsConfig;
 use trellis_local::log::{DEFAULT_LIMITS, DiskLogOptions, MemoryLogOptions, OnDamage};
+use trellis_service::EventBounds;
 
 const MIB: u64 = 1024 * 1024;
 const TIB: u64 = MIB * MIB;
@@ -26,6 +27,14 @@ pub(super) struct EventsSettings {
     max_open: usize,
     retention_age: Span,
     retention_bytes: u64,
+    max_data_bytes: usize,
+    max_batch: usize,
+    max_wait: Span,
+    max_streams: usize,
+    max_stream_in_flight: usize,
+    max_stream_bytes: usize,
+    max_credit_events: u32,
+    max_credit_bytes: u32,
 }
 
 /// The group `disk`.
@@ -60,6 +69,20 @@ impl EventsSettings {
                 max_events: None,
             },
             ..EventsConfig::default()
+        }
+    }
+
+    /// Bounds on requests.
+    pub(super) fn bounds(&self) -> EventBounds {
+        EventBounds {
+            max_data_bytes: self.max_data_bytes,
+            max_batch: self.max_batch,
+            max_wait: self.max_wait.into(),
+            max_streams: self.max_streams,
+            max_stream_in_flight: self.max_stream_in_flight,
+            max_stream_bytes: self.max_stream_bytes,
+            max_credit_events: self.max_credit_events,
+            max_credit_bytes: self.max_credit_bytes,
         }
     }
 
@@ -158,6 +181,54 @@ pub(super) static EVENTS: &[Setting] = &[
         "Bytes of the newest events that such a topic keeps.",
     ),
     setting(
+        "events.max_data_bytes",
+        "1048576",
+        Count(1, MIB),
+        "The largest data of an event, in bytes.",
+    ),
+    setting(
+        "events.max_batch",
+        "1000",
+        Count(1, 10_000),
+        "Events in one PublishBatch, settlements in one Settle, and places in one ReplayDeadLetters.",
+    ),
+    setting(
+        "events.max_wait",
+        "1m",
+        span(SECOND, DAY),
+        "The longest `max_wait` of Read and Receive.",
+    ),
+    setting(
+        "events.max_streams",
+        "4096",
+        Count(1, MILLION),
+        "Streams of events open in this daemon. Further ones fail with TOO_MANY_STREAMS.",
+    ),
+    setting(
+        "events.max_stream_in_flight",
+        "1024",
+        Count(1, MILLION),
+        "Requests in hand on one stream; then it is not read further.",
+    ),
+    setting(
+        "events.max_stream_bytes",
+        "8388608",
+        Count(MIB, 1_024 * MIB),
+        "Bytes of the events in hand on one stream; then it is not read further.",
+    ),
+    setting(
+        "events.max_credit_events",
+        "100000",
+        Count(1, MILLION),
+        "Events that a reader may grant ahead.",
+    ),
+    setting(
+        "events.max_credit_bytes",
+        "67108864",
+        Count(MIB, 1_024 * MIB),
+        "Bytes of events that a reader may grant ahead.",
+    ),
+    setting(
         "disk.segment_bytes",
         "67108864",
         Count(65_536, 1_024 * MIB),
@@ -187,6 +258,7 @@ mod tests {
             ..MemoryLogOptions::default()
         };
         assert_eq!(settings.events.memory(), memory);
+        assert_eq!(settings.events.bounds(), EventBounds::default());
         let disk = DiskLogOptions {
             limits,
             ..DiskLogOptions::default()

@@ -265,6 +265,7 @@ impl Config {
             max_message_bytes: grpc.max_message_bytes,
             locks: self.settings.locks.bounds(),
             cache: self.settings.cache.service(),
+            events: self.settings.events.bounds(),
         }
     }
 
