@@ -88,6 +88,7 @@ async fn a_damaged_directory_is_refused_until_the_damage_is_given_up() {
         let request = publish("orders", event(&id.to_string()));
         client.publish(request).await.unwrap();
     }
+    drop(client);
     daemon.signal("TERM");
     assert!(daemon.wait().0.success());
     // A byte in the middle of what the first life has written.
