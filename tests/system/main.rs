@@ -7,6 +7,7 @@
     reason = "tests: a failure is a failed test"
 )]
 
+mod events;
 mod hostile;
 mod logging;
 mod requests;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tonic::Request;
 use tonic::transport::Channel;
 use trellis_proto::v1::cache_service_client::CacheServiceClient;
+use trellis_proto::v1::event_service_client::EventServiceClient;
 use trellis_proto::v1::limit_service_client::LimitServiceClient;
 use trellis_proto::v1::lock_service_client::LockServiceClient;
 use trellis_proto::v1::pipeline_service_client::PipelineServiceClient;
@@ -17,6 +18,7 @@ use crate::builder::ClientBuilder;
 use crate::cache::Cache;
 use crate::convert::MAX_DURATION;
 use crate::error::Result;
+use crate::events::{Events, Topic};
 use crate::limits::Limits;
 use crate::locks::Locks;
 use crate::pipelines::Pipelines;
@@ -87,6 +89,18 @@ impl Client {
         Cache::new(self.shared.clone(), namespace.into())
     }
 
+    /// The topics of the client's default namespace.
+    #[must_use]
+    pub fn events(&self) -> Events {
+        Events::new(self.shared.clone(), self.namespace.clone())
+    }
+
+    /// A topic of the client's default namespace.
+    #[must_use]
+    pub fn topic(&self, name: impl Into<String>) -> Topic {
+        self.events().topic(name)
+    }
+
     /// What the daemon is and how it does.
     pub async fn status(&self) -> Result<DaemonStatus> {
         let request = self.shared.request(GetStatusRequest {}, Duration::ZERO);
@@ -105,6 +119,7 @@ impl Client {
 pub(crate) struct Shared {
     limits: LimitServiceClient<Channel>,
     cache: CacheServiceClient<Channel>,
+    events: EventServiceClient<Channel>,
     locks: LockServiceClient<Channel>,
     pipelines: PipelineServiceClient<Channel>,
     status: StatusServiceClient<Channel>,
@@ -130,6 +145,9 @@ impl Shared {
         let cache = CacheServiceClient::new(channel.clone())
             .max_decoding_message_size(bytes)
             .max_encoding_message_size(bytes);
+        let events = EventServiceClient::new(channel.clone())
+            .max_decoding_message_size(bytes)
+            .max_encoding_message_size(bytes);
         let status = StatusServiceClient::new(channel)
             .max_decoding_message_size(bytes)
             .max_encoding_message_size(bytes);
@@ -137,6 +155,7 @@ impl Shared {
             releases: Releases::start(limits.clone(), timeout),
             limits,
             cache,
+            events,
             locks,
             pipelines,
             status,
@@ -159,6 +178,10 @@ impl Shared {
 
     pub(crate) fn cache(&self) -> CacheServiceClient<Channel> {
         self.cache.clone()
+    }
+
+    pub(crate) fn events(&self) -> EventServiceClient<Channel> {
+        self.events.clone()
     }
 
     pub(crate) fn max_message_bytes(&self) -> usize {

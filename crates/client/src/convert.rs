@@ -42,6 +42,11 @@ pub(crate) fn required<T>(value: Option<T>, field: &str) -> Result<T> {
     value.ok_or_else(|| Error::invalid_answer(format!("{field} is missing")))
 }
 
+/// A count, which is never negative.
+pub(crate) fn count(value: i64, field: &str) -> Result<u64> {
+    u64::try_from(value).map_err(|_| Error::invalid_answer(format!("{field} {value} is negative")))
+}
+
 /// An enum value that this version does not know, or that is not used.
 pub(crate) fn unknown(value: i32, field: &str) -> Error {
     Error::invalid_answer(format!("{field} has the unknown value {value}"))

@@ -103,6 +103,10 @@
 //! # }
 //! ```
 //!
+//! # What has happened
+//!
+//! [`Client::topic`] publishes events in order, tells them to subscribers, and deals them out to groups: see [`events`].
+//!
 //! # What this crate leaves to others
 //!
 //! It depends on the contract (`trellis-proto`) alone, checks nothing that the daemon checks, and
@@ -121,6 +125,7 @@ mod client;
 mod convert;
 mod definition;
 mod error;
+pub mod events;
 mod extend;
 mod limits;
 mod list;

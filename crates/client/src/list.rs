@@ -134,7 +134,7 @@ impl ListBuckets {
     }
 }
 
-fn token(token: String) -> Option<String> {
+pub(crate) fn token(token: String) -> Option<String> {
     (!token.is_empty()).then_some(token)
 }
 
@@ -145,7 +145,7 @@ enum Step {
     Done,
 }
 
-fn pages<T, F>(fetch: impl Fn(Option<String>) -> F) -> impl Stream<Item = Result<T>>
+pub(crate) fn pages<T, F>(fetch: impl Fn(Option<String>) -> F) -> impl Stream<Item = Result<T>>
 where
     F: Future<Output = Result<Page<T>>>,
 {

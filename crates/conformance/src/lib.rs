@@ -11,6 +11,7 @@
 //! `#[tokio::test]` of every case, so that none can be left out by mistake.
 //!
 //! - [`log`]: the suite of the log port, by `log_conformance!`, and a log that does all the harm the port allows.
+//! - [`events`]: the suite of the events port, by `events_conformance!`.
 //! - [`pipelines`]: that of pipelines, and of the limits that obey them, by `pipelines_conformance!`.
 //! - [`limits`]: the suite of the limits port. [`cache`]: that of the cache port, by `cache_conformance!`. [`locks`]: that
 //!   of locks.
@@ -32,6 +33,7 @@
 mod bench;
 pub mod cache;
 mod clock;
+pub mod events;
 pub mod grpc;
 pub mod leases;
 pub mod limits;

@@ -24,6 +24,7 @@
 //! - [`SystemClock`]: time, as the operating system tells it.
 //! - [`start_logging`]: log lines on stderr.
 
+mod announcing;
 mod backend;
 mod caching;
 mod clock;

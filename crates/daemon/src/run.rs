@@ -1,5 +1,6 @@
 //! Puts the daemon together and runs it until it is told to end.
 
+use crate::announcing::{Voice, Watched, announce};
 use crate::backend::Backend;
 use crate::clock::SystemClock;
 use crate::config::Config;
@@ -10,6 +11,7 @@ use crate::http::DaemonMetrics;
 use crate::readiness::{Phase, Readiness};
 use crate::supervisor::{Supervisor, TaskKind};
 use crate::{grpc, http};
+use serde_json::json;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -18,10 +20,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use trellis_core::Clock;
+use trellis_core::events::Events;
 use trellis_core::limits::Limits;
+use trellis_core::{Clock, Namespace};
+use trellis_proto::DEFAULT_NAMESPACE;
 use trellis_redis::Store;
-use trellis_service::{DaemonInfo, HealthHandle, Parts, RpcStats, routes};
+use trellis_service::{Announcer, DaemonInfo, HealthHandle, Parts, RpcStats, routes};
 
 /// Connections to the HTTP port: a handful of scrapers and probes.
 const HTTP_CONNECTIONS: usize = 256;
@@ -94,6 +98,8 @@ pub(crate) struct Daemon {
     pub health: HealthHandle,
     pub limits: Arc<dyn Limits>,
     pub eventing: Eventing,
+    /// Tells what happens to the daemon itself.
+    pub voice: Voice,
     /// The shared store, to be left; `None` in embedded mode.
     pub store: Option<Store>,
     /// Ends waiting calls and streams.
@@ -114,12 +120,16 @@ impl Daemon {
         let listens_on = *address.as_ref().unwrap_or(&config.settings.listen);
         let mut backend = Backend::start(&config, listens_on, &clock, &mut supervisor)?;
         let eventing = Eventing::start(&config, &clock, &mut supervisor).await?;
+        let source = format!("/trellis/{listens_on}");
+        let events: Arc<dyn Events> = eventing.engine.clone();
+        let announcer = Announcer::new(Some(Arc::clone(&events)), Arc::clone(&clock), &source);
         let parts = Parts {
             limits: Arc::clone(&backend.limits),
             locks: Arc::clone(&backend.locks),
             pipelines: Arc::clone(&backend.pipelines),
             cache: Arc::clone(&backend.cache),
-            events: Some(eventing.engine.clone()),
+            events: Some(events),
+            announcer: announcer.clone(),
             cluster: backend.cluster.clone(),
             stats: Arc::new(RpcStats::new(Arc::clone(&clock))),
             info: DaemonInfo {
@@ -157,6 +167,7 @@ impl Daemon {
         supervisor.start(TaskKind::GrpcServer, |stop| {
             grpc::serve(settings, acceptor, services, stats, stop)
         });
+        let voice = start_announcing(&parts, announcer, &mut supervisor)?;
         health.set_serving(true).await;
         readiness.advance(Phase::Serving);
         log_address("serving gRPC", address);
@@ -166,6 +177,7 @@ impl Daemon {
             health,
             limits: parts.limits,
             eventing,
+            voice,
             store: backend.store,
             drain: parts.drain,
             cut,
@@ -173,6 +185,34 @@ impl Daemon {
             _cut_all: cut_all.drop_guard(),
         })
     }
+}
+
+/// Tells that the daemon serves, and from now on how the shared store fares.
+fn start_announcing(
+    parts: &Parts,
+    announcer: Announcer,
+    supervisor: &mut Supervisor,
+) -> Result<Voice, RunError> {
+    let namespace = Namespace::new(DEFAULT_NAMESPACE, "namespace").map_err(RunError::Contract)?;
+    let voice = Voice(announcer, namespace);
+    let mode = if parts.info.distributed {
+        "distributed"
+    } else {
+        "embedded"
+    };
+    let data = json!({"version": parts.info.version, "mode": mode});
+    voice.tell("trellis.daemon.started", "daemon", &data);
+    let watched = Watched {
+        limits: Arc::clone(&parts.limits),
+        cache: Arc::clone(&parts.cache),
+        locks: Arc::clone(&parts.locks),
+        cluster: parts.cluster.clone(),
+    };
+    let telling = voice.clone();
+    supervisor.start(TaskKind::Announcing, |stop| {
+        announce(watched, telling, stop)
+    });
+    Ok(voice)
 }
 
 fn metrics(parts: &Parts, readiness: &Arc<Readiness>) -> DaemonMetrics {

@@ -13,6 +13,7 @@ use crate::error::RunError;
 use crate::readiness::Phase;
 use crate::run::Daemon;
 use crate::supervisor::TaskKind;
+use serde_json::json;
 use std::time::Duration;
 
 /// How long a task may take to end when nothing holds it any more.
@@ -31,6 +32,9 @@ impl Daemon {
         self.readiness.advance(Phase::Draining);
         self.health.set_serving(false).await;
 
+        self.end(TaskKind::Announcing).await;
+        self.voice
+            .tell("trellis.daemon.stopping", "daemon", &json!({}));
         tracing::info!("shutting down: ending waiting calls and streams");
         self.drain.cancel();
 

@@ -43,6 +43,8 @@ pub(crate) enum TaskKind {
     Fallback,
     /// Read events back from their log, and deal them out to groups.
     Events,
+    /// Tells how the shared store fares.
+    Announcing,
     /// Serves gRPC.
     GrpcServer,
     /// Serves metrics and probes.
@@ -77,6 +79,7 @@ impl TaskKind {
             Self::FallbackTimer => "fallback timer",
             Self::Fallback => "fallback",
             Self::Events => "events",
+            Self::Announcing => "announcing",
             Self::GrpcServer => "gRPC server",
             Self::HttpServer => "HTTP server",
         }
@@ -99,7 +102,7 @@ impl TaskKind {
             | Self::Fallback
             | Self::Events
             | Self::GrpcServer => OnEnd::ShutDown,
-            Self::Declarations | Self::HttpServer => OnEnd::GoOn,
+            Self::Announcing | Self::Declarations | Self::HttpServer => OnEnd::GoOn,
         }
     }
 }

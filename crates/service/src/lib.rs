@@ -5,8 +5,10 @@
 //! the contract spells it.
 //!
 //! - [`routes()`]: every service, ready to be served.
+//! - [`Announcer`]: what has happened in this daemon, as events.
 //! - [`RpcStats`], [`StatsLayer`]: latencies of the RPCs. [`CallLimitLayer`]: calls in flight.
 
+mod announce;
 mod cache;
 mod config;
 mod convert;
@@ -23,6 +25,7 @@ mod routes;
 mod status;
 mod stream;
 
+pub use announce::{Announcer, DAEMON_TOPIC};
 pub use config::{CacheServiceConfig, EventBounds, LockBounds, ServiceConfig};
 pub use layers::{CallLimitLayer, RpcSnapshot, RpcStats, StatsLayer};
 pub use routes::{DaemonInfo, HealthHandle, Parts, Services, routes};

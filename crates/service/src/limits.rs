@@ -1,5 +1,6 @@
 //! `LimitService` over the limits port.
 
+use crate::announce::Announcer;
 use crate::convert::{self, Context};
 use crate::drain::or_draining;
 use crate::error::{item_status, status};
@@ -7,6 +8,7 @@ use crate::layers::BoundElsewhere;
 use crate::stream::AcquireStream;
 use crate::{Parts, RpcStats, ServiceConfig};
 use futures::future::join_all;
+use serde_json::json;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -22,6 +24,7 @@ const DEADLINE_MARGIN: Micros = Micros::from_millis(50);
 /// What every call and stream of limits needs.
 pub(crate) struct LimitRpc {
     pub limits: Arc<dyn Limits>,
+    pub announcer: Announcer,
     pub config: ServiceConfig,
     pub clock: Arc<dyn Clock>,
     pub stats: Arc<RpcStats>,
@@ -36,6 +39,7 @@ pub(crate) struct LimitRpc {
 impl LimitRpc {
     pub fn new(parts: &Parts, config: ServiceConfig, streams: Arc<Semaphore>) -> Result<Self> {
         Ok(Self {
+            announcer: parts.announcer.clone(),
             limits: Arc::clone(&parts.limits),
             config,
             clock: Arc::clone(&parts.clock),
@@ -239,7 +243,13 @@ impl LimitService for LimitServer {
         request: Request<v1::SetLimitRequest>,
     ) -> Answer<v1::SetLimitResponse> {
         let set = convert::set_limit(request.into_inner(), &self.0.context()).map_err(status)?;
+        let namespace = set.namespace.clone();
         let (limit, created, scope) = self.0.limits.set_limit(set).await.map_err(status)?;
+        let data = json!({"created": created});
+        let name = limit.name.as_str();
+        self.0
+            .announcer
+            .tell(&namespace, "trellis.limit.set", name, &data);
         Ok(Response::new(v1::SetLimitResponse {
             limit: Some(convert::limit_state(limit)),
             created,
@@ -253,7 +263,12 @@ impl LimitService for LimitServer {
     ) -> Answer<v1::DeleteLimitResponse> {
         let delete =
             convert::delete_limit(request.into_inner(), &self.0.context()).map_err(status)?;
+        let (namespace, name) = (delete.namespace.clone(), delete.name.clone());
         let (deleted, scope) = self.0.limits.delete_limit(delete).await.map_err(status)?;
+        if deleted {
+            let (announcer, none) = (&self.0.announcer, json!({}));
+            announcer.tell(&namespace, "trellis.limit.deleted", name.as_str(), &none);
+        }
         let scope = Some(convert::scope(&scope));
         Ok(Response::new(v1::DeleteLimitResponse { deleted, scope }))
     }
@@ -285,7 +300,11 @@ impl LimitService for LimitServer {
     ) -> Answer<v1::ResetLimitResponse> {
         let reset =
             convert::reset_limit(request.into_inner(), &self.0.context()).map_err(status)?;
+        let (namespace, limit) = (reset.namespace.clone(), reset.name.clone());
         let (buckets, scope) = self.0.limits.reset_limit(reset).await.map_err(status)?;
+        let data = json!({"buckets": buckets});
+        let announcer = &self.0.announcer;
+        announcer.tell(&namespace, "trellis.limit.reset", limit.as_str(), &data);
         let scope = Some(convert::scope(&scope));
         Ok(Response::new(v1::ResetLimitResponse {
             buckets: convert::count(buckets),
@@ -299,12 +318,13 @@ impl LimitService for LimitServer {
     ) -> Answer<v1::ReportThrottledResponse> {
         let report =
             convert::report_throttled(request.into_inner(), &self.0.context()).map_err(status)?;
-        let (paused, scope) = self
-            .0
-            .limits
-            .report_throttled(report)
-            .await
-            .map_err(status)?;
+        let (namespace, limit) = (report.namespace.clone(), report.limit.clone());
+        let key = report.key.as_str().to_owned();
+        let reported = self.0.limits.report_throttled(report).await;
+        let (paused, scope) = reported.map_err(status)?;
+        let data = json!({"key": key, "paused_micros": paused.0});
+        let announcer = &self.0.announcer;
+        announcer.tell(&namespace, "trellis.limit.throttled", limit.as_str(), &data);
         Ok(Response::new(v1::ReportThrottledResponse {
             paused_for: Some(convert::duration(paused)),
             scope: Some(convert::scope(&scope)),

@@ -1,5 +1,6 @@
 //! `LockService` over the locks port: its unary calls and watches. The session stream is `lock_session`.
 
+use crate::announce::Announcer;
 use crate::convert::{self, Context, locks as wire};
 use crate::drain::{draining, or_draining};
 use crate::error::status;
@@ -9,6 +10,7 @@ use crate::lock_session::LockSession;
 use crate::obey::Obeyed;
 use crate::{Parts, RpcStats, ServiceConfig};
 use futures::stream::{self, BoxStream, StreamExt as _};
+use serde_json::json;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -20,6 +22,7 @@ use trellis_proto::v1::{self, lock_service_server::LockService};
 /// What every call and stream of locks needs.
 pub(crate) struct LockRpc {
     pub locks: Arc<dyn Locks>,
+    pub announcer: Announcer,
     pipelines: Obeyed,
     pub config: ServiceConfig,
     pub clock: Arc<dyn Clock>,
@@ -35,6 +38,7 @@ pub(crate) struct LockRpc {
 impl LockRpc {
     pub fn new(parts: &Parts, config: ServiceConfig, streams: Arc<Semaphore>) -> Result<Self> {
         Ok(Self {
+            announcer: parts.announcer.clone(),
             locks: Arc::clone(&parts.locks),
             pipelines: Obeyed::new(parts),
             config,
@@ -90,6 +94,17 @@ impl LockRpc {
             reason = %force.reason,
             "a lock was released by force"
         );
+        if released > 0 {
+            let data = json!({
+                "token": force.expected.get(),
+                "released": released,
+                "actor": &*force.actor,
+                "reason": &*force.reason,
+            });
+            let (namespace, name) = (&force.namespace, force.name.as_str());
+            self.announcer
+                .tell(namespace, "trellis.lock.force_released", name, &data);
+        }
         Ok(v1::LockServiceForceReleaseResponse {
             released: convert::count(released),
             scope: Some(convert::scope(&scope)),

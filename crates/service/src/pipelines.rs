@@ -1,5 +1,6 @@
 //! `PipelineService` over the pipelines port.
 
+use crate::announce::Announcer;
 use crate::convert::{self, Context, pipelines as wire};
 use crate::drain::draining;
 use crate::error::status;
@@ -8,6 +9,7 @@ use crate::limits::{Answer, admit_stream, answer};
 use crate::obey::Obeyed;
 use crate::{Parts, ServiceConfig};
 use futures::stream::{self, BoxStream, StreamExt as _};
+use serde_json::json;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -19,6 +21,7 @@ use trellis_proto::v1::{self, pipeline_service_server::PipelineService};
 /// The service of the contract.
 pub(crate) struct PipelineServer {
     pipelines: Obeyed,
+    announcer: Announcer,
     config: ServiceConfig,
     drain: CancellationToken,
     /// One permit for each open stream.
@@ -29,6 +32,7 @@ pub(crate) struct PipelineServer {
 impl PipelineServer {
     pub fn new(parts: &Parts, config: ServiceConfig, streams: Arc<Semaphore>) -> Result<Self> {
         Ok(Self {
+            announcer: parts.announcer.clone(),
             pipelines: Obeyed::new(parts),
             config,
             drain: parts.drain.clone(),
@@ -49,7 +53,12 @@ impl PipelineServer {
         &self,
         update: UpdatePipeline,
     ) -> Result<v1::PipelineServiceUpdateResponse> {
+        let namespace = update.namespace.clone();
         let (pipeline, created, scope) = self.pipelines.port().update(update).await?;
+        let (name, version) = (pipeline.name().as_str(), pipeline.version());
+        let data = json!({"version": version, "created": created});
+        self.announcer
+            .tell(&namespace, "trellis.pipeline.updated", name, &data);
         tracing::info!(
             pipeline = %pipeline.name(),
             version = pipeline.version(),
@@ -64,7 +73,10 @@ impl PipelineServer {
     }
 
     async fn reset_one(&self, reset: ResetPipeline) -> Result<v1::PipelineServiceResetResponse> {
+        let (namespace, name) = (reset.namespace.clone(), reset.name.clone());
         let (pipeline, scope) = self.pipelines.port().reset(reset).await?;
+        let (announcer, none) = (&self.announcer, json!({}));
+        announcer.tell(&namespace, "trellis.pipeline.reset", name.as_str(), &none);
         Ok(v1::PipelineServiceResetResponse {
             pipeline: pipeline.map(|pipeline| wire::pipeline_out(&pipeline)),
             scope: Some(convert::scope(&scope)),

@@ -1,5 +1,6 @@
 //! Every service of the daemon, ready to be served.
 
+use crate::announce::Announcer;
 use crate::cache::{CacheRpc, CacheServer};
 use crate::events::{EventRpc, EventServer};
 use crate::layers::EndOnDrain;
@@ -59,6 +60,8 @@ pub struct Parts {
     pub cache: Arc<dyn Cache>,
     /// Events; `None` where the daemon keeps none, and then has no `EventService`.
     pub events: Option<Arc<dyn Events>>,
+    /// Where changes made by calls are told.
+    pub announcer: Announcer,
     /// Time, for latencies.
     pub clock: Arc<dyn Clock>,
     /// What `StatusService` tells.

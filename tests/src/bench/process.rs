@@ -102,8 +102,13 @@ impl Server {
 
     /// The daemon: `$TRELLISD`, or the release build.
     pub fn trellis(pinning: Pinning) -> Result<Self> {
+        Self::trellis_with(pinning, &[])
+    }
+
+    /// The daemon under these settings.
+    pub fn trellis_with(pinning: Pinning, settings: &[(&str, &str)]) -> Result<Self> {
         let mut command = pinning.command(SERVER_CORE, trellisd()?);
-        command.args(ANY_PORT);
+        command.args(ANY_PORT).envs(settings.iter().copied());
         Self::start(command)
     }
 

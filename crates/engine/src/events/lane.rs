@@ -237,6 +237,11 @@ impl Lane {
         self.acked.load(Ordering::Acquire)
     }
 
+    /// Whether everything that was acknowledged is folded.
+    pub fn is_folded(&self) -> bool {
+        *self.folded.borrow() >= self.acked()
+    }
+
     /// An append was acknowledged.
     pub fn acknowledge(&self, end: Offset) {
         self.acked.fetch_max(end.0, Ordering::AcqRel);

@@ -69,8 +69,7 @@ pub(super) struct Spot {
 impl Spot {
     /// Whether nothing stands behind it.
     pub fn is_caught_up(&self) -> bool {
-        let folded = *self.lane.folded.borrow() >= self.lane.acked();
-        folded && !self.live.has_behind(self.place)
+        self.lane.is_folded() && !self.live.has_behind(self.place)
     }
 }
 

@@ -10,6 +10,7 @@ mod server;
 
 pub(crate) use server::CacheServer;
 
+use crate::announce::Announcer;
 use crate::convert::{self, Context, cache as spelled};
 use crate::drain::or_draining;
 use crate::obey::Obeyed;
@@ -31,6 +32,7 @@ const FETCH: &str = "trellis.v1.CacheService/Fetch";
 /// What every call and stream of the cache needs.
 pub(crate) struct CacheRpc {
     pub cache: Arc<dyn Cache>,
+    pub announcer: Announcer,
     pub pipelines: Obeyed,
     pub config: ServiceConfig,
     pub clock: Arc<dyn Clock>,
@@ -63,6 +65,7 @@ fn of_item(error: Error, item: impl std::fmt::Display) -> Error {
 impl CacheRpc {
     pub fn new(parts: &Parts, config: ServiceConfig) -> Result<Self> {
         Ok(Self {
+            announcer: parts.announcer.clone(),
             cache: Arc::clone(&parts.cache),
             pipelines: Obeyed::new(parts),
             config,

@@ -7,8 +7,10 @@ use crate::error::status;
 use crate::layers::BoundElsewhere;
 use crate::limits::deadline;
 use futures::stream::BoxStream;
+use serde_json::json;
 use std::sync::Arc;
 use tonic::{Request, Response, Status, Streaming};
+use trellis_core::cache::ClearTarget;
 use trellis_core::cache::Precondition;
 use trellis_core::{Error, ErrorCode, Micros, Result};
 use trellis_proto::v1::{self, cache_service_server::CacheService};
@@ -46,7 +48,18 @@ impl CacheRpc {
     async fn clear(&self, request: v1::ClearRequest) -> Result<v1::ClearResponse> {
         let namespace = self.context(None).namespace(request.namespace)?;
         let target = spelled::clear(request.tag)?;
+        let tag = match &target {
+            ClearTarget::All => json!(null),
+            ClearTarget::Tag(tag) => json!(tag.as_str()),
+        };
         let (generation, scope) = self.cache.clear(&namespace, target).await?;
+        let (announcer, data) = (&self.announcer, json!({"tag": tag}));
+        announcer.tell(
+            &namespace,
+            "trellis.cache.cleared",
+            namespace.as_str(),
+            &data,
+        );
         Ok(v1::ClearResponse {
             generation: convert::count(generation),
             scope: Some(convert::scope(&scope)),

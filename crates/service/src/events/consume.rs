@@ -314,7 +314,8 @@ impl Consume {
         let credit = Credit::open(open.credit, DEFAULT_EVENTS, bounds)?;
         let group = wire::group((open.namespace, open.topic, open.group), &context)?;
         let start = wire::start(open.start, &group.topic)?;
-        self.rpc.events.join_group(group.clone(), start).await?;
+        let joined = self.rpc.events.join_group(group.clone(), start).await;
+        joined.map_err(|error| error.within("start"))?;
         self.phase = Phase::Open(Box::new(Member {
             group,
             credit,

@@ -53,9 +53,11 @@ impl EventRpc {
         let names = (request.namespace, request.topic, request.group);
         let group = wire::group(names, &context)?;
         let room = wire::page(wire::max_events(request.max_events, 1)?);
+        let room = wire::max_bytes(request.max_bytes, room)?;
         let max_wait = wire::max_wait(request.max_wait, &context)?;
         let start = wire::start(request.start, &group.topic)?;
-        self.events.join_group(group.clone(), start).await?;
+        let joined = self.events.join_group(group.clone(), start).await;
+        joined.map_err(|error| error.within("start"))?;
         let receiving = self.events.receive(group.clone(), room, max_wait);
         let delivered = or_draining(&self.drain, receiving).await?;
         Ok(v1::EventServiceReceiveResponse {
@@ -82,7 +84,8 @@ impl Reading {
     ) -> Result<v1::EventServiceReadResponse> {
         let topic = subscribe.topic.clone();
         let begun = Instant::now();
-        let mut subscription = rpc.events.subscribe(subscribe).await?;
+        let subscribed = rpc.events.subscribe(subscribe).await;
+        let mut subscription = subscribed.map_err(|error| error.within("start"))?;
         let (mut events, mut gap, mut caught_up) = (Vec::new(), None, false);
         let mut cursor = None;
         while self.room.events > 0 && (events.is_empty() || self.room.bytes > MAX_EVENT_BYTES) {

@@ -49,7 +49,8 @@ impl EventRpc {
         let group = wire::group(names, &self.context())?;
         let spec = wire::group_spec(request.spec)?;
         let start = wire::start(request.start, &group.topic)?;
-        let (state, created) = self.events.set_group(group, spec, start).await?;
+        let set = self.events.set_group(group, spec, start).await;
+        let (state, created) = set.map_err(|error| error.within("start"))?;
         Ok(v1::EventServiceSetGroupResponse {
             group: Some(wire::group_state(state)),
             created,

@@ -188,7 +188,7 @@ impl Subscribe {
         let heartbeat = heartbeat.into();
         self.phase = Phase::Open(Box::new(Reader {
             topic,
-            subscription: subscription.map_err(|error| error.within("open"))?,
+            subscription: subscription.map_err(|error| error.within("open.start"))?,
             credit,
             granted_more: true,
             heartbeat,

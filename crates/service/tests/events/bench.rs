@@ -12,11 +12,10 @@ use tonic_types::StatusExt as _;
 use trellis_conformance::grpc::PipeServer;
 use trellis_proto::v1;
 use trellis_proto::v1::event_service_client::EventServiceClient;
-use trellis_service::{EventBounds, Parts, ServiceConfig, routes};
+use trellis_service::{EventBounds, Parts, ServiceConfig, Services, routes};
 
 pub struct Bench {
     pub fake: Fake,
-    pub server: PipeServer,
     pub stub: EventServiceClient<Channel>,
     pub drain: CancellationToken,
 }
@@ -28,14 +27,9 @@ impl Bench {
 
     pub fn bounded(events: EventBounds) -> Self {
         let fake = Fake::new();
-        let (server, drain) = serve(&fake, events);
-        let stub = EventServiceClient::new(server.channel().0);
-        Self {
-            fake,
-            server,
-            stub,
-            drain,
-        }
+        let (services, drain) = services(&fake, events);
+        let stub = EventServiceClient::new(PipeServer::start(services).channel().0);
+        Self { fake, stub, drain }
     }
 
     pub async fn publish(&self, topic: &str, event: v1::Event) -> v1::PublishedEvent {
@@ -51,8 +45,8 @@ impl Bench {
     }
 }
 
-/// A server over a backend, as one life of a daemon, and what drains it.
-pub fn serve(fake: &Fake, events: EventBounds) -> (PipeServer, CancellationToken) {
+/// The services over a backend, as in one life of a daemon, and what drains them.
+pub fn services(fake: &Fake, events: EventBounds) -> (Services, CancellationToken) {
     let clock = support::clock();
     let parts = Parts {
         events: Some(Arc::new(fake.clone())),
@@ -62,8 +56,7 @@ pub fn serve(fake: &Fake, events: EventBounds) -> (PipeServer, CancellationToken
         events,
         ..ServiceConfig::default()
     };
-    let services = routes(&parts, config).unwrap().0;
-    (PipeServer::start(services), parts.drain)
+    (routes(&parts, config).unwrap().0, parts.drain)
 }
 
 pub fn event() -> v1::Event {

@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 mod bench;
+mod client_consumer;
+mod client_publisher;
+mod client_subscription;
 mod consume;
 mod fake;
 mod groups;
@@ -10,4 +13,5 @@ mod publish;
 mod subscribe;
 #[path = "../support/mod.rs"]
 mod support;
+mod switch;
 mod topics;

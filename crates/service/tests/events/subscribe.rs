@@ -2,6 +2,7 @@
 
 use crate::bench::{Bench, Duplex, earliest, event, field, from, number, numbered, seconds};
 use std::time::Duration;
+use trellis_conformance::grpc;
 use trellis_proto::v1;
 use trellis_proto::v1::event_service_client::EventServiceClient;
 use v1::event_service_subscribe_request::Request;
@@ -178,10 +179,10 @@ async fn a_drain_ends_a_subscription_with_the_place_to_go_on() {
         panic!("not told");
     };
     stream.expect_end().await;
-    let (server, _) = crate::bench::serve(&bench.fake, trellis_service::EventBounds::default());
+    let bounds = trellis_service::EventBounds::default();
+    let (services, _) = crate::bench::services(&bench.fake, bounds);
     let next = Bench {
-        stub: EventServiceClient::new(server.channel().0),
-        server,
+        stub: EventServiceClient::new(grpc::channel(services)),
         ..bench
     };
     let mut stream = Stream::open(&next, open(from(draining.resume))).await;

@@ -11,7 +11,7 @@ use trellis_local::{
     MemoryCache, MemoryCacheConfig, MemoryLimits, MemoryLimitsConfig, MemoryLocks,
     MemoryLocksConfig, MemoryPipelines, MemoryPipelinesConfig,
 };
-use trellis_service::{DaemonInfo, Parts, RpcStats, ServiceConfig, Services, routes};
+use trellis_service::{Announcer, DaemonInfo, Parts, RpcStats, ServiceConfig, Services, routes};
 
 pub fn clock() -> Arc<dyn Clock> {
     Arc::new(PausedClock::new())
@@ -25,6 +25,7 @@ pub fn parts(clock: &Arc<dyn Clock>) -> Parts {
         pipelines: Arc::new(pipelines(clock)),
         cache: Arc::new(MemoryCache::new(MemoryCacheConfig::default(), clock.clone()).unwrap()),
         events: None,
+        announcer: Announcer::new(None, clock.clone(), "/trellis"),
         info: DaemonInfo {
             version: "0.0.0",
             distributed: false,

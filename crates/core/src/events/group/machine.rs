@@ -102,8 +102,8 @@ pub struct GroupMachine {
 }
 
 impl GroupMachine {
-    /// Goes on from what the log says. Events from [`GroupMachine::next`] on are then to be taken in. No lease of a former life
-    /// has a number above `last_lease`.
+    /// Goes on from what the log says. Events from [`GroupMachine::next`] on are then to be taken in. The numbers of
+    /// leases go on from `last_lease`, which no other machine of the group had near its own.
     #[must_use]
     pub fn new(fold: GroupFold, config: GroupConfig, last_lease: u64) -> Self {
         let first_replayed = fold.retries().keys().next().copied();

@@ -140,7 +140,7 @@ impl Group {
     /// Waits until all is folded that was acknowledged; for ever if it is.
     async fn fold_end(&self) {
         let acked = self.lane.acked();
-        if *self.lane.folded.borrow() >= acked || self.lane.until_folded(acked).await.is_err() {
+        if self.lane.is_folded() || self.lane.until_folded(acked).await.is_err() {
             std::future::pending::<()>().await;
         }
     }

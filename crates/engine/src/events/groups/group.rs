@@ -58,10 +58,12 @@ impl Group {
         id: GroupId,
         (lane, entry): (Arc<Lane>, Arc<TopicEntry>),
         (spec, fold): (GroupSpec, GroupFold),
-        now: Time,
     ) -> Self {
         let config = lane.config;
-        let machine = GroupMachine::new(fold, machine_config(spec, config.max_open), now.0);
+        // Whatever clocks do, no lease of another life or of another group of this name is mistaken for one of this.
+        let last_lease = rand::random::<u64>() >> 1;
+        let machine = machine_config(spec, config.max_open);
+        let machine = GroupMachine::new(fold, machine, last_lease);
         let state = State {
             spec,
             known: machine.next(),
@@ -87,13 +89,19 @@ impl Group {
 
     /// What it is at.
     pub fn look(&self) -> GroupState {
+        let events_end = self.entry.held.lock().end;
         let state = self.state.lock();
         let floor = state.machine.fold().floor();
+        // What stands behind the topic's last event is of others.
+        let end = match self.lane.end() {
+            end if events_end <= floor && self.lane.is_folded() => floor.min(end),
+            end => end,
+        };
         GroupState {
             id: self.id.clone(),
             spec: state.spec,
             floor: self.lane.cursor(floor),
-            behind: self.lane.end().saturating_sub(floor),
+            behind: end.saturating_sub(floor),
             leased: state.machine.leased(),
             retrying: state.machine.retrying(),
             dead: state.machine.fold().dead().len(),

@@ -173,8 +173,7 @@ impl Control {
         let lane = Arc::clone(self.lane(&id.topic));
         let entry = lane.topics.must(id.topic.clone());
         entry.held.lock().groups += 1;
-        let now = self.groups.clock.now();
-        let group = Group::new(id, (lane, entry), (spec, fold), now);
+        let group = Group::new(id, (lane, entry), (spec, fold));
         self.groups.insert(Arc::new(group));
     }
 

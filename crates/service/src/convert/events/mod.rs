@@ -9,8 +9,8 @@ pub(crate) use answers::{
     published, stored, topic_page, topic_state,
 };
 pub(crate) use requests::{
-    Known, event, group, max_events, max_wait, publish_topic, read, settlement, start, subscribe,
-    topic,
+    Known, event, group, max_bytes, max_events, max_wait, publish_topic, read, settlement, start,
+    subscribe, topic,
 };
 pub(crate) use settings::{
     group_spec, list_dead_letters, list_groups, list_topics, replay, retention,

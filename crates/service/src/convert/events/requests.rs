@@ -5,8 +5,8 @@ use prost_types::Timestamp;
 use std::sync::Arc;
 use trellis_core::events::group::LeaseKey;
 use trellis_core::events::{
-    Attribute, Cursor, Event, Filter, GroupId, MAX_FILTER_VALUES, NewEvent, Pattern, Settlement,
-    Start, Subscribe, Topic,
+    Attribute, Cursor, Event, Filter, GroupId, MAX_FILTER_VALUES, NewEvent, Pattern, Room,
+    Settlement, Start, Subscribe, Topic,
 };
 use trellis_core::{Error, Micros, Name, Result, Time};
 use trellis_proto::v1;
@@ -217,6 +217,21 @@ pub(crate) fn max_events(events: i32, default: usize) -> Result<usize> {
         _ => {
             let allowed = format!("must be 0 to {MAX_EVENTS}, is {events}");
             Err(Error::invalid("max_events", allowed))
+        }
+    }
+}
+
+/// A room, of so many bytes at most.
+pub(crate) fn max_bytes(bytes: i64, room: Room) -> Result<Room> {
+    match usize::try_from(bytes) {
+        Ok(0) => Ok(room),
+        Ok(bytes) => Ok(Room {
+            bytes: bytes.min(room.bytes),
+            ..room
+        }),
+        Err(_) => {
+            let allowed = format!("must be at least 0, is {bytes}");
+            Err(Error::invalid("max_bytes", allowed))
         }
     }
 }

@@ -1,0 +1,34 @@
+//! When a stream that broke is opened again.
+
+use std::time::Duration;
+
+use crate::error::{Error, RetryAdvice};
+
+/// The bound of the first pause; it doubles with each failure, and a random part of it is waited.
+const BASE: Duration = Duration::from_millis(50);
+
+/// The bound of every pause.
+const CAP: Duration = Duration::from_secs(1);
+
+/// Failures in a row.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Again(u32);
+
+impl Again {
+    /// Waits before the next attempt, unless the error says that none helps.
+    pub(super) async fn after(&mut self, error: Error) -> Result<(), Error> {
+        if error.retry_advice() == RetryAdvice::Never {
+            return Err(error);
+        }
+        tracing::debug!(%error, "a stream of events is opened again");
+        let bound = BASE.saturating_mul(1 << self.0.min(16)).min(CAP);
+        self.0 = self.0.saturating_add(1);
+        tokio::time::sleep(bound.mul_f64(rand::random())).await;
+        Ok(())
+    }
+
+    /// The stream works.
+    pub(super) fn works(&mut self) {
+        self.0 = 0;
+    }
+}

@@ -1,0 +1,153 @@
+//! Engines under the suite's settings, on logs of every kind.
+
+use std::sync::Arc;
+use tokio::task::JoinHandle;
+use trellis_conformance::events::Settings;
+use trellis_conformance::{PausedClock, spawn};
+use trellis_core::events::{
+    Delivered, Events, Filter, GroupId, Heard, Room, Start, StoredEvent, Subscribe, Subscription,
+    Topic,
+};
+use trellis_core::log::{Log, LogLimits, Partition};
+use trellis_core::{Clock, Name, Namespace};
+use trellis_engine::{EventEngine, EventsConfig};
+use trellis_local::log::{DEFAULT_LIMITS, DiskLogOptions, MemoryLog, MemoryLogOptions};
+
+pub use trellis_conformance::events::event;
+
+/// Few, so that topics share them.
+pub const PARTITIONS: u32 = 2;
+
+/// Bounds of the logs, which are what the engine needs.
+pub const LIMITS: LogLimits = LogLimits {
+    partitions: PARTITIONS + 1,
+    ..DEFAULT_LIMITS
+};
+
+pub fn config(settings: Settings) -> EventsConfig {
+    EventsConfig {
+        partitions: PARTITIONS,
+        id_window: settings.id_window,
+        max_ids: settings.max_ids,
+        max_topics: settings.max_topics,
+        max_groups: settings.max_groups,
+        max_waiters: settings.max_waiters,
+        max_open: settings.max_open,
+        group_bytes: settings.group_bytes,
+        live_events: settings.live_events,
+        retention: settings.retention,
+        retention_every: settings.retention_every,
+        checkpoint_bytes: settings.checkpoint_bytes,
+        ..EventsConfig::default()
+    }
+}
+
+pub fn memory_log(clock: &Arc<dyn Clock>) -> Arc<dyn Log> {
+    let options = MemoryLogOptions {
+        limits: LIMITS,
+        ..MemoryLogOptions::default()
+    };
+    Arc::new(MemoryLog::new(&options, clock.clone()))
+}
+
+pub fn clock() -> Arc<dyn Clock> {
+    Arc::new(PausedClock::new())
+}
+
+/// What concerns topics and groups.
+pub const CONTROL: Partition = Partition(0);
+
+/// As much as there is.
+pub const ROOM: Room = Room {
+    events: 1_000,
+    bytes: 1_000_000,
+};
+
+pub fn options() -> DiskLogOptions {
+    DiskLogOptions {
+        limits: LIMITS,
+        // Nothing is read from memory.
+        tail_bytes: 0,
+        segment_bytes: 64 * 1024,
+        ..DiskLogOptions::default()
+    }
+}
+
+pub fn topic(name: &str) -> Topic {
+    Topic {
+        namespace: Namespace::new("default", "namespace").unwrap(),
+        name: Name::new(name, "topic").unwrap(),
+    }
+}
+
+/// A group of the topic `orders`.
+pub fn group(name: &str) -> GroupId {
+    GroupId {
+        topic: topic("orders"),
+        name: Name::new(name, "group").unwrap(),
+    }
+}
+
+pub fn names(delivered: &[Delivered]) -> Vec<String> {
+    let names = delivered.iter().map(|it| name(&it.event));
+    names.collect()
+}
+
+/// The id of an event.
+pub fn name(event: &StoredEvent) -> String {
+    event.event.id().unwrap_or("none").to_owned()
+}
+
+/// An engine and its tasks.
+pub struct Life {
+    pub engine: Arc<EventEngine>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Life {
+    pub async fn begin(log: Arc<dyn Log>, clock: &Arc<dyn Clock>, config: EventsConfig) -> Self {
+        let (engine, tasks) = EventEngine::start(log, clock.clone(), config)
+            .await
+            .unwrap();
+        let tasks = tasks.into_iter().map(|task| spawn(task.run())).collect();
+        Self { engine, tasks }
+    }
+
+    /// Ends it as it should.
+    pub async fn end(self) {
+        self.engine.close().await;
+        for task in self.tasks {
+            task.await.unwrap();
+        }
+    }
+
+    /// Ends it in the middle of whatever it does.
+    pub fn crash(self) {
+        for task in self.tasks {
+            task.abort();
+        }
+    }
+
+    pub async fn reader(&self, name: &str) -> Box<dyn Subscription> {
+        self.reader_from(name, Start::Earliest).await
+    }
+
+    pub async fn reader_from(&self, name: &str, start: Start) -> Box<dyn Subscription> {
+        let subscribe = Subscribe {
+            topic: topic(name),
+            start,
+            filter: Filter::default(),
+        };
+        self.engine.subscribe(subscribe).await.unwrap()
+    }
+
+    /// The ids of what a topic holds.
+    pub async fn held(&self, topic: &str) -> Vec<String> {
+        let mut reader = self.reader(topic).await;
+        let mut held = Vec::new();
+        while let Heard::Events(events) = reader.next(ROOM).await.unwrap() {
+            held.extend(events.iter().map(|it| name(it)));
+        }
+        held
+    }
+}

@@ -1,0 +1,100 @@
+//! Events in a data directory, against a bare group commit; and how long a start with many of them takes.
+
+use crate::bare::Bare;
+use crate::{MANY, ROUND, Side};
+use futures::future::try_join_all;
+use std::path::Path;
+use std::time::Instant;
+use trellis_tests::bench::Result;
+use trellis_tests::bench::process::{Pinning, Server};
+use trellis_tests::bench::rounds::{Case, Done, Sample, alternate, now};
+use trellis_tests::bench::table::{Row, Table, Target};
+
+/// Publishers that each wait for their event before they publish the next: so many streams with so many in flight.
+const PUBLISHERS: (usize, usize) = (8, 8);
+
+/// About what an event takes on disk.
+const BYTES: usize = 400;
+
+fn folder() -> Result<tempfile::TempDir> {
+    Ok(tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?)
+}
+
+fn keeping(pinning: Pinning, folder: &Path) -> Result<Server> {
+    let path = folder.to_str().ok_or("a folder that is no text")?;
+    let settings = [
+        ("TRELLIS_DATA_DIR", path),
+        ("TRELLIS_EVENTS__RETENTION_BYTES", "1099511627776"),
+    ];
+    Server::trellis_with(pinning, &settings)
+}
+
+/// Measures many publishers, and one.
+pub async fn measure(pinning: Pinning, echo: &Side, table: &mut Table) -> Result<()> {
+    let folder = folder()?;
+    let trellis = Side::connect(keeping(pinning, &folder.path().join("events"))?).await?;
+    let bare = Bare::open(&folder.path().join("bare"))?;
+    let (streams, in_flight) = PUBLISHERS;
+    let writers = streams * in_flight;
+    let own = std::process::id();
+    let cases = [
+        Case::new(own, |deadline| write(&bare, writers, deadline)),
+        trellis.publishes(streams, in_flight),
+    ];
+    let [base, disk] = alternate(cases, ROUND).await?;
+    let what = format!("published on disk, {writers} publishers: events/s");
+    let row = Row::new(what, "bare group commit").target(Target::AtLeast(0.8));
+    table.add(row.compare(&base, &disk, Sample::kilocalls_per_second, "k"));
+
+    let cases = [
+        Case::new(own, |deadline| write(&bare, 1, deadline)),
+        echo.publishes(1, 1),
+        trellis.publishes(1, 1),
+    ];
+    let [base, hop, disk] = alternate(cases, ROUND).await?;
+    let floor: Vec<f64> = base
+        .iter()
+        .zip(hop.iter())
+        .map(|(sync, hop)| sync.p50_micros() + hop.p50_micros())
+        .collect();
+    let disk: Vec<f64> = disk.iter().map(Sample::p50_micros).collect();
+    let row = Row::new(
+        "published on disk, 1 in flight: p50".into(),
+        "fdatasync + echo",
+    );
+    let row = row.target(Target::AtMost(1.3));
+    table.add(row.figures(&floor, &disk, "µs"));
+    Ok(())
+}
+
+async fn write(bare: &Bare, writers: usize, deadline: Instant) -> Result<Done> {
+    let lanes = (0..writers).map(|_| async {
+        let (bytes, mut done) = ([b'x'; BYTES], Done::default());
+        loop {
+            let begun = now();
+            bare.append(&bytes).await?;
+            let answered = now();
+            done.add(answered - begun);
+            if answered >= deadline {
+                return Result::Ok(done);
+            }
+        }
+    });
+    Ok(Done::sum(try_join_all(lanes).await?))
+}
+
+/// Measures a start with many events.
+pub async fn restart(pinning: Pinning, table: &mut Table) -> Result<()> {
+    let folder = folder()?;
+    let server = Side::connect(keeping(pinning, folder.path())?).await?;
+    server.publishers.fill("many", MANY).await?;
+    // Killed: the next one reads what it finds.
+    drop(server);
+    let begun = now();
+    let server = keeping(pinning, folder.path())?;
+    let served = begun.elapsed().as_secs_f64();
+    drop(server);
+    let row = Row::new(format!("start with {MANY} events, time to serve"), "");
+    table.add(row.target(Target::AtMost(2.0)).value(served, "s"));
+    Ok(())
+}
