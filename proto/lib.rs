@@ -6,7 +6,12 @@
 pub mod codec;
 
 /// Messages, clients and servers of package `trellis.v1`.
-#[allow(clippy::pedantic, missing_docs, reason = "generated code")]
+#[allow(
+    clippy::pedantic,
+    clippy::large_enum_variant,
+    missing_docs,
+    reason = "generated code"
+)]
 pub mod v1 {
     tonic::include_proto!("trellis.v1");
 

@@ -1,5 +1,5 @@
 //! The ports through contract and server, so that one suite tests all of them: limits through the typed
-//! client, the cache through the generated one.
+//! client, the others through the generated one.
 //!
 //! ```text
 //! fn over_grpc(settings: Settings) -> Subject {
@@ -13,6 +13,7 @@
 
 mod cache;
 mod convert;
+mod events;
 mod limits;
 mod locks;
 mod pages;
@@ -20,6 +21,7 @@ mod pipe;
 mod pipelines;
 
 pub use cache::GrpcCache;
+pub use events::GrpcEvents;
 pub use limits::GrpcLimits;
 pub use locks::{GrpcLocks, locks_subject};
 pub use pipe::{Cut, PipeServer, channel, connect, connect_to};

@@ -64,6 +64,30 @@ impl Filter {
         })
     }
 
+    /// Types that are wanted; none for all, as in every part.
+    #[must_use]
+    pub fn types(&self) -> &[Pattern] {
+        &self.types
+    }
+
+    /// Sources that are wanted.
+    #[must_use]
+    pub fn sources(&self) -> &[Pattern] {
+        &self.sources
+    }
+
+    /// Subjects that are wanted.
+    #[must_use]
+    pub fn subjects(&self) -> &[Pattern] {
+        &self.subjects
+    }
+
+    /// Further attributes that are demanded, and their values.
+    #[must_use]
+    pub fn attributes(&self) -> &[(Attribute, Pattern)] {
+        &self.attributes
+    }
+
     /// Whether an event is wanted.
     #[must_use]
     pub fn wants(&self, event: &Event) -> bool {

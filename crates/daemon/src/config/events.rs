@@ -8,11 +8,17 @@ use trellis_core::Micros;
 use trellis_core::events::TopicRetention;
 use trellis_core::log::LogLimits;
 use trellis_engine::EventsConfig;
-use trellis_local::log::{DEFAULT_LIMITS, DiskLogOptions, MemoryLogOptions, OnDamage};
+use trellis_local::log::{DEFAULT_LIMITS, DiskLogOptions, MemoryLogOptions, OnDamage, Retention};
 use trellis_service::EventBounds;
 
 const MIB: u64 = 1024 * 1024;
 const TIB: u64 = MIB * MIB;
+
+/// The part of the memory that topics and groups themselves may take.
+const CONTROL_PART: u64 = 16;
+
+/// The largest batch.
+const BATCH: u64 = DEFAULT_LIMITS.batch_bytes as u64;
 
 /// The group `events`. The table below tells what each means.
 #[derive(Clone, Debug, Deserialize)]
@@ -94,12 +100,21 @@ impl EventsSettings {
         }
     }
 
-    /// The log of a daemon that keeps nothing.
+    /// The log of a daemon that keeps nothing. Each sequence of topics has its share, in which new events drop the oldest; what is
+    /// left is for topics and groups themselves, of which nothing may be dropped.
     pub(super) fn memory(&self) -> MemoryLogOptions {
+        let for_topics = self.memory_bytes - self.memory_bytes / CONTROL_PART;
+        let share = Retention {
+            max_bytes: Some(for_topics / u64::from(self.partitions)),
+            max_age: None,
+        };
+        let mut retention = vec![share; self.limits().partitions as usize];
+        retention[0] = Retention::FOREVER;
         MemoryLogOptions {
             limits: self.limits(),
-            max_bytes: self.memory_bytes,
-            ..MemoryLogOptions::default()
+            // Whole batches are dropped, so a share may be exceeded by one.
+            max_bytes: self.memory_bytes + u64::from(self.partitions) * BATCH,
+            retention,
         }
     }
 
@@ -129,8 +144,8 @@ pub(super) static EVENTS: &[Setting] = &[
         "events.memory_bytes",
         "268435456",
         Count(MIB, TIB),
-        "Bytes of events without a `data_dir`, attributes included. Beyond, publishing fails with TOO_MANY_BYTES until \
-         retention makes room.",
+        "Bytes of events without a `data_dir`, attributes included: an equal share for each partition, in which new events \
+         drop the oldest.",
     ),
     setting(
         "events.id_window",
@@ -253,11 +268,10 @@ mod tests {
         let settings = Config::from_toml("").unwrap().settings;
         assert_eq!(settings.events.engine(), EventsConfig::default());
         let limits = settings.events.limits();
-        let memory = MemoryLogOptions {
-            limits,
-            ..MemoryLogOptions::default()
-        };
-        assert_eq!(settings.events.memory(), memory);
+        let memory = settings.events.memory();
+        assert_eq!((memory.limits, memory.retention.len()), (limits, 17));
+        assert_eq!(memory.retention[0], Retention::FOREVER);
+        assert_eq!(memory.retention[16].max_bytes, Some(15 * MIB));
         assert_eq!(settings.events.bounds(), EventBounds::default());
         let disk = DiskLogOptions {
             limits,

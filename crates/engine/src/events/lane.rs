@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use trellis_core::events::{
     Cursor, Event, Stamp, StoredEvent, Topic, TopicRetention, Unreadable, from_record, heading,
 };
@@ -25,6 +26,8 @@ pub(super) const MARKER: &[u8] = b"trellis-started";
 pub(super) struct Lane {
     pub partition: Partition,
     pub log: Arc<dyn Log>,
+    /// From where the moments are counted at which many readers take what has come.
+    pub born: Instant,
     pub history: History,
     pub config: EventsConfig,
     pub topics: Topics,
@@ -90,6 +93,7 @@ impl Lane {
         Self {
             partition,
             log,
+            born: Instant::now(),
             history: bounds.history,
             topics: Topics::new(bounds.start.0, count),
             order: Order::new(),

@@ -92,6 +92,11 @@ impl Live {
         place < ring.from || last.is_some_and(|(event, _)| event.offset.0 >= place)
     }
 
+    /// How many follow.
+    pub fn readers(&self) -> usize {
+        self.changed.receiver_count()
+    }
+
     /// Told of every event.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()

@@ -9,10 +9,19 @@ use async_trait::async_trait;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::sleep;
 use trellis_core::events::{Filter, GapReason, Heard, Position, Room, StoredEvent, Subscription};
 use trellis_core::log::{LogError, Offset};
 use trellis_core::{Result, Scope};
+
+/// So many readers of a topic are told of each event by itself.
+const FEW: u32 = 8;
+
+/// How much further apart each reader puts the moments, and how far apart they are at most.
+const PACE_EACH: Duration = Duration::from_micros(50);
+const SLOWEST: Duration = Duration::from_millis(10);
 
 /// Which events a reader wants, and how many of them.
 #[derive(Clone, Copy)]
@@ -142,6 +151,7 @@ impl Reader {
                         self.lane.until_folded(self.lane.acked()).await?;
                     } else if self.told_caught_up {
                         self.wait().await?;
+                        self.keep_pace().await;
                     } else {
                         self.told_caught_up = true;
                         return Ok(Heard::CaughtUp);
@@ -167,6 +177,18 @@ impl Reader {
             error = self.lane.until_ended() => Err(error),
             // The window lives as long as its readers.
             _ = self.changes.changed() => Ok(()),
+        }
+    }
+
+    /// Where many follow a topic, all take what has come at the same moments, further apart the more they are: else an event
+    /// for each of them at a time would keep the processor from those who publish.
+    async fn keep_pace(&self) {
+        let readers = u32::try_from(self.live.readers()).unwrap_or(u32::MAX);
+        if readers > FEW {
+            let pace = PACE_EACH.saturating_mul(readers).min(SLOWEST);
+            let since = self.lane.born.elapsed().as_nanos() % pace.as_nanos();
+            let passed = Duration::from_nanos(u64::try_from(since).unwrap_or(0));
+            sleep(pace - passed).await;
         }
     }
 

@@ -14,13 +14,13 @@ use trellis_core::locks::{
 use trellis_core::{Error, Micros, Name, RequestId, Result, Scope};
 use trellis_proto::v1;
 
-pub(super) fn error(status: Status) -> Error {
+pub(in crate::grpc) fn error(status: Status) -> Error {
     let failed = answer::<()>(Err(client::Error::from(status)));
     failed.unwrap_err()
 }
 
 /// The error of one item of a stream.
-pub(super) fn item_error(status: &tonic_types::Status) -> Error {
+pub(in crate::grpc) fn item_error(status: &tonic_types::Status) -> Error {
     use prost::Message as _;
     let details = status.encode_to_vec().into();
     let code = tonic::Code::from_i32(status.code);
@@ -31,13 +31,13 @@ pub(super) fn span(span: Micros) -> Duration {
     std::time::Duration::from(span).try_into().unwrap()
 }
 
-pub(super) fn micros(duration: Option<Duration>) -> Micros {
+pub(in crate::grpc) fn micros(duration: Option<Duration>) -> Micros {
     std::time::Duration::try_from(duration.unwrap())
         .unwrap()
         .into()
 }
 
-pub(super) fn scope(scope: Option<v1::Scope>) -> Scope {
+pub(in crate::grpc) fn scope(scope: Option<v1::Scope>) -> Scope {
     match v1::ScopeKind::try_from(scope.unwrap().kind).unwrap() {
         v1::ScopeKind::Shared => Scope::Shared,
         v1::ScopeKind::Local => Scope::Local,
@@ -45,7 +45,7 @@ pub(super) fn scope(scope: Option<v1::Scope>) -> Scope {
     }
 }
 
-pub(super) fn count(count: i64) -> usize {
+pub(in crate::grpc) fn count(count: i64) -> usize {
     usize::try_from(count).unwrap()
 }
 
@@ -246,6 +246,8 @@ pub(super) fn state(state: v1::LockState) -> LockState {
 }
 
 /// What a call returns, its error as the port has it.
-pub(super) fn call<T>(result: std::result::Result<tonic::Response<T>, Status>) -> Result<T> {
+pub(in crate::grpc) fn call<T>(
+    result: std::result::Result<tonic::Response<T>, Status>,
+) -> Result<T> {
     result.map(tonic::Response::into_inner).map_err(error)
 }

@@ -4,11 +4,12 @@
 mod convert;
 mod link;
 
+pub(super) use convert::{call, count, error, item_error, micros, scope};
+
 use super::pipe::PipeServer;
 use crate::Pace;
 use crate::locks::Subject;
 use async_trait::async_trait;
-use convert::{call, count, micros, scope};
 use link::{Feed, Link};
 use parking_lot::Mutex;
 use std::collections::HashMap;
