@@ -43,8 +43,6 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>
 
 /// What is asked of this program.
 struct Arguments {
-    /// Of events; otherwise of limits.
-    events: bool,
     seeds: Vec<u64>,
     short: bool,
     broken: bool,
@@ -71,8 +69,8 @@ fn main() -> Result<()> {
     if seeds.is_empty() {
         seeds = vec![1, 2, 3, 4, 5];
     }
+    let events = has("events");
     let arguments = Arguments {
-        events: has("events"),
         seeds,
         short: has("--short"),
         broken: has("--broken"),
@@ -87,7 +85,7 @@ fn main() -> Result<()> {
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        if arguments.events {
+        if events {
             run_events(&arguments).await
         } else {
             run(&arguments).await

@@ -74,6 +74,12 @@ impl Field {
         })
     }
 
+    /// Events of all topics.
+    pub fn acknowledged(&self) -> u64 {
+        let topics = self.published.iter();
+        topics.map(|topic| topic.load(Ordering::Relaxed)).sum()
+    }
+
     /// Notes an error; tells its reason.
     pub fn note(&self, status: &tonic::Status) -> String {
         let details = status.get_error_details();

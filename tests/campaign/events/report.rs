@@ -2,7 +2,7 @@
 
 use super::checker::{self, Fault};
 use super::field::Field;
-use super::history::{History, Name};
+use super::history::{History, Name, Said};
 use super::run::Run;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
@@ -143,7 +143,7 @@ impl Figures {
             deliveries: deliveries().count(),
             redeliveries: deliveries().count() - first,
             settled: deliveries()
-                .filter(|delivery| delivery.said.iter().any(|said| said.is_done()))
+                .filter(|delivery| delivery.said.iter().any(Said::is_done))
                 .count(),
             dead: history.groups.iter().map(|group| group.dead.len()).sum(),
         }

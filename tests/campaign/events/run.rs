@@ -100,6 +100,10 @@ impl Run {
         let mut random = Random::new(self.seed, 1);
         let most = u64::try_from(self.life.as_millis()).unwrap_or(u64::MAX);
         let mut kills = 0;
+        if self.broken {
+            // So that there is something to lose.
+            let _ = until(self.patience, || field.acknowledged() >= 500).await;
+        }
         while kills < self.kills {
             let lives = random.of(10..most);
             pause(Duration::from_millis(lives)).await;

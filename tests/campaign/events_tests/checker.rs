@@ -213,7 +213,9 @@ fn swap(history: &mut History, first: u64, second: u64) {
     history.topics[0].log.iter_mut().for_each(other);
     history.topics[0].followed.iter_mut().for_each(other);
     let deliveries = &mut history.groups[0].deliveries;
-    deliveries.iter_mut().for_each(|it| other(&mut it.event));
+    for delivery in deliveries {
+        other(&mut delivery.event);
+    }
     let offsets = [first, second].map(|number| number.cast_signed() * 10);
     for (number, offset) in [(first, offsets[1]), (second, offsets[0])] {
         let place = usize::try_from(number).unwrap();

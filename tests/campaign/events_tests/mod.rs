@@ -21,7 +21,7 @@ async fn a_log_that_lost_its_end_is_found_and_told_event_by_event() {
     let run = Run {
         kills: 2,
         broken: true,
-        patience: Duration::from_secs(5),
+        patience: Duration::from_secs(10),
         ..Run::short(seed())
     };
     let report = run.go().await;

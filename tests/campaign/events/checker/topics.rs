@@ -146,7 +146,6 @@ fn followed(topic: &Topic) -> Vec<Fault> {
     );
     loop {
         let what = match (seen.peek(), log.peek()) {
-            (None, None) => return faults,
             (Some(saw), Some(stands)) if saw == stands => {
                 seen.next();
                 log.next();
@@ -163,7 +162,7 @@ fn followed(topic: &Topic) -> Vec<Fault> {
                 log.next();
                 what
             }
-            (Some(_), None) => return faults,
+            (_, None) => return faults,
         };
         faults.push(Fault::new(Kind::Missed, what));
     }
