@@ -34,10 +34,10 @@ pub(crate) struct LimitRpc {
 }
 
 impl LimitRpc {
-    pub fn new(parts: &Parts, config: ServiceConfig, streams: Arc<Semaphore>) -> Result<Self> {
+    pub fn new(parts: &Parts, config: &ServiceConfig, streams: Arc<Semaphore>) -> Result<Self> {
         Ok(Self {
             limits: Arc::clone(&parts.limits),
-            config,
+            config: *config,
             clock: Arc::clone(&parts.clock),
             stats: Arc::clone(&parts.stats),
             drain: parts.drain.clone(),

@@ -27,10 +27,10 @@ pub(crate) struct PipelineServer {
 }
 
 impl PipelineServer {
-    pub fn new(parts: &Parts, config: ServiceConfig, streams: Arc<Semaphore>) -> Result<Self> {
+    pub fn new(parts: &Parts, config: &ServiceConfig, streams: Arc<Semaphore>) -> Result<Self> {
         Ok(Self {
             pipelines: Obeyed::new(parts),
-            config,
+            config: *config,
             drain: parts.drain.clone(),
             streams,
             default_namespace: convert::namespace(String::new())?,
