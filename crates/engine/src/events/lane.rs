@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use trellis_core::events::{
-    Cursor, Event, Stamp, StoredEvent, Topic, TopicRetention, Unreadable, from_record, heading,
+    Cursor, Heading, Stamp, StoredEvent, Topic, TopicRetention, Unreadable, heading, read_event,
 };
 use trellis_core::log::{Bounds, History, Log, LogError, LogRecord, Offset, Partition, Record};
 use trellis_core::{Error, ErrorCode, Name, Namespace, Time};
@@ -187,7 +187,7 @@ impl Lane {
         held.add(offset, found.time, bytes, retention);
         if let Some(live) = held.live() {
             // While the topic is held, so that a window that is made meanwhile begins behind it.
-            live.push(Arc::new(self.stored(found, stamp.writer)?));
+            live.push(Arc::new(self.stored(found, &heading, stamp.writer)?));
         }
         drop(held);
         self.order.tell(stamp, Folded::At(offset));
@@ -195,14 +195,14 @@ impl Lane {
     }
 
     /// An event of a record that counts.
-    fn stored(&self, found: &LogRecord, epoch: u64) -> Result<StoredEvent, Unreadable> {
-        let (_, event) = from_record(&found.record)?;
-        Ok(self.store(event, found, epoch))
-    }
-
-    fn store(&self, event: Event, found: &LogRecord, epoch: u64) -> StoredEvent {
-        StoredEvent {
-            event,
+    fn stored(
+        &self,
+        found: &LogRecord,
+        heading: &Heading<'_>,
+        epoch: u64,
+    ) -> Result<StoredEvent, Unreadable> {
+        Ok(StoredEvent {
+            event: read_event(&found.record, heading)?,
             offset: found.offset,
             time: found.time,
             cursor: Cursor {
@@ -210,7 +210,7 @@ impl Lane {
                 next: found.offset.next(),
                 epoch,
             },
-        }
+        })
     }
 
     /// The event of a record of the log, if it is one of a topic and counts.
@@ -226,7 +226,8 @@ impl Lane {
             return Ok(None);
         }
         let epoch = Stamp::of(&found.record).unwrap_or_default().writer;
-        self.stored(found, epoch).map(Some).map_err(unreadable)
+        let stored = self.stored(found, &heading, epoch);
+        stored.map(Some).map_err(unreadable)
     }
 
     // Places.

@@ -259,9 +259,17 @@ impl Subscription for Reader {
     }
 
     fn position(&self) -> Position {
+        let folded = *self.lane.folded.borrow();
+        // What was folded is in the window; so what was folded since is not of this topic.
+        let behind = self.live.has_behind(self.place) || !self.chunk.is_empty();
+        let place = if behind {
+            self.place
+        } else {
+            self.place.max(folded)
+        };
         Position {
-            cursor: self.lane.cursor(self.place),
-            behind: self.lane.end().saturating_sub(self.place),
+            cursor: self.lane.cursor(place),
+            behind: self.lane.end().saturating_sub(place),
         }
     }
 
