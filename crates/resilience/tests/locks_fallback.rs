@@ -15,9 +15,9 @@ use tokio_util::sync::CancellationToken;
 use trellis_conformance::{PausedClock, spawn};
 use trellis_core::locks::{
     AcquireLocks, AcquiredLocks, AcquiringLocks, ForceRelease, Holder, LeaseRef, ListLocks,
-    LockGrant, LockMode, LockOutcome, LockPage, LockSet, LockState, LockTarget, LockWatch, Locks,
-    LocksStatus, OpenSession, Progress, SessionFeed, SessionId, SessionKey, SessionState,
-    SharedLocks, Token, TokenState, Wait, WaitingLocks,
+    LockGrant, LockMode, LockOutcome, LockPage, LockPurpose, LockSet, LockState, LockTarget,
+    LockWatch, Locks, LocksStatus, OpenSession, Progress, SessionFeed, SessionId, SessionKey,
+    SessionState, SharedLocks, Token, TokenState, Wait, WaitingLocks,
 };
 use trellis_core::{
     Clock, Error, ErrorCode, Micros, Name, Namespace, Now, Result, Scope, StoreState, StoreView,
@@ -279,6 +279,7 @@ fn acquire(lock: &str, wait: Wait) -> AcquireLocks {
         },
         value: Vec::new().into(),
         wait,
+        purpose: LockPurpose::default(),
         request_id: None,
     }
 }
@@ -364,6 +365,76 @@ async fn a_sole_daemon_grants_alone_and_one_of_many_does_not() {
     one_of_many.is_up(false);
     let error = one_of_many.ask("x", Wait::Try).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::StoreUnavailable);
+}
+
+fn for_efficiency(lock: &str, wait: Wait) -> AcquireLocks {
+    AcquireLocks {
+        purpose: LockPurpose::Efficiency,
+        ..acquire(lock, wait)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_for_efficiency_is_granted_without_the_store_whatever_the_policy() {
+    let bed = Bed::new(LocksWhileAway::Fail, 3);
+    bed.is_up(false);
+    let asked = bed.locks.clone().acquire(for_efficiency("x", Wait::Try));
+    let (alone, scope) = granted(asked.outcome().await.unwrap());
+    assert!(is_degraded(&scope), "{scope:?}");
+    // What is for correctness is not, be the lock free here or not.
+    for lock in ["x", "y"] {
+        let error = bed.ask(lock, Wait::Try).await.unwrap_err();
+        assert_eq!(error.code, ErrorCode::StoreUnavailable);
+    }
+    bed.is_up(true);
+    bed.shared().await;
+    let others = bed.ask("x", Wait::Try).await.unwrap().outcome;
+    assert!(matches!(others, LockOutcome::Held { .. }), "{others:?}");
+    bed.locks.release(lease(&alone)).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_for_efficiency_that_waits_moves_over_and_one_for_correctness_waits_on() {
+    let bed = Bed::new(LocksWhileAway::Fail, 3);
+    let others = bed.store.locks.clone().acquire(acquire("x", Wait::Try));
+    granted(others.outcome().await.unwrap());
+    let waits = |acquire: AcquireLocks| {
+        let locks = bed.locks.clone();
+        spawn(async move { locks.acquire(acquire).outcome().await })
+    };
+    let correct = waits(acquire("x", Wait::For(HOUR)));
+    let efficient = waits(for_efficiency("x", Wait::For(HOUR)));
+    while bed.store.locks.status().waiters < 2 {
+        sleep(Duration::from_millis(1)).await;
+    }
+    bed.is_up(false);
+    let (_, scope) = granted(efficient.await.unwrap().unwrap());
+    assert!(is_degraded(&scope));
+    let error = correct.await.unwrap().unwrap_err();
+    assert_eq!(error.code, ErrorCode::StoreUnavailable);
+}
+
+#[tokio::test(start_paused = true)]
+async fn looks_tell_without_the_store_what_is_held_here_and_else_that_nobody_knows() {
+    let bed = Bed::new(LocksWhileAway::Fail, 3);
+    let before = bed.ask("y", Wait::Try).await.unwrap();
+    let (before, _) = granted(before);
+    bed.is_up(false);
+    let asked = bed.locks.clone().acquire(for_efficiency("x", Wait::Try));
+    let (alone, _) = granted(asked.outcome().await.unwrap());
+    let name = |lock: &str| Name::new(lock, "name").unwrap();
+    let (state, scope) = bed.locks.inspect(namespace(), name("x")).await.unwrap();
+    assert!(state.holder_count == 1 && is_degraded(&scope));
+    let unknown = bed.locks.inspect(namespace(), name("y")).await.unwrap_err();
+    assert_eq!(unknown.code, ErrorCode::StoreUnavailable);
+    let here = bed
+        .locks
+        .check_token(namespace(), name("x"), alone.locks[0].token);
+    assert!(here.await.unwrap().remaining.is_some());
+    let there = bed
+        .locks
+        .check_token(namespace(), name("y"), before.locks[0].token);
+    assert_eq!(there.await.unwrap_err().code, ErrorCode::StoreUnavailable);
 }
 
 #[tokio::test(start_paused = true)]

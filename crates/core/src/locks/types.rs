@@ -89,6 +89,16 @@ pub enum Wait {
     For(Micros),
 }
 
+/// What locks are for, which decides what becomes of a call while the store that daemons share is away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum LockPurpose {
+    /// Two holders would do harm: nothing is granted without the store, unless the operator has said otherwise.
+    #[default]
+    Correctness,
+    /// Two holders only cost work done twice: each daemon grants by itself without the store.
+    Efficiency,
+}
+
 /// Takes locks, all or none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AcquireLocks {
@@ -102,6 +112,8 @@ pub struct AcquireLocks {
     pub value: Arc<[u8]>,
     /// Whether to wait.
     pub wait: Wait,
+    /// What they are for.
+    pub purpose: LockPurpose,
     /// The caller's name for this call.
     pub request_id: Option<RequestId>,
 }

@@ -53,12 +53,12 @@ impl LocksSettings {
         }
     }
 
-    /// Where this daemon grants locks alone while the shared store is away; `None`: nowhere.
-    pub(super) fn while_away(&self) -> Option<LocksWhileAway> {
+    /// Where this daemon grants locks alone while the shared store is away.
+    pub(super) fn while_away(&self) -> LocksWhileAway {
         match self.fallback {
-            WhileAway::Fail => None,
-            WhileAway::SoleDaemon => Some(LocksWhileAway::SoleDaemon),
-            WhileAway::Local => Some(LocksWhileAway::Local),
+            WhileAway::Fail => LocksWhileAway::Fail,
+            WhileAway::SoleDaemon => LocksWhileAway::SoleDaemon,
+            WhileAway::Local => LocksWhileAway::Local,
         }
     }
 

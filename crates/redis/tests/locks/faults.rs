@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use trellis_core::locks::{
-    AcquireLocks, Holder, LeaseRef, LockGrant, LockMode, LockOutcome, LockSet, LockTarget, Locks,
-    OnBreak, OpenSession, SessionFeed, SessionNews, SessionState, Token, Wait,
+    AcquireLocks, Holder, LeaseRef, LockGrant, LockMode, LockOutcome, LockPurpose, LockSet,
+    LockTarget, Locks, OnBreak, OpenSession, SessionFeed, SessionNews, SessionState, Token, Wait,
 };
 use trellis_core::{ErrorCode, Micros, Name, Namespace, Result};
 use trellis_redis::{RedisConfig, RedisLocks};
@@ -69,6 +69,7 @@ impl Locking {
             holder,
             value: Vec::new().into(),
             wait,
+            purpose: LockPurpose::default(),
             request_id: None,
         };
         let acquired = self.locks.clone().acquire(acquire).outcome().await;

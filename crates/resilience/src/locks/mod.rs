@@ -1,9 +1,9 @@
-//! Locks of this daemon alone while the shared store is away, where the operator has said that this is safe or does not
-//! matter.
+//! Locks of this daemon alone while the shared store is away, where the operator or the call has said that this is safe or does
+//! not matter.
 //!
-//! Without this, a new call waits for the store as it waits for a lock, and fails when its time is over: two holders are
-//! worse than none, and a cut link cannot be told from a dead store. With it, a lease of its own (no session) is granted by this
-//! daemon's own locks while the store is away, and says so. What the store's leases that this daemon times still hold is not
+//! Any other new call waits for the store as it waits for a lock, and fails when its time is over: two holders are
+//! worse than none, and a cut link cannot be told from a dead store. Where it is allowed, a lease of its own (no session) is granted
+//! by this daemon's own locks while the store is away, and says so. What the store's leases that this daemon times still hold is not
 //! granted. When the store is back, each such lease is taken there too if its locks are free, and goes on under its id
 //! and token; else its holder is told that it is lost. Calls that wait move over both times.
 
@@ -18,7 +18,7 @@ use std::sync::Arc;
 pub use task::LocksFallbackTask;
 use trellis_core::locks::{
     AcquireLocks, AcquiredLocks, ForceRelease, Holder, LeaseId, LeaseRef, LockGrant, LockOutcome,
-    Locks, SharedLocks, Wait,
+    LockPurpose, Locks, SharedLocks, Wait,
 };
 use trellis_core::{Clock, ErrorCode, Namespace, Result, Scope, StoreView};
 
@@ -28,6 +28,8 @@ const MAX_GRANTED: usize = 100_000;
 /// Where this daemon grants locks while the store is away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LocksWhileAway {
+    /// Nowhere, but to calls that say that two holders do no harm.
+    Fail,
     /// Where no other daemon was seen last: the operator has declared that there is none.
     SoleDaemon,
     /// Always: the operator prefers two holders to none.
@@ -100,12 +102,18 @@ impl FallbackLocks {
             && self.granted.lock().len() < MAX_GRANTED
     }
 
-    /// Whether a call may be granted here while the store is away.
-    fn could_grant(&self, acquire: &AcquireLocks) -> bool {
-        let allowed = match self.policy {
+    /// Whether every call may be granted here while the store is away, whatever its purpose.
+    fn grants_all(&self) -> bool {
+        match self.policy {
+            LocksWhileAway::Fail => false,
             LocksWhileAway::Local => true,
             LocksWhileAway::SoleDaemon => self.view.place().is_none_or(|(_, members)| members <= 1),
-        };
+        }
+    }
+
+    /// Whether a call may be granted here while the store is away.
+    fn could_grant(&self, acquire: &AcquireLocks) -> bool {
+        let allowed = acquire.purpose == LockPurpose::Efficiency || self.grants_all();
         allowed
             && matches!(acquire.holder, Holder::Lease { .. })
             && !self
@@ -205,6 +213,12 @@ impl FallbackLocks {
             self.primary.release(lease).await?;
         }
         Ok(())
+    }
+
+    /// Whether this daemon's own locks tell what a lock is while the store is away: they know it, or there is no other that
+    /// anybody is granted.
+    fn tells(&self, known: bool) -> bool {
+        known || self.grants_all()
     }
 
     /// The guarantee that answers carry.

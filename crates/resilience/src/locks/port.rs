@@ -72,17 +72,21 @@ impl Locks for FallbackLocks {
 
     async fn inspect(&self, namespace: Namespace, name: Name) -> Result<(LockState, Scope)> {
         if self.switch.is_open() {
-            let (state, _) = self.local.inspect(namespace, name).await?;
-            return Ok((state, self.switch.degraded_scope()));
+            let (state, _) = (self.local.inspect(namespace.clone(), name.clone())).await?;
+            if self.tells(state.holder_count + state.waiter_count > 0) {
+                return Ok((state, self.switch.degraded_scope()));
+            }
         }
         self.primary.inspect(namespace, name).await
     }
 
     async fn list(&self, list: ListLocks) -> Result<LockPage> {
         if self.switch.is_open() {
-            let page = self.local.list(list).await?;
-            let scope = self.switch.degraded_scope();
-            return Ok(LockPage { scope, ..page });
+            let page = self.local.list(list.clone()).await?;
+            if self.tells(!page.locks.is_empty()) {
+                let scope = self.switch.degraded_scope();
+                return Ok(LockPage { scope, ..page });
+            }
         }
         self.primary.list(list).await
     }
@@ -98,8 +102,10 @@ impl Locks for FallbackLocks {
 
     async fn force_release(&self, force: ForceRelease) -> Result<(usize, Scope)> {
         if self.switch.is_open() {
-            let (ended, _) = self.local.force_release(force).await?;
-            return Ok((ended, self.switch.degraded_scope()));
+            let ended = self.local.force_release(force.clone()).await;
+            if self.tells(ended.is_ok()) {
+                return ended.map(|(ended, _)| (ended, self.switch.degraded_scope()));
+            }
         }
         self.primary.force_release(force).await
     }
@@ -111,9 +117,12 @@ impl Locks for FallbackLocks {
         token: Token,
     ) -> Result<TokenState> {
         if self.switch.is_open() {
-            let state = self.local.check_token(namespace, name, token).await?;
-            let scope = self.switch.degraded_scope();
-            return Ok(TokenState { scope, ..state });
+            let state = (self.local).check_token(namespace.clone(), name.clone(), token);
+            let state = state.await?;
+            if self.tells(state.remaining.is_some()) {
+                let scope = self.switch.degraded_scope();
+                return Ok(TokenState { scope, ..state });
+            }
         }
         self.primary.check_token(namespace, name, token).await
     }

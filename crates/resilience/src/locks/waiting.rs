@@ -58,12 +58,12 @@ impl WaitingLocks for FallbackWaiting {
                 None => self.begin(),
                 Some(inner) => {
                     let here = self.here;
-                    let moves = |open: &bool| *open != here;
-                    let may_move = here || self.locks.could_grant(&self.acquire);
+                    let may_move = || here || self.locks.could_grant(&self.acquire);
+                    let moves = |open: &bool| *open != here && may_move();
                     tokio::select! {
                         biased;
                         progress = inner.next() => Some(progress),
-                        _ = self.opening.wait_for(moves), if may_move => {
+                        _ = self.opening.wait_for(moves) => {
                             self.inner = None;
                             None
                         }
