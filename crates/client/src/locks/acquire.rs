@@ -179,8 +179,8 @@ impl Lock {
         waiting.over = true;
         let answer = answer.map_err(|_| Error::outcome_unknown("the session has ended"))??;
         match answer {
-            Granted::Grant(grant, lost) => {
-                LockGuard::new(grant, lost, clock, owner.clone()).map(Locked::Granted)
+            Granted::Grant(granted, lost) => {
+                LockGuard::new(granted, lost, clock, owner.clone()).map(Locked::Granted)
             }
             Granted::Refused(refused) => {
                 let retry_after = convert::optional_duration(refused.retry_after, "retry_after")?;

@@ -359,6 +359,9 @@ pub enum LostReason {
         /// Who.
         actor: Arc<str>,
     },
+    /// The store that daemons share does not have it: it lost it, or came back after it had been granted without it; and another has
+    /// its locks by now, or may have.
+    NotRestored,
 }
 
 impl LostReason {
@@ -368,6 +371,9 @@ impl LostReason {
         match self {
             Self::Expired => "it was not kept alive in time".to_owned(),
             Self::Forced { reason, actor } => format!("ended by {actor}: {reason}"),
+            Self::NotRestored => {
+                "the shared store does not have it, and another may have its locks".to_owned()
+            }
         }
     }
 }

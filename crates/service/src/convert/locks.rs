@@ -367,6 +367,7 @@ pub(crate) fn lost(lease: LeaseId, reason: &LostReason) -> v1::LockLost {
         reason: match reason {
             LostReason::Expired => v1::LostReason::Expired.into(),
             LostReason::Forced { .. } => v1::LostReason::Forced.into(),
+            LostReason::NotRestored => v1::LostReason::NotRestored.into(),
         },
         message: reason.message(),
     }

@@ -220,6 +220,7 @@ pub(super) fn acquired(answer: v1::LockServiceAcquireResponse) -> AcquiredLocks 
 pub(super) fn lost(lost: v1::LockLost) -> LostReason {
     match v1::LostReason::try_from(lost.reason).unwrap() {
         v1::LostReason::Expired => LostReason::Expired,
+        v1::LostReason::NotRestored => LostReason::NotRestored,
         // The contract has one text for both.
         v1::LostReason::Forced => LostReason::Forced {
             reason: lost.message.into(),
