@@ -71,6 +71,7 @@ operation!(
         "space", "requests", "table", "lease", "attached", "session", "reassert"
     ]
 );
+operation!(VERIFY, ["requests", "table", "lease", "attached", "verify"]);
 operation!(SERVE, ["requests", "table", "lease", "serve"]);
 operation!(WATCH, ["space", "watch"]);
 operation!(TELL_ENDS, ["tell_ends"]);
