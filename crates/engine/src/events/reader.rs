@@ -188,7 +188,7 @@ impl Reader {
             let pace = PACE_EACH.saturating_mul(readers).min(SLOWEST);
             let since = self.lane.born.elapsed().as_nanos() % pace.as_nanos();
             let passed = Duration::from_nanos(u64::try_from(since).unwrap_or(0));
-            sleep(pace - passed).await;
+            sleep(pace.saturating_sub(passed)).await;
         }
     }
 
