@@ -50,7 +50,7 @@ use trellis_local::{
 };
 use trellis_redis::{AfterLoss, Identity, NearConfig, RedisConfig};
 use trellis_resilience::{FallbackPolicy, Level, LocksWhileAway};
-use trellis_service::ServiceConfig;
+use trellis_service::{EventBounds, ServiceConfig};
 
 /// A valid configuration.
 #[derive(Clone, Debug)]
@@ -258,6 +258,7 @@ impl Config {
             max_message_bytes: grpc.max_message_bytes,
             locks: self.settings.locks.bounds(),
             cache: self.settings.cache.service(),
+            events: EventBounds::default(),
         }
     }
 
