@@ -5,6 +5,7 @@ use super::event::{Attribute, Event, NewEvent, ReadEvent, Topic};
 use crate::log::{Header, Record};
 use crate::{Name, Namespace, Time};
 use bytes::Bytes;
+use std::fmt::{Display, Write};
 use std::ops::Range;
 
 /// Where the topic stands: many topics share a partition.
@@ -49,6 +50,13 @@ struct Texts {
 }
 
 impl Texts {
+    fn put_shown(&mut self, name: Bytes, value: impl Display) {
+        let start = self.text.len();
+        // Writing to a text cannot fail.
+        let _ = write!(self.text, "{value}");
+        self.ranges.push((name, start..self.text.len()));
+    }
+
     fn put(&mut self, name: Bytes, value: &str) {
         let start = self.text.len();
         self.text.push_str(value);
@@ -58,14 +66,17 @@ impl Texts {
 
 /// The record of an event, without a stamp. `id` names an event whose caller gave it no name: `CloudEvents` demands one.
 #[must_use]
-pub fn to_record(topic: &TopicHeaders, event: &Event, id: &str) -> Record {
+pub fn to_record(topic: &TopicHeaders, event: &Event, id: impl Display) -> Record {
     let count = 8 + event.attributes().len();
     let mut texts = Texts {
-        text: String::with_capacity(event.bytes() - event.data().len() + id.len() + 32),
+        text: String::with_capacity(event.bytes() - event.data().len() + 64),
         ranges: Vec::with_capacity(count),
     };
     let fixed = |name: &'static str| Bytes::from_static(name.as_bytes());
-    texts.put(fixed(ID), event.id().unwrap_or(id));
+    match event.id() {
+        Some(id) => texts.put(fixed(ID), id),
+        None => texts.put_shown(fixed(ID), id),
+    }
     texts.put(fixed(SOURCE), event.source());
     texts.put(fixed("ce_type"), event.kind());
     let time = event.time().and_then(to_text);

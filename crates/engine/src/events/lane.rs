@@ -2,6 +2,7 @@
 
 use super::config::EventsConfig;
 use super::ids::Ids;
+use super::live::Live;
 use super::order::{Folded, Order};
 use super::past::Past;
 use super::topics::{TopicCount, TopicEntry, Topics};
@@ -47,6 +48,8 @@ pub(super) struct Tail {
     /// The newest that counts.
     pub last: Stamp,
     topic: Option<Arc<TopicEntry>>,
+    /// Windows with events that were not announced yet.
+    pushed: Vec<Arc<Live>>,
 }
 
 impl Tail {
@@ -55,6 +58,7 @@ impl Tail {
             next,
             last: Stamp::default(),
             topic: None,
+            pushed: Vec::new(),
         }
     }
 
@@ -140,6 +144,9 @@ impl Lane {
         }
         tail.next = read.next;
         self.folded.send_replace(tail.next.0);
+        for live in tail.pushed.drain(..) {
+            live.announce();
+        }
         Ok(())
     }
 
@@ -184,6 +191,13 @@ impl Lane {
         if let Some(live) = held.live() {
             // While the topic is held, so that a window that is made meanwhile begins behind it.
             live.push(Arc::new(self.stored(found, &heading, stamp.writer)?));
+            if tail
+                .pushed
+                .last()
+                .is_none_or(|last| !Arc::ptr_eq(last, &live))
+            {
+                tail.pushed.push(live);
+            }
         }
         drop(held);
         self.order.tell(stamp, Folded::At(offset));
