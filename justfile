@@ -33,10 +33,10 @@ test *name:
 breaking:
     buf breaking --against '.git#branch=main'
 
-# Measure limits, cache, locks, events or log: `just bench limits` prints ratios to baselines measured in the same run.
-bench name:
+# Measure limits, cache, locks, events or log, or parts of one: `just bench limits streams` prints ratios to baselines measured in the same run.
+bench name *parts:
     cargo build --release --bin trellisd
-    cargo bench --package trellis-tests --bench {{name}}
+    cargo bench --package trellis-tests --bench {{name}} -- {{parts}}
 
 # Break the daemons, and what they stand on, under load, and hold what clients saw against what is promised: `just campaign limits` or `events`.
 campaign name *arguments:

@@ -1,25 +1,35 @@
 //! Locks of three real daemons on one real Redis, through the typed client: guards, and what becomes of them when their
 //! daemon or the store fails.
 
-use crate::{clients, http, start_with, variables};
+use crate::{Variable, clients, http, start_with, variables};
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
-use trellis_client::Locks;
+use trellis_client::{LockGuard, Locked, Locks, Scope};
 use trellis_conformance::limits::Settings;
 use trellis_tests::daemon::Daemon;
 use trellis_tests::redis::Redis;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Daemons that see each other and notice a death within a second, and their locks.
-async fn daemons(redis: &Redis, count: usize, further: &[&str]) -> (Vec<Daemon>, Vec<Locks>) {
+/// The settings of daemons that notice a death within a second.
+fn quick(redis: &Redis) -> Vec<Variable> {
     let mut variables = variables(redis, Settings::default());
     variables.extend([
         ("TRELLIS_REDIS__HEARTBEAT_INTERVAL", "100ms".to_owned()),
         ("TRELLIS_REDIS__STORE_TIMEOUT", "300ms".to_owned()),
         ("TRELLIS_REDIS__DEATH_AFTER", "1s".to_owned()),
     ]);
-    let daemons = start_with(count, &variables, further);
+    variables
+}
+
+/// Such daemons, which see each other.
+pub async fn daemons_with(redis: &Redis, count: usize) -> Vec<Daemon> {
+    daemons(redis, count, &[]).await.0
+}
+
+/// The same and their locks.
+async fn daemons(redis: &Redis, count: usize, further: &[&str]) -> (Vec<Daemon>, Vec<Locks>) {
+    let daemons = start_with(count, &quick(redis), further);
     let clients = clients(&daemons).await;
     let locks = clients
         .iter()
@@ -111,4 +121,68 @@ async fn guards_outlive_a_store_that_has_lost_everything() {
     guard.release().await.unwrap();
     let next = locks[1].lock("job").max_wait(PATIENCE);
     assert!(next.acquire().await.unwrap().granted().unwrap().token() > token);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(no_redis, ignore = "no redis-server")]
+async fn a_lock_for_efficiency_is_held_over_an_outage_and_one_for_correctness_is_not_granted_in_it()
+{
+    let mut redis = Redis::start().unwrap();
+    let (_daemons, locks) = daemons(&redis, 2, &[]).await;
+    // One session was there before, the other begins in the outage.
+    let before = locks[0].lock("before").acquire().await.unwrap();
+    before.granted().unwrap().release().await.unwrap();
+    redis.kill();
+    let mut guards = Vec::new();
+    for (locks, name) in locks.iter().zip(["one", "other"]) {
+        let efficient = locks.lock(name).efficiency().max_wait(PATIENCE);
+        let guard = timeout(PATIENCE, efficient.acquire()).await.unwrap();
+        let guard = guard.unwrap().granted().unwrap();
+        assert!(
+            matches!(guard.scope(), Scope::Degraded { .. }),
+            "{:?}",
+            guard.scope()
+        );
+        guards.push(guard);
+    }
+    let correct = locks[0]
+        .lock("another")
+        .max_wait(Duration::from_millis(500));
+    let refused = timeout(PATIENCE, correct.acquire()).await.unwrap();
+    assert!(!matches!(&refused, Ok(Locked::Granted(_))), "{refused:?}");
+    let stand = |guards: &[LockGuard]| guards.iter().all(LockGuard::is_valid);
+    // Longer than their TTL.
+    for _ in 0..20 {
+        sleep(Duration::from_millis(100)).await;
+        assert!(stand(&guards));
+    }
+    redis.restart();
+    // What was granted without the store keeps others out everywhere once it is back.
+    for (locks, name) in locks.iter().rev().zip(["one", "other"]) {
+        let held = async {
+            while !locks
+                .inspect(name)
+                .await
+                .is_ok_and(|it| it.holders.len() == 1)
+            {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(PATIENCE, held).await.unwrap();
+        assert!(
+            locks
+                .lock(name)
+                .try_acquire()
+                .await
+                .unwrap()
+                .granted()
+                .is_none()
+        );
+    }
+    assert!(stand(&guards));
+    for guard in guards {
+        guard.release().await.unwrap();
+    }
+    let next = locks[1].lock("one").acquire().await.unwrap();
+    assert!(next.granted().is_some());
 }

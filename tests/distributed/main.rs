@@ -8,6 +8,7 @@
 
 mod cache;
 mod cache_suite;
+mod draining;
 mod fallback;
 mod faults;
 mod fillers;

@@ -63,6 +63,24 @@ impl Redis {
         run(self.port, command)
     }
 
+    /// One look at what it did so far.
+    pub fn stats(&self) -> Stats {
+        Stats(self.run(&["INFO", "stats"]))
+    }
+
+    /// Scripts that it was asked to run so far. What scripts themselves call is not counted.
+    pub fn scripts(&self) -> u64 {
+        let stats = self.run(&["INFO", "commandstats"]);
+        let lines = stats.lines();
+        let called = lines.filter(|line| line.starts_with("cmdstat_eval"));
+        called
+            .filter_map(|line| {
+                let (_, rest) = line.split_once("calls=")?;
+                rest.split(',').next()?.parse::<u64>().ok()
+            })
+            .sum()
+    }
+
     /// Sends a signal by name, for example `STOP`.
     pub fn signal(&self, name: &str) {
         let pid = self.pid().to_string();
@@ -89,6 +107,19 @@ impl Drop for Redis {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// What a server did, as `INFO stats` tells it.
+pub struct Stats(String);
+
+impl Stats {
+    /// A figure of it; NaN where there is none.
+    pub fn figure(&self, name: &str) -> f64 {
+        let mut lines = self.0.lines().filter_map(|line| line.split_once(':'));
+        let line = lines.find(|(field, _)| *field == name);
+        line.and_then(|(_, figure)| figure.trim().parse().ok())
+            .unwrap_or(f64::NAN)
     }
 }
 

@@ -103,6 +103,14 @@ name! {
     OrderingKey
 }
 required!(OrderingKey);
+
+impl OrderingKey {
+    /// Checks a key, or that there is none.
+    pub(crate) fn check(value: &str, field: &str) -> Result<()> {
+        check(value, field, ALLOWED_KEY)
+    }
+}
+
 name! {
     /// The key of a cache entry.
     EntryKey

@@ -51,8 +51,8 @@ struct Joining {
     fallback: FallbackTask,
     /// The same; `None` where the cache fails instead.
     cache_fallback: Option<CacheFallbackTask>,
-    /// The same; `None` where new calls fail instead.
-    locks_fallback: Option<LocksFallbackTask>,
+    /// The same.
+    locks_fallback: LocksFallbackTask,
 }
 
 impl Backend {
@@ -90,9 +90,9 @@ impl Backend {
         if let Some(task) = joining.cache_fallback {
             supervisor.start(TaskKind::CacheFallback, |stop| task.run(stop));
         }
-        if let Some(task) = joining.locks_fallback {
-            supervisor.start(TaskKind::LocksFallback, |stop| task.run(stop));
-        }
+        supervisor.start(TaskKind::LocksFallback, |stop| {
+            joining.locks_fallback.run(stop)
+        });
         match start {
             Start::Attached(_) => {
                 let tried = joining.tried.wait_for(Option::is_some);

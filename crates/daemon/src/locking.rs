@@ -1,4 +1,4 @@
-//! Which locks a daemon serves: its own, or the shared ones, with its own behind them where that is wanted.
+//! Which locks a daemon serves: its own, or the shared ones, with its own behind them.
 
 use crate::config::Config;
 use crate::supervisor::{Supervisor, TaskKind};
@@ -48,7 +48,7 @@ pub(crate) fn shared(
     locks
 }
 
-/// Puts locks of this daemon alone behind the shared ones, where the configuration wants them. The task begins once the
+/// Puts locks of this daemon alone behind the shared ones. The task begins once the
 /// store has had its time to come.
 pub(crate) fn with_fallback(
     config: &Config,
@@ -56,10 +56,7 @@ pub(crate) fn with_fallback(
     (store, cluster): (&Store, Arc<RedisCluster>),
     clock: &Arc<dyn Clock>,
     supervisor: &mut Supervisor,
-) -> (Arc<dyn Locks>, Option<LocksFallbackTask>) {
-    let Some(policy) = config.locks_while_away() else {
-        return (shared, None);
-    };
+) -> (Arc<dyn Locks>, LocksFallbackTask) {
     let seen = Arc::new(SeenTokens {
         clock: clock.clone(),
         store: store.clone(),
@@ -70,8 +67,9 @@ pub(crate) fn with_fallback(
     };
     let local = Arc::new(MemoryLocks::new(alone, seen));
     let local = start(local, (supervisor, TaskKind::LocksFallbackTimer));
+    let policy = config.locks_while_away();
     let (locks, task) = FallbackLocks::new(shared, local, cluster, policy, clock.clone());
-    (locks, Some(task))
+    (locks, task)
 }
 
 /// The clock of locks that stand in for the shared ones: in the place of the wall, from which tokens are made, the

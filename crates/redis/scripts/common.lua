@@ -3,14 +3,27 @@
 -- Lua numbers are doubles and `tostring` keeps 14 digits only: a token is an integer below 2^53, and it
 -- leaves Lua as text made by `whole`, or as an integer reply, never through `tostring` or `cjson`.
 
+-- The text of a whole number. One is often written several times, which costs more than to remember it.
+local texts = {}
+
 local function whole(number)
-  return string.format('%.0f', number)
+  local text = texts[number]
+  if not text then
+    text = string.format('%.0f', number)
+    texts[number] = text
+  end
+  return text
 end
 
--- The store's time in microseconds.
+-- The store's time in microseconds. A script is one moment.
+local moment
+
 local function store_time()
-  local time = redis.call('TIME')
-  return time[1] * 1000000 + time[2]
+  if not moment then
+    local time = redis.call('TIME')
+    moment = time[1] * 1000000 + time[2]
+  end
+  return moment
 end
 
 -- A new token: above every token minted before, above `floor`, and not below the store's time.

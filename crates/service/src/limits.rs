@@ -37,11 +37,11 @@ pub(crate) struct LimitRpc {
 }
 
 impl LimitRpc {
-    pub fn new(parts: &Parts, config: ServiceConfig, streams: Arc<Semaphore>) -> Result<Self> {
+    pub fn new(parts: &Parts, config: &ServiceConfig, streams: Arc<Semaphore>) -> Result<Self> {
         Ok(Self {
             announcer: parts.announcer.clone(),
             limits: Arc::clone(&parts.limits),
-            config,
+            config: *config,
             clock: Arc::clone(&parts.clock),
             stats: Arc::clone(&parts.stats),
             drain: parts.drain.clone(),

@@ -36,12 +36,12 @@ pub(crate) struct LockRpc {
 }
 
 impl LockRpc {
-    pub fn new(parts: &Parts, config: ServiceConfig, streams: Arc<Semaphore>) -> Result<Self> {
+    pub fn new(parts: &Parts, config: &ServiceConfig, streams: Arc<Semaphore>) -> Result<Self> {
         Ok(Self {
             announcer: parts.announcer.clone(),
             locks: Arc::clone(&parts.locks),
             pipelines: Obeyed::new(parts),
-            config,
+            config: *config,
             clock: Arc::clone(&parts.clock),
             stats: Arc::clone(&parts.stats),
             drain: parts.drain.clone(),

@@ -30,11 +30,11 @@ pub(crate) struct PipelineServer {
 }
 
 impl PipelineServer {
-    pub fn new(parts: &Parts, config: ServiceConfig, streams: Arc<Semaphore>) -> Result<Self> {
+    pub fn new(parts: &Parts, config: &ServiceConfig, streams: Arc<Semaphore>) -> Result<Self> {
         Ok(Self {
             announcer: parts.announcer.clone(),
             pipelines: Obeyed::new(parts),
-            config,
+            config: *config,
             drain: parts.drain.clone(),
             streams,
             default_namespace: convert::namespace(String::new())?,

@@ -134,21 +134,21 @@ fn service(path: &str) -> Option<&str> {
 pub fn routes(parts: &Parts, config: ServiceConfig) -> Result<(Services, HealthHandle)> {
     let bytes = config.max_message_bytes;
     let streams = Arc::new(Semaphore::new(config.max_streams));
-    let limits = LimitRpc::new(parts, config, Arc::clone(&streams))?;
+    let limits = LimitRpc::new(parts, &config, Arc::clone(&streams))?;
     let limits = LimitServiceServer::new(LimitServer(Arc::new(limits)))
         .max_decoding_message_size(bytes)
         .accept_compressed(Gzip);
-    let cache = CacheServiceServer::new(CacheServer(Arc::new(CacheRpc::new(parts, config)?)))
+    let cache = CacheServiceServer::new(CacheServer(Arc::new(CacheRpc::new(parts, &config)?)))
         .max_decoding_message_size(bytes)
         .accept_compressed(Gzip);
     let status = StatusServiceServer::new(StatusServer::new(parts))
         .max_decoding_message_size(bytes)
         .accept_compressed(Gzip);
-    let pipelines = PipelineServer::new(parts, config, Arc::clone(&streams))?;
+    let pipelines = PipelineServer::new(parts, &config, Arc::clone(&streams))?;
     let pipelines = PipelineServiceServer::new(pipelines)
         .max_decoding_message_size(bytes)
         .accept_compressed(Gzip);
-    let locks = LockRpc::new(parts, config, streams)?;
+    let locks = LockRpc::new(parts, &config, streams)?;
     let locks = LockServiceServer::new(LockServer(Arc::new(locks)))
         .max_decoding_message_size(bytes)
         .accept_compressed(Gzip);
@@ -181,7 +181,7 @@ pub fn routes(parts: &Parts, config: ServiceConfig) -> Result<(Services, HealthH
         "trellis.v1.StatusService",
     ];
     if let Some(events) = &parts.events {
-        let events = EventRpc::new(parts, Arc::clone(events), config)?;
+        let events = EventRpc::new(parts, Arc::clone(events), &config)?;
         let events = EventServiceServer::new(EventServer(Arc::new(events)))
             .max_decoding_message_size(bytes)
             .accept_compressed(Gzip);

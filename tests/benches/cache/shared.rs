@@ -199,16 +199,10 @@ struct Counters {
 
 impl Counters {
     fn of(redis: &Redis) -> Self {
-        let stats = redis.run(&["INFO", "stats"]);
-        let figure = |name: &str| {
-            let mut lines = stats.lines().filter_map(|line| line.split_once(':'));
-            let line = lines.find(|(field, _)| *field == name);
-            line.and_then(|(_, figure)| figure.trim().parse().ok())
-                .unwrap_or(f64::NAN)
-        };
+        let stats = redis.stats();
         Self {
-            reads: figure("total_reads_processed"),
-            commands: figure("total_commands_processed"),
+            reads: stats.figure("total_reads_processed"),
+            commands: stats.figure("total_commands_processed"),
         }
     }
 }

@@ -61,7 +61,7 @@ impl Bench<'_> {
     }
 
     async fn streams(&self, table: &mut Table) -> Result<()> {
-        let before = scripts(self.redis);
+        let before = self.redis.scripts();
         let cases = [
             self.straight(STREAMS * CALLS),
             self.trellis.case(Shape::Streams, &self.one),
@@ -78,7 +78,7 @@ impl Bench<'_> {
         let cpu = row("CPU, of Redis and of trellisd");
         table.add(cpu.compare(&direct, &own, Sample::cpu_micros_per_call, "µs"));
         // Of both sides together: neither sends anything else.
-        let sent = scripts(self.redis) - before;
+        let sent = self.redis.scripts() - before;
         let calls = direct.warm + own.warm + direct.calls() + own.calls();
         #[expect(clippy::cast_precision_loss, reason = "counts of one run")]
         let each = sent as f64 / calls as f64;
@@ -146,17 +146,4 @@ impl Bench<'_> {
         table.add(row.compare(&one, &four, Sample::micros_per_call, "µs"));
         Ok(())
     }
-}
-
-/// Scripts that Redis was asked to run so far. What scripts themselves call is not counted.
-pub fn scripts(redis: &Redis) -> u64 {
-    let stats = redis.run(&["INFO", "commandstats"]);
-    let lines = stats.lines();
-    let called = lines.filter(|line| line.starts_with("cmdstat_eval"));
-    called
-        .filter_map(|line| {
-            let (_, rest) = line.split_once("calls=")?;
-            rest.split(',').next()?.parse::<u64>().ok()
-        })
-        .sum()
 }

@@ -3,7 +3,6 @@
 //! three processes cost that have one core, whatever they do. Left out where the daemons lease nothing, which shows in what Redis is asked.
 
 use crate::Side;
-use crate::distributed::scripts;
 use crate::load::{CALLS, Connections, STREAMS, Shape};
 use crate::messages::{self, Work};
 use std::time::Duration;
@@ -116,13 +115,13 @@ impl Bench<'_> {
 
     /// Scripts that Redis runs for one acquire of a limit that has been hot.
     async fn asked(&self, name: &str) -> Result<f64> {
-        let before = scripts(self.redis);
+        let before = self.redis.scripts();
         let done = self
             .shared
             .run(Shape::Streams, &Work::any(name), now() + ROUND)
             .await?;
         #[expect(clippy::cast_precision_loss, reason = "counts of one run")]
-        Ok((scripts(self.redis) - before) as f64 / done.calls as f64)
+        Ok((self.redis.scripts() - before) as f64 / done.calls as f64)
     }
 
     async fn rows(&self, name: &str, demand: f64, rate: u32, table: &mut Table) -> Result<()> {

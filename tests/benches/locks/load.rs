@@ -1,9 +1,10 @@
 //! What is done on sessions, in closed loops. The echo answers as if every lock were free.
 
-use crate::session::{Session, Wait, lease};
+use crate::session::{Session, Ttl, Wait, lease};
 use futures::stream::{FuturesUnordered, TryStreamExt as _};
 use std::cell::Cell;
 use std::time::Instant;
+use tokio::sync::Mutex;
 use tonic::transport::Channel;
 use trellis_proto::v1::lock_service_session_response::Response;
 use trellis_tests::bench::Result;
@@ -16,8 +17,9 @@ pub const CONTENDERS: usize = 16;
 /// To each server.
 pub const CONNECTIONS: usize = 4;
 
-/// Connections to a server, and sessions on them, which outlive the rounds.
+/// Connections to servers, and sessions on them, which outlive the rounds.
 pub struct Load {
+    /// To the servers by turns.
     channels: Vec<Channel>,
     /// Over all connections by turns.
     spread: Sessions,
@@ -26,10 +28,12 @@ pub struct Load {
 }
 
 impl Load {
-    pub async fn open(server: &Server) -> Result<Self> {
+    pub async fn open(servers: &[Server]) -> Result<Self> {
         let mut channels = Vec::new();
         for _ in 0..CONNECTIONS {
-            channels.push(server.connect().await?);
+            for server in servers {
+                channels.push(server.connect().await?);
+            }
         }
         let (spread, together) = (Sessions::default(), Sessions::default());
         spread.open(&channels).await?;
@@ -43,7 +47,7 @@ impl Load {
 
     /// One of the connections, taken by turns.
     pub fn channel(&self, turn: usize) -> Channel {
-        self.channels[turn % CONNECTIONS].clone()
+        self.channels[turn % self.channels.len()].clone()
     }
 
     pub async fn round_trips(&self, deadline: Instant) -> Result<Done> {
@@ -77,23 +81,15 @@ impl Load {
     }
 
     pub async fn contended(&self, deadline: Instant) -> Result<Done> {
-        self.spread
-            .on(CONTENDERS, async |_, session| {
-                contend(session, deadline).await
-            })
-            .await
+        contended(&self.spread, deadline).await
     }
 
     pub async fn contended_together(&self, deadline: Instant) -> Result<Done> {
-        self.together
-            .on(CONTENDERS, async |_, session| {
-                contend(session, deadline).await
-            })
-            .await
+        contended(&self.together, deadline).await
     }
 
     pub async fn closing(&self, deadline: Instant) -> Result<Done> {
-        // The one that ends is on another connection than the one that waits.
+        // The one that ends is on another connection than the one that waits, and on another server if there is one.
         let holder = self.channel(1);
         self.spread
             .on(1, async |_, session| {
@@ -111,7 +107,7 @@ impl Sessions {
     async fn open(&self, channels: &[Channel]) -> Result<()> {
         let mut sessions = Vec::new();
         for channel in channels.iter().cycle().take(CONTENDERS) {
-            sessions.push(Session::open(channel.clone()).await?);
+            sessions.push(Session::open(channel.clone(), Ttl::Long).await?);
         }
         self.0.set(sessions);
         Ok(())
@@ -204,16 +200,27 @@ async fn lanes(session: &mut Session, deadline: Instant) -> Result<Done> {
     Ok(done)
 }
 
-/// One of many that want a lock: gives it back at once, and stands in line again with the same breath.
-async fn contend(session: &mut Session, deadline: Instant) -> Result<Done> {
+/// All of the sessions want one lock.
+async fn contended(sessions: &Sessions, deadline: Instant) -> Result<Done> {
+    let entry = Mutex::new(());
+    let contend = async |_, session: &mut Session| contend(session, deadline, &entry).await;
+    sessions.on(CONTENDERS, contend).await
+}
+
+/// One of many that want a lock: gives it back at once, and stands in line again with the same breath. They stand in
+/// line in the order in which they are given the entry, by turns of the servers.
+async fn contend(session: &mut Session, deadline: Instant, entry: &Mutex<()>) -> Result<Done> {
     let name = lock(0);
     let mut done = Done::default();
     let mut ids = 1..;
     let mut next = || ids.next().ok_or("no id");
+    let entered = entry.lock().await;
     session.acquire(next()?, &name, Wait::Long)?;
+    let mut answer = session.answer().await?.1;
+    drop(entered);
     let mut in_hand = 1;
-    while in_hand > 0 {
-        match session.answer().await?.1 {
+    loop {
+        match answer {
             Response::Queued(_) => {}
             Response::Released(_) => in_hand -= 1,
             answer => {
@@ -225,8 +232,11 @@ async fn contend(session: &mut Session, deadline: Instant) -> Result<Done> {
                 }
             }
         }
+        if in_hand == 0 {
+            return Ok(done);
+        }
+        answer = session.answer().await?.1;
     }
-    Ok(done)
 }
 
 /// Sessions that take a lock and end, each time with another that waits for it.
@@ -234,7 +244,7 @@ async fn closing(waiter: &mut Session, holder: &Channel, deadline: Instant) -> R
     let name = lock(0);
     let mut done = Done::default();
     while now() < deadline {
-        let mut session = Session::open(holder.clone()).await?;
+        let mut session = Session::open(holder.clone(), Ttl::Long).await?;
         session.acquire(1, &name, Wait::No)?;
         session.granted().await?;
         waiter.acquire(1, &name, Wait::Long)?;

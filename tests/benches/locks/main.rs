@@ -4,15 +4,21 @@
 //! session stream and keeps nothing (`echo`). This process is the load generator; how it measures is in
 //! `trellis_tests::bench`.
 //!
-//! With the name of a part (memory, uncontended, contended, distinct, close) only that one is measured:
-//! `cargo bench --package trellis-tests --bench locks -- contended`. Takes about a minute.
+//! Locks on Redis are measured against a plain lock straight on it: a Redis of its own, which keeps nothing on disk.
 //!
-//! Files: `echo` the floor, `session` the stream, `load` what is done on it, `memory` resident sizes.
+//! With names of parts only those are measured: `just bench locks contended`. Locks in memory are the parts memory,
+//! uncontended, contended, distinct and close; locks on Redis are redis and held. Takes about three minutes.
+//!
+//! Files: `echo` the floor, `session` the stream, `load` what is done on it, `memory` resident sizes, `shared` locks
+//! on Redis and `direct` their floor, `held` what Redis does while they are held.
 
+mod direct;
 mod echo;
+mod held;
 mod load;
 mod memory;
 mod session;
+mod shared;
 
 use load::{CONNECTIONS, CONTENDERS, Load};
 use std::time::Duration;
@@ -31,8 +37,16 @@ fn main() -> Result<()> {
     }
 }
 
-/// What is measured, in this order.
-const PARTS: [&str; 5] = ["memory", "uncontended", "contended", "distinct", "close"];
+/// What is measured, in this order: in memory, and on Redis.
+const PARTS: [&str; 7] = [
+    "memory",
+    "uncontended",
+    "contended",
+    "distinct",
+    "close",
+    "redis",
+    "held",
+];
 
 async fn run(pinning: Pinning, parts: &[&str]) -> Result<()> {
     let mut table = Table::default();
@@ -40,9 +54,8 @@ async fn run(pinning: Pinning, parts: &[&str]) -> Result<()> {
     if parts.contains(&"memory") {
         memory::measure(pinning, &mut table).await?;
     }
-    let (echo, trellis) = (Server::echo(pinning)?, Server::trellis(pinning)?);
-    let echo = Side::connect(&echo).await?;
-    let trellis = Side::connect(&trellis).await?;
+    let echo = Side::connect(vec![Server::echo(pinning)?]).await?;
+    let trellis = Side::connect(vec![Server::trellis(pinning)?]).await?;
     say(&session::compare_sizes(&echo.load, &trellis.load).await?);
     if parts.contains(&"uncontended") {
         uncontended(&echo, &trellis, &mut table).await?;
@@ -54,62 +67,70 @@ async fn run(pinning: Pinning, parts: &[&str]) -> Result<()> {
         distinct(&echo, &trellis, &mut table).await?;
     }
     if parts.contains(&"close") {
-        close(&echo, &trellis, &mut table).await?;
+        close("in memory", 5.0, [&echo, &trellis], &mut table).await?;
     }
-    say("locks on Redis: not measured yet");
+    if parts.contains(&"redis") {
+        shared::measure(pinning, &echo, &mut table).await?;
+    }
+    if parts.contains(&"held") {
+        held::measure(pinning, &mut table).await?;
+    }
     table.print();
     Ok(())
 }
 
-/// A server, and sessions on it.
+/// Servers, and sessions on them.
 struct Side {
-    process: u32,
+    servers: Vec<Server>,
     load: Load,
 }
 
 impl Side {
-    async fn connect(server: &Server) -> Result<Self> {
-        Ok(Self {
-            process: server.pid(),
-            load: Load::open(server).await?,
-        })
+    async fn connect(servers: Vec<Server>) -> Result<Self> {
+        let load = Load::open(&servers).await?;
+        Ok(Self { servers, load })
+    }
+
+    /// Where several servers share the work the first stands for them.
+    fn process(&self) -> u32 {
+        self.servers[0].pid()
     }
 
     /// One message and its answer at a time, on one stream.
     fn round_trips(&self) -> Case<'_> {
-        Case::new(self.process, |deadline| self.load.round_trips(deadline))
+        Case::new(self.process(), |deadline| self.load.round_trips(deadline))
     }
 
     /// One lock taken and given back at a time, on one stream.
     fn cycles(&self) -> Case<'_> {
-        Case::new(self.process, |deadline| self.load.cycles(deadline))
+        Case::new(self.process(), |deadline| self.load.cycles(deadline))
     }
 
     /// So many locks at a time on one stream, each taken and given back.
     fn lanes(&self) -> Case<'_> {
-        Case::new(self.process, |deadline| self.load.lanes(deadline))
+        Case::new(self.process(), |deadline| self.load.lanes(deadline))
     }
 
     /// As many sessions, each with a lock of its own.
     fn apart(&self) -> Case<'_> {
-        Case::new(self.process, |deadline| self.load.apart(deadline))
+        Case::new(self.process(), |deadline| self.load.apart(deadline))
     }
 
     /// As many sessions, all of which want one lock.
     fn contended(&self) -> Case<'_> {
-        Case::new(self.process, |deadline| self.load.contended(deadline))
+        Case::new(self.process(), |deadline| self.load.contended(deadline))
     }
 
     /// The same, all on one connection.
     fn contended_together(&self) -> Case<'_> {
-        Case::new(self.process, |deadline| {
+        Case::new(self.process(), |deadline| {
             self.load.contended_together(deadline)
         })
     }
 
     /// A session that ends, and one that waits for it.
     fn closing(&self) -> Case<'_> {
-        Case::new(self.process, |deadline| self.load.closing(deadline))
+        Case::new(self.process(), |deadline| self.load.closing(deadline))
     }
 }
 
@@ -165,10 +186,16 @@ async fn distinct(echo: &Side, trellis: &Side, table: &mut Table) -> Result<()> 
     Ok(())
 }
 
-async fn close(echo: &Side, trellis: &Side, table: &mut Table) -> Result<()> {
+/// From the clean end of a session to the grant of another that waits, for locks that are kept in this place.
+async fn close(
+    place: &str,
+    most_ms: f64,
+    [echo, trellis]: [&Side; 2],
+    table: &mut Table,
+) -> Result<()> {
     let [echo, own] = alternate([echo.round_trips(), trellis.closing()], ROUND).await?;
     let row = |what: &str| {
-        let what = format!("clean end of a stream to the next grant: {what}");
+        let what = format!("clean end of a stream to the next grant, {place}: {what}");
         Row::new(what, "one round trip")
     };
     table.add(row("p50").compare(&echo, &own, Sample::p50_micros, "µs"));
@@ -176,7 +203,9 @@ async fn close(echo: &Side, trellis: &Side, table: &mut Table) -> Result<()> {
         let tails = samples.iter().map(|sample| sample.p99_micros() / 1e3);
         median(&tails.collect::<Vec<_>>())
     };
-    let p99 = row("p99").target(Target::AtMost(5.0)).beside(tail(&echo));
+    let p99 = row("p99")
+        .target(Target::AtMost(most_ms))
+        .beside(tail(&echo));
     table.add(p99.value(tail(&own), "ms"));
     Ok(())
 }

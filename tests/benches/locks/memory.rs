@@ -1,6 +1,6 @@
 //! Resident size of a held lock.
 
-use crate::session::{Session, Wait};
+use crate::session::{Session, Ttl, Wait};
 use trellis_tests::bench::Result;
 use trellis_tests::bench::process::{Pinning, Server};
 use trellis_tests::bench::table::{Row, Table};
@@ -14,7 +14,7 @@ const IN_FLIGHT: u32 = 500;
 /// Starts a daemon of its own, so that nothing else lies in its memory.
 pub async fn measure(pinning: Pinning, table: &mut Table) -> Result<()> {
     let server = Server::trellis(pinning)?;
-    let mut session = Session::open(server.connect().await?).await?;
+    let mut session = Session::open(server.connect().await?, Ttl::Long).await?;
     // As many calls at a time for one lock, so that buffers and histograms are there already.
     for _ in 0..4 {
         warm(&mut session).await?;
@@ -24,7 +24,7 @@ pub async fn measure(pinning: Pinning, table: &mut Table) -> Result<()> {
     for count in HELD {
         while held < count {
             let more = held + IN_FLIGHT;
-            hold(&mut session, held..more).await?;
+            session.hold(held..more).await?;
             held = more;
         }
         let grown = server.resident_bytes()?.saturating_sub(before);
@@ -50,16 +50,5 @@ async fn warm(session: &mut Session) -> Result<()> {
     }
     session.release(0, lease)?;
     session.released().await?;
-    Ok(())
-}
-
-/// Takes the locks of these numbers.
-async fn hold(session: &mut Session, numbers: std::ops::Range<u32>) -> Result<()> {
-    for number in numbers.clone() {
-        session.acquire(number.into(), &format!("lock.{number:06}"), Wait::No)?;
-    }
-    for _ in numbers {
-        session.granted().await?;
-    }
     Ok(())
 }

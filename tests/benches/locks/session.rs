@@ -2,6 +2,7 @@
 
 use crate::load::Load;
 use prost::Message as _;
+use std::ops::Range;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
@@ -11,21 +12,30 @@ use trellis_proto::v1::lock_service_session_request::Request;
 use trellis_proto::v1::lock_service_session_response::Response;
 use trellis_proto::v1::{
     LockServiceReleaseResponse, LockServiceSessionRequest, LockServiceSessionResponse,
-    LockSessionAcquire, LockSessionOpen, LockSessionRelease, LockTarget,
+    LockSessionAcquire, LockSessionKeepAlive, LockSessionOpen, LockSessionRelease, LockTarget,
 };
 use trellis_tests::bench::Result;
 
 /// The namespace of all locks.
 const NAMESPACE: &str = "bench";
 
-/// Longer than any run, so that nothing is ever renewed.
-const TTL_SECONDS: i64 = 3_600;
+/// Longer than any run.
+const LONG_TTL_SECONDS: i64 = 3_600;
 
 /// Requests that are sent and not yet taken by the transport.
 pub const QUEUE: usize = 1_024;
 
 /// Longer than any round.
 const WAIT_SECONDS: i64 = 60;
+
+/// How long a session lasts.
+#[derive(Clone, Copy)]
+pub enum Ttl {
+    /// As long as where nobody says: it must be kept alive.
+    Usual,
+    /// Longer than any run, so that nothing is ever renewed.
+    Long,
+}
 
 /// How long to wait for a lock.
 #[derive(Clone, Copy)]
@@ -43,14 +53,18 @@ pub struct Session {
 }
 
 impl Session {
-    pub async fn open(channel: Channel) -> Result<Self> {
+    pub async fn open(channel: Channel, ttl: Ttl) -> Result<Self> {
         let (requests, queue) = mpsc::channel(QUEUE);
-        let open = Request::Open(LockSessionOpen {
-            namespace: NAMESPACE.into(),
-            ttl: Some(prost_types::Duration {
-                seconds: TTL_SECONDS,
+        let ttl = match ttl {
+            Ttl::Usual => None,
+            Ttl::Long => Some(prost_types::Duration {
+                seconds: LONG_TTL_SECONDS,
                 nanos: 0,
             }),
+        };
+        let open = Request::Open(LockSessionOpen {
+            namespace: NAMESPACE.into(),
+            ttl,
             ..Default::default()
         });
         requests.try_send(LockServiceSessionRequest {
@@ -128,6 +142,26 @@ impl Session {
         }
     }
 
+    /// Takes the locks of these numbers, all at a time.
+    pub async fn hold(&mut self, numbers: Range<u32>) -> Result<()> {
+        for number in numbers.clone() {
+            self.acquire(number.into(), &format!("lock.{number:06}"), Wait::No)?;
+        }
+        for _ in numbers {
+            self.granted().await?;
+        }
+        Ok(())
+    }
+
+    /// Keeps the session alive, with nothing else in hand.
+    pub async fn keep_alive(&mut self) -> Result<()> {
+        self.send(1, Request::KeepAlive(LockSessionKeepAlive {}))?;
+        match self.answer().await? {
+            (_, Response::Kept(_)) => Ok(()),
+            (_, other) => Err(format!("a keep-alive is answered {other:?}").into()),
+        }
+    }
+
     /// Ends the requests, which is a clean end.
     pub fn end(self) -> Ending {
         Ending(self.answers)
@@ -158,7 +192,7 @@ pub fn lease(response: Response) -> Result<String> {
 pub async fn compare_sizes(echo: &Load, trellis: &Load) -> Result<String> {
     let mut sizes = Vec::new();
     for load in [echo, trellis] {
-        let mut session = Session::open(load.channel(0)).await?;
+        let mut session = Session::open(load.channel(0), Ttl::Long).await?;
         session.acquire(1, "lock.00", Wait::No)?;
         let (_, granted) = session.answer().await?;
         let length = granted.encoded_len();

@@ -21,6 +21,8 @@ pub struct Done {
     pub granted: u64,
     /// How long calls took, where that is looked at.
     pub latencies: Vec<Duration>,
+    /// Calls of each lane, where there are several.
+    pub lanes: Vec<u64>,
 }
 
 impl Done {
@@ -30,6 +32,7 @@ impl Done {
             sum.calls += done.calls;
             sum.granted += done.granted;
             sum.latencies.extend(done.latencies);
+            sum.lanes.push(done.calls);
             sum
         })
     }
@@ -99,6 +102,7 @@ pub struct Sample {
     server_cpu: Duration,
     p50: Duration,
     p99: Duration,
+    evenness: f64,
 }
 
 #[allow(
@@ -130,6 +134,11 @@ impl Sample {
     pub fn over(&self, rate: u32, burst: u32) -> f64 {
         let allowed = f64::from(burst) + f64::from(rate) * self.wall.as_secs_f64();
         (self.granted as f64 - allowed).max(0.0)
+    }
+
+    /// Jain's index of the calls of the lanes: 1 when each made as many, 1 / lanes when one made them all.
+    pub fn evenness(&self) -> f64 {
+        self.evenness
     }
 
     /// Half of the calls took at most this.
@@ -173,7 +182,18 @@ async fn round(case: &Case<'_>, length: Duration) -> Result<Sample> {
         server_cpu: after.saturating_sub(before),
         p50: quantile(&mut done.latencies, 50),
         p99: quantile(&mut done.latencies, 99),
+        evenness: jain(&done.lanes),
     })
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "calls of a round are far below 2^52"
+)]
+fn jain(lanes: &[u64]) -> f64 {
+    let sum: u64 = lanes.iter().sum();
+    let squares: u64 = lanes.iter().map(|calls| calls * calls).sum();
+    (sum * sum) as f64 / (lanes.len() as f64 * squares as f64)
 }
 
 fn quantile(latencies: &mut [Duration], percent: usize) -> Duration {

@@ -264,7 +264,7 @@ pub enum Start {
 }
 
 impl Start {
-    pub(super) fn to_proto(&self) -> Option<proto::EventStart> {
+    pub(super) fn to_proto(&self) -> proto::EventStart {
         use proto::event_start::Start as Wire;
         let start = match self {
             Self::Earliest => Wire::Edge(proto::EventEdge::Earliest.into()),
@@ -272,7 +272,7 @@ impl Start {
             Self::After(cursor) => Wire::Cursor(cursor.to_bytes()),
             Self::Time(time) => Wire::Time((*time).into()),
         };
-        Some(proto::EventStart { start: Some(start) })
+        proto::EventStart { start: Some(start) }
     }
 }
 

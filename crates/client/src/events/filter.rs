@@ -81,8 +81,8 @@ impl Filter {
         self
     }
 
-    pub(super) fn to_proto(&self) -> Option<proto::EventFilter> {
-        Some(self.0.clone())
+    pub(super) fn to_proto(&self) -> proto::EventFilter {
+        self.0.clone()
     }
 }
 

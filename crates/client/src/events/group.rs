@@ -157,7 +157,7 @@ impl Group {
             topic: self.topic.name.clone(),
             group: self.name.clone(),
             spec: Some(spec.to_proto()?),
-            start: start.to_proto(),
+            start: Some(start.to_proto()),
         });
         let answer = events.shared.events().set_group(request).await?;
         convert::required(answer.into_inner().group, "group")?.try_into()

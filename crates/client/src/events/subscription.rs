@@ -99,8 +99,8 @@ impl Subscribe {
         Ok(proto::SubscriptionOpen {
             namespace: self.topic.events.namespace_name(),
             topic: self.topic.name.clone(),
-            start: start.as_ref().unwrap_or(&self.start).to_proto(),
-            filter: self.filter.to_proto(),
+            start: Some(start.as_ref().unwrap_or(&self.start).to_proto()),
+            filter: Some(self.filter.to_proto()),
             credit: Some(proto::EventCredit {
                 events: self.events.into(),
                 bytes: self.bytes.into(),
@@ -145,6 +145,10 @@ pub struct Position {
 /// What a subscription tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all that is heard are events, which a box would make dearer"
+)]
 pub enum Heard {
     /// The next event.
     Event(StoredEvent),

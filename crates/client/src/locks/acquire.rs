@@ -23,6 +23,7 @@ pub struct Lock {
     targets: Vec<proto::LockTarget>,
     value: Vec<u8>,
     max_wait: Duration,
+    purpose: proto::LockPurpose,
 }
 
 /// How asking for locks ended.
@@ -75,6 +76,7 @@ impl Lock {
             targets: Vec::new(),
             value: Vec::new(),
             max_wait: DEFAULT_WAIT,
+            purpose: proto::LockPurpose::Correctness,
         };
         new.and(name)
     }
@@ -105,6 +107,13 @@ impl Lock {
     /// How long [`Lock::acquire`] waits; default 1 minute.
     pub fn max_wait(mut self, wait: Duration) -> Self {
         self.max_wait = wait;
+        self
+    }
+
+    /// Says that two holders would only do some work twice. While the store that daemons share is away, the daemon then grants the
+    /// locks by itself; without this it does so only where its operator has said that it is safe.
+    pub fn efficiency(mut self) -> Self {
+        self.purpose = proto::LockPurpose::Efficiency;
         self
     }
 
@@ -153,6 +162,7 @@ impl Lock {
             max_wait: max_wait_out.transpose()?,
             // So that it can be sent again on another stream.
             request_id: format!("{:032x}", rand::rng().random::<u128>()),
+            purpose: self.purpose.into(),
         };
         let Session { owner, clock } = self.locks.session()?;
         let id = self.locks.id();
@@ -169,8 +179,8 @@ impl Lock {
         waiting.over = true;
         let answer = answer.map_err(|_| Error::outcome_unknown("the session has ended"))??;
         match answer {
-            Granted::Grant(grant, lost) => {
-                LockGuard::new(grant, lost, clock, owner.clone()).map(Locked::Granted)
+            Granted::Grant(granted, lost) => {
+                LockGuard::new(granted, lost, clock, owner.clone()).map(Locked::Granted)
             }
             Granted::Refused(refused) => {
                 let retry_after = convert::optional_duration(refused.retry_after, "retry_after")?;

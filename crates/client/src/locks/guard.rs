@@ -11,6 +11,7 @@ use super::clock::SessionClock;
 use super::keeper::{Command, Mail, Owner};
 use crate::convert;
 use crate::error::{Error, Result};
+use crate::scope::Scope;
 
 /// Why locks are not held any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +21,9 @@ pub enum LostReason {
     Expired,
     /// An operator took them; in words who and why.
     Forced(String),
+    /// The store that daemons share has lost them, or came back after they had been granted without it, and another may hold
+    /// them.
+    NotRestored,
 }
 
 /// One lock that is held.
@@ -46,6 +50,7 @@ pub struct LockGuard {
     lease: String,
     locks: Vec<HeldLock>,
     generation: i64,
+    scope: Scope,
     lost: watch::Receiver<Option<LostReason>>,
     clock: Arc<SessionClock>,
     owner: Arc<Owner>,
@@ -54,16 +59,19 @@ pub struct LockGuard {
 
 impl LockGuard {
     pub(super) fn new(
-        grant: proto::LockGrant,
+        granted: proto::LockGranted,
         lost: watch::Receiver<Option<LostReason>>,
         clock: Arc<SessionClock>,
         owner: Arc<Owner>,
     ) -> Result<Self> {
+        let scope = granted.scope.try_into()?;
+        let grant = granted.grant.unwrap_or_default();
         let lease = grant.lease_id;
         let mut guard = Self {
             lease,
             locks: Vec::new(),
             generation: grant.generation,
+            scope,
             lost,
             clock,
             owner,
@@ -103,6 +111,12 @@ impl LockGuard {
     #[must_use]
     pub fn generation(&self) -> i64 {
         self.generation
+    }
+
+    /// Which guarantee the grant carried: one that was given while the shared store was away keeps nobody out at other daemons.
+    #[must_use]
+    pub fn scope(&self) -> &Scope {
+        &self.scope
     }
 
     /// Whether the locks are known to be held.

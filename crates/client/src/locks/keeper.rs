@@ -28,7 +28,7 @@ const AGAIN: Duration = Duration::from_millis(100);
 /// What a granted acquire is told.
 #[derive(Debug)]
 pub(super) enum Granted {
-    Grant(proto::LockGrant, watch::Receiver<Option<LostReason>>),
+    Grant(proto::LockGranted, watch::Receiver<Option<LostReason>>),
     Refused(proto::LockRefused),
 }
 
@@ -323,7 +323,7 @@ impl Keeper {
                     self.clock.renew(sent, ttl);
                 }
             }
-            Response::Granted(granted) => self.granted(id, granted.grant.unwrap_or_default(), link),
+            Response::Granted(granted) => self.granted(id, granted, link),
             Response::Refused(refused) => {
                 if let Some(acquire) = self.acquires.remove(&id) {
                     let _ = acquire.reply.send(Ok(Granted::Refused(refused)));
@@ -334,6 +334,7 @@ impl Keeper {
                 if let Some(guard) = self.guards.remove(&lost.lease_id) {
                     guard.send_replace(Some(match proto::LostReason::try_from(lost.reason) {
                         Ok(proto::LostReason::Forced) => LostReason::Forced(lost.message),
+                        Ok(proto::LostReason::NotRestored) => LostReason::NotRestored,
                         _ => LostReason::Expired,
                     }));
                 }
@@ -356,12 +357,14 @@ impl Keeper {
         None
     }
 
-    fn granted(&mut self, id: u64, grant: proto::LockGrant, link: &Link) {
-        let lease = grant.lease_id.clone();
+    fn granted(&mut self, id: u64, granted: proto::LockGranted, link: &Link) {
+        let lease = granted.grant.as_ref().map(|grant| grant.lease_id.clone());
+        let lease = lease.unwrap_or_default();
         let (lost, guard) = watch::channel(None);
         let acquire = self.acquires.remove(&id);
-        let told = acquire.map(|acquire| acquire.reply.send(Ok(Granted::Grant(grant, guard))));
-        if let Some(Ok(())) = told {
+        let granted = Ok(Granted::Grant(granted, guard));
+        let told = acquire.is_some_and(|acquire| acquire.reply.send(granted).is_ok());
+        if told {
             self.guards.insert(lease, lost);
         } else {
             // Its caller has gone.

@@ -6,8 +6,8 @@ use crate::spawn;
 use std::sync::Arc;
 use tokio::task::JoinHandle;
 use trellis_core::locks::{
-    AcquireLocks, AcquiredLocks, AcquiringLocks, Holder, LockGrant, LockMode, LockOutcome, LockSet,
-    LockTarget, Locks, Wait,
+    AcquireLocks, AcquiredLocks, AcquiringLocks, Holder, LockGrant, LockMode, LockOutcome,
+    LockPurpose, LockSet, LockTarget, Locks, Wait,
 };
 use trellis_core::{Micros, RequestId, Result};
 
@@ -45,6 +45,7 @@ impl Ask {
             },
             value: Vec::new().into(),
             wait: Wait::Try,
+            purpose: LockPurpose::default(),
             request_id: None,
         };
         Self {
@@ -78,6 +79,12 @@ impl Ask {
 
     pub(super) fn wait(mut self, max_wait: Micros) -> Self {
         self.acquire.wait = Wait::For(max_wait);
+        self
+    }
+
+    /// Which two may hold if need be.
+    pub(super) fn for_efficiency(mut self) -> Self {
+        self.acquire.purpose = LockPurpose::Efficiency;
         self
     }
 

@@ -90,16 +90,90 @@ pub struct NewEvent {
 /// An event that can be published. Texts are UTF-8 without control characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    id: Option<String>,
-    source: String,
-    kind: String,
-    subject: Option<String>,
+    texts: Texts,
     time: Option<Time>,
-    content_type: Option<String>,
-    schema: Option<String>,
-    ordering_key: Option<OrderingKey>,
     attributes: Vec<(Attribute, String)>,
     data: Bytes,
+}
+
+/// The texts of an event, one behind the other in one allocation; one that is empty is not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Texts {
+    text: Box<str>,
+    ends: [u16; TEXTS],
+}
+
+/// How many, and which is where.
+const TEXTS: usize = 7;
+const ID: usize = 0;
+const SOURCE: usize = 1;
+const KIND: usize = 2;
+const SUBJECT: usize = 3;
+const CONTENT_TYPE: usize = 4;
+const SCHEMA: usize = 5;
+const ORDERING_KEY: usize = 6;
+
+impl Texts {
+    /// Each of at most 1,024 bytes, or what is longer is not there.
+    fn new(texts: [&str; TEXTS]) -> Self {
+        let mut text = String::with_capacity(texts.iter().map(|it| it.len()).sum());
+        let mut ends = [0; TEXTS];
+        for (it, end) in texts.into_iter().zip(&mut ends) {
+            if it.len() <= MAX_TEXT_BYTES {
+                text.push_str(it);
+            }
+            // Seven of them fit.
+            *end = u16::try_from(text.len()).unwrap_or(u16::MAX);
+        }
+        Self {
+            text: text.into(),
+            ends,
+        }
+    }
+
+    fn get(&self, index: usize) -> &str {
+        let before = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        let range = usize::from(before)..usize::from(self.ends[index]);
+        self.text.get(range).unwrap_or_default()
+    }
+
+    fn optional(&self, index: usize) -> Option<&str> {
+        Some(self.get(index)).filter(|text| !text.is_empty())
+    }
+}
+
+/// An event as a record of ours has it: it was checked when it was published.
+#[derive(Default)]
+pub(super) struct ReadEvent<'a> {
+    pub id: &'a str,
+    pub source: &'a str,
+    pub kind: &'a str,
+    pub subject: &'a str,
+    pub time: Option<Time>,
+    pub content_type: &'a str,
+    pub schema: &'a str,
+    pub ordering_key: &'a str,
+    pub attributes: Vec<(Attribute, String)>,
+    pub data: Bytes,
+}
+
+impl From<ReadEvent<'_>> for Event {
+    fn from(event: ReadEvent<'_>) -> Self {
+        Self {
+            texts: Texts::new([
+                event.id,
+                event.source,
+                event.kind,
+                event.subject,
+                event.content_type,
+                event.schema,
+                event.ordering_key,
+            ]),
+            time: event.time,
+            attributes: event.attributes,
+            data: event.data,
+        }
+    }
 }
 
 impl Event {
@@ -117,53 +191,67 @@ impl Event {
                 format!("must be at most {MAX_ATTRIBUTES}"),
             ));
         }
-        let ordering_key = optional(event.ordering_key, "ordering_key")?;
         let mut attributes = Vec::with_capacity(event.attributes.len());
         for (name, value) in event.attributes {
             let name = Attribute::new(name, "attributes")?;
             if attributes.iter().any(|(other, _)| *other == name) {
                 return Err(Error::invalid("attributes", "must not name one twice"));
             }
-            attributes.push((name, text(value, "attributes")?));
+            check(&value, "attributes")?;
+            attributes.push((name, value));
         }
-        Ok(Self {
-            id: optional(event.id, "id")?,
-            source: required(event.source, "source")?,
-            kind: required(event.kind, "type")?,
-            subject: optional(event.subject, "subject")?,
+        for (text, field) in [
+            (&event.id, "id"),
+            (&event.source, "source"),
+            (&event.kind, "type"),
+            (&event.subject, "subject"),
+            (&event.content_type, "content_type"),
+            (&event.schema, "schema"),
+        ] {
+            check(text, field)?;
+        }
+        for (text, field) in [(&event.source, "source"), (&event.kind, "type")] {
+            if text.is_empty() {
+                return Err(Error::invalid(field, "is required"));
+            }
+        }
+        OrderingKey::check(&event.ordering_key, "ordering_key")?;
+        Ok(Self::from(ReadEvent {
+            id: &event.id,
+            source: &event.source,
+            kind: &event.kind,
+            subject: &event.subject,
             time: event.time,
-            content_type: optional(event.content_type, "content_type")?,
-            schema: optional(event.schema, "schema")?,
-            ordering_key: ordering_key
-                .map(|key| OrderingKey::new(key, "ordering_key"))
-                .transpose()?,
+            content_type: &event.content_type,
+            schema: &event.schema,
+            ordering_key: &event.ordering_key,
             attributes,
             data: event.data,
-        })
+        }))
     }
 
     /// Its name among those of its source, if the caller gave one.
     #[must_use]
     pub fn id(&self) -> Option<&str> {
-        self.id.as_deref()
+        self.texts.optional(ID)
     }
 
     /// Who it is about.
     #[must_use]
     pub fn source(&self) -> &str {
-        &self.source
+        self.texts.get(SOURCE)
     }
 
     /// What has happened: the `type` of `CloudEvents`.
     #[must_use]
     pub fn kind(&self) -> &str {
-        &self.kind
+        self.texts.get(KIND)
     }
 
     /// What in the source it is about.
     #[must_use]
     pub fn subject(&self) -> Option<&str> {
-        self.subject.as_deref()
+        self.texts.optional(SUBJECT)
     }
 
     /// When it happened, by its source.
@@ -175,19 +263,19 @@ impl Event {
     /// The media type of the data.
     #[must_use]
     pub fn content_type(&self) -> Option<&str> {
-        self.content_type.as_deref()
+        self.texts.optional(CONTENT_TYPE)
     }
 
     /// A URI of the data's schema.
     #[must_use]
     pub fn schema(&self) -> Option<&str> {
-        self.schema.as_deref()
+        self.texts.optional(SCHEMA)
     }
 
     /// What puts it in order within a group.
     #[must_use]
     pub fn ordering_key(&self) -> Option<&str> {
-        self.ordering_key.as_ref().map(OrderingKey::as_str)
+        self.texts.optional(ORDERING_KEY)
     }
 
     /// Further attributes, in the order given.
@@ -212,36 +300,20 @@ impl Event {
     /// The size that budgets of readers count: its texts and its data.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let texts = [
-            self.id(),
-            self.subject(),
-            self.content_type(),
-            self.schema(),
-            self.ordering_key(),
-        ];
-        let texts = texts.into_iter().flatten().map(str::len).sum::<usize>();
         let attributes = self.attributes.iter();
         let attributes = attributes.map(|(name, value)| name.as_str().len() + value.len());
-        self.source.len() + self.kind.len() + texts + attributes.sum::<usize>() + self.data.len()
+        self.texts.text.len() + attributes.sum::<usize>() + self.data.len()
     }
 }
 
-fn text(value: String, field: &str) -> Result<String> {
+fn check(value: &str, field: &str) -> Result<()> {
     if value.len() > MAX_TEXT_BYTES || value.chars().any(char::is_control) {
         return Err(Error::invalid(
             field,
             "must be at most 1024 bytes of UTF-8 without control characters",
         ));
     }
-    Ok(value)
-}
-
-fn optional(value: String, field: &str) -> Result<Option<String>> {
-    Ok(Some(text(value, field)?).filter(|value| !value.is_empty()))
-}
-
-fn required(value: String, field: &str) -> Result<String> {
-    optional(value, field)?.ok_or_else(|| Error::invalid(field, "is required"))
+    Ok(())
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! - [`Events`]: the port; [`Subscription`]: a reader.
 //! - [`Event`]: what has happened, in the attributes of `CloudEvents`, checked; [`Topic`]: where it is published.
-//! - [`to_record`], [`from_record`], [`heading`]: an event as a record of the log; [`Stamp`]: who appended it.
+//! - [`to_record`], [`from_record`], [`heading`], [`read_event`]: an event as a record of the log; [`Stamp`]: who appended it.
 //! - [`Cursor`], [`Resume`]: where a subscription goes on, whatever has happened to the log meanwhile.
 //! - [`Filter`]: which events a subscription wants.
 //! - [`group`]: members that share a topic; [`control`]: what is logged of topics and groups.
@@ -24,5 +24,5 @@ pub use port::{
     Published, Publishing, Replay, Room, Settlement, Start, StoredEvent, Subscribe, Subscription,
     TopicRetention, TopicState,
 };
-pub use record::{Heading, TopicHeaders, Unreadable, from_record, heading, to_record};
+pub use record::{Heading, TopicHeaders, Unreadable, from_record, heading, read_event, to_record};
 pub use stamp::Stamp;

@@ -94,21 +94,6 @@ pub struct Position {
     pub behind: u64,
 }
 
-/// A reader of a topic.
-#[async_trait]
-pub trait Subscription: Send {
-    /// The next news; waits for it. What is told again after an error is what was not told before. Dropping the future loses nothing.
-    ///
-    /// Errors: `StoreUnavailable`, `Internal` for damage, `Draining`.
-    async fn next(&mut self, room: Room) -> Result<Heard>;
-
-    /// How far it is. Never waits.
-    fn position(&self) -> Position;
-
-    /// The guarantee that holds now.
-    fn scope(&self) -> Scope;
-}
-
 /// How long a topic keeps its events: until one of these is exceeded; `None` for no such bound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TopicRetention {
@@ -261,6 +246,21 @@ pub enum Replay {
     All,
     /// Those at these places; others are passed over.
     These(Vec<Offset>),
+}
+
+/// A reader of a topic.
+#[async_trait]
+pub trait Subscription: Send {
+    /// The next news; waits for it. What is told again after an error is what was not told before. Dropping the future loses nothing.
+    ///
+    /// Errors: `StoreUnavailable`, `Internal` for damage, `Draining`.
+    async fn next(&mut self, room: Room) -> Result<Heard>;
+
+    /// How far it is. Never waits.
+    fn position(&self) -> Position;
+
+    /// The guarantee that holds now.
+    fn scope(&self) -> Scope;
 }
 
 /// Events, shared by all who call the same backend.

@@ -1,10 +1,11 @@
 //! An event as a record of the log: `CloudEvents`' binary mode for Kafka, so that any consumer can read it. Attributes are
 //! headers with the prefix `ce_`, the ordering key is the record's key, and the data is its value.
 
-use super::event::{Event, NewEvent, Topic};
+use super::event::{Attribute, Event, NewEvent, ReadEvent, Topic};
 use crate::log::{Header, Record};
 use crate::{Name, Namespace, Time};
 use bytes::Bytes;
+use std::fmt::{Display, Write};
 use std::ops::Range;
 
 /// Where the topic stands: many topics share a partition.
@@ -49,6 +50,13 @@ struct Texts {
 }
 
 impl Texts {
+    fn put_shown(&mut self, name: Bytes, value: impl Display) {
+        let start = self.text.len();
+        // Writing to a text cannot fail.
+        let _ = write!(self.text, "{value}");
+        self.ranges.push((name, start..self.text.len()));
+    }
+
     fn put(&mut self, name: Bytes, value: &str) {
         let start = self.text.len();
         self.text.push_str(value);
@@ -58,14 +66,17 @@ impl Texts {
 
 /// The record of an event, without a stamp. `id` names an event whose caller gave it no name: `CloudEvents` demands one.
 #[must_use]
-pub fn to_record(topic: &TopicHeaders, event: &Event, id: &str) -> Record {
+pub fn to_record(topic: &TopicHeaders, event: &Event, id: impl Display) -> Record {
     let count = 8 + event.attributes().len();
     let mut texts = Texts {
-        text: String::with_capacity(event.bytes() - event.data().len() + id.len() + 32),
+        text: String::with_capacity(event.bytes() - event.data().len() + 64),
         ranges: Vec::with_capacity(count),
     };
     let fixed = |name: &'static str| Bytes::from_static(name.as_bytes());
-    texts.put(fixed(ID), event.id().unwrap_or(id));
+    match event.id() {
+        Some(id) => texts.put(fixed(ID), id),
+        None => texts.put_shown(fixed(ID), id),
+    }
     texts.put(fixed(SOURCE), event.source());
     texts.put(fixed("ce_type"), event.kind());
     let time = event.time().and_then(to_text);
@@ -152,42 +163,68 @@ pub fn heading(record: &Record) -> Result<Heading<'_>, Unreadable> {
     })
 }
 
-/// The event of a record, and its topic.
+/// The event of a record, and its topic. Errors: it is none, or not one that could be published.
 pub fn from_record(record: &Record) -> Result<(Topic, Event), Unreadable> {
-    let mut event = NewEvent {
-        data: record.value.clone(),
-        ..NewEvent::default()
-    };
     let heading = heading(record)?;
-    for header in &record.headers {
-        let name = text(&header.name)?;
-        let value = || text(&header.value).map(str::to_owned);
-        match name {
-            SPEC_VERSION | NAMESPACE | TOPIC | ID | UNNAMED => {}
-            CONTENT_TYPE => event.content_type = value()?,
-            SOURCE => event.source = value()?,
-            "ce_type" => event.kind = value()?,
-            "ce_subject" => event.subject = value()?,
-            "ce_time" => event.time = Some(from_text(text(&header.value)?)?),
-            "ce_dataschema" => event.schema = value()?,
-            "ce_partitionkey" => event.ordering_key = value()?,
-            other => {
-                // Headers that are no attributes are somebody else's.
-                if let Some(name) = other.strip_prefix("ce_") {
-                    event.attributes.push((name.to_owned(), value()?));
-                }
-            }
-        }
-    }
-    if let Some(id) = heading.id {
-        id.clone_into(&mut event.id);
-    }
     let unreadable = |error: crate::Error| Unreadable(error.message);
     let topic = Topic {
         namespace: Namespace::new(heading.namespace, "namespace").map_err(unreadable)?,
         name: Name::new(heading.topic, "topic").map_err(unreadable)?,
     };
-    Ok((topic, Event::new(event).map_err(unreadable)?))
+    let event = read_event(record, &heading)?;
+    let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
+    let attributes = event.attributes().iter();
+    let attributes = attributes.map(|(name, value)| (name.to_string(), value.clone()));
+    let checked = Event::new(NewEvent {
+        id: text(event.id()),
+        source: event.source().to_owned(),
+        kind: event.kind().to_owned(),
+        subject: text(event.subject()),
+        time: event.time(),
+        content_type: text(event.content_type()),
+        schema: text(event.schema()),
+        ordering_key: text(event.ordering_key()),
+        attributes: attributes.collect(),
+        data: event.data().clone(),
+    });
+    Ok((topic, checked.map_err(unreadable)?))
+}
+
+/// The event of a record that we have written: what was checked when it was published is not checked again.
+pub fn read_event(record: &Record, heading: &Heading<'_>) -> Result<Event, Unreadable> {
+    let mut event = ReadEvent {
+        id: heading.id.unwrap_or_default(),
+        source: heading.source,
+        data: record.value.clone(),
+        ..ReadEvent::default()
+    };
+    for header in &record.headers {
+        let value = || text(&header.value);
+        match header.name.as_ref() {
+            b"ce_type" => event.kind = value()?,
+            b"ce_subject" => event.subject = value()?,
+            b"ce_time" => event.time = Some(from_text(value()?)?),
+            b"content-type" => event.content_type = value()?,
+            b"ce_dataschema" => event.schema = value()?,
+            b"ce_partitionkey" => event.ordering_key = value()?,
+            b"ce_specversion"
+            | b"ce_trellisnamespace"
+            | b"ce_trellistopic"
+            | b"ce_id"
+            | b"ce_source"
+            | b"ce_trellisunnamed" => {}
+            other => {
+                // Headers that are no attributes are somebody else's.
+                if let Some(name) = other.strip_prefix(b"ce_") {
+                    let name = std::str::from_utf8(name).unwrap_or_default();
+                    let name = Attribute::new(name, "attributes");
+                    let name = name.map_err(|error| Unreadable(error.message))?;
+                    event.attributes.push((name, value()?.to_owned()));
+                }
+            }
+        }
+    }
+    Ok(event.into())
 }
 
 fn text(bytes: &Bytes) -> Result<&str, Unreadable> {
@@ -257,6 +294,7 @@ mod tests {
             prop_assert_eq!((heading.namespace, heading.topic), ("default", "orders"));
             prop_assert_eq!((heading.source, heading.id), (event.source(), event.id()));
             prop_assert_eq!(record.key.as_ref(), event.ordering_key().unwrap_or_default().as_bytes());
+            prop_assert_eq!(read_event(&record, &heading), Ok(event.clone()));
             prop_assert_eq!(from_record(&record), Ok((topic(), event)));
         }
 

@@ -17,7 +17,7 @@ pub use port::{
 };
 pub use types::{
     AcquireLocks, AcquiredLocks, ForceRelease, GrantedLock, HeldLease, Holder, LeaseRef, ListLocks,
-    LockGrant, LockHolder, LockMode, LockOutcome, LockPage, LockSet, LockState, LockTarget,
-    LockWaiter, LocksStatus, LostReason, MAX_SHOWN, OnBreak, OpenSession, SessionNews,
+    LockGrant, LockHolder, LockMode, LockOutcome, LockPage, LockPurpose, LockSet, LockState,
+    LockTarget, LockWaiter, LocksStatus, LostReason, MAX_SHOWN, OnBreak, OpenSession, SessionNews,
     SessionState, TokenState, Wait,
 };

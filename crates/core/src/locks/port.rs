@@ -1,6 +1,6 @@
 //! The locks port: what every backend does, and what a caller may rely on.
 
-use super::ids::{SessionId, SessionKey, Token};
+use super::ids::{LeaseId, SessionId, SessionKey, Token};
 use super::types::{
     AcquireLocks, AcquiredLocks, ForceRelease, LeaseRef, ListLocks, LockPage, LockSet, LockState,
     LocksStatus, OpenSession, SessionNews, SessionState, TokenState,
@@ -172,4 +172,14 @@ pub trait SharedLocks: Locks {
     /// Whether a lease that this daemon times holds one of these locks, whether the store is there or not. Never
     /// waits.
     fn times_any_of(&self, namespace: &Namespace, locks: &LockSet) -> bool;
+
+    /// Whether this daemon times a lease. Never waits.
+    fn times(&self, namespace: &Namespace, lease: LeaseId) -> bool;
+
+    /// How a session was opened that this daemon times, and the leases that it holds. Never waits.
+    fn session_of(
+        &self,
+        namespace: &Namespace,
+        session: SessionId,
+    ) -> Option<(OpenSession, Vec<LeaseId>)>;
 }

@@ -89,6 +89,16 @@ pub enum Wait {
     For(Micros),
 }
 
+/// What locks are for, which decides what becomes of a call while the store that daemons share is away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum LockPurpose {
+    /// Two holders would do harm: nothing is granted without the store, unless the operator has said otherwise.
+    #[default]
+    Correctness,
+    /// Two holders only cost work done twice: each daemon grants by itself without the store.
+    Efficiency,
+}
+
 /// Takes locks, all or none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AcquireLocks {
@@ -102,6 +112,8 @@ pub struct AcquireLocks {
     pub value: Arc<[u8]>,
     /// Whether to wait.
     pub wait: Wait,
+    /// What they are for.
+    pub purpose: LockPurpose,
     /// The caller's name for this call.
     pub request_id: Option<RequestId>,
 }
@@ -347,6 +359,9 @@ pub enum LostReason {
         /// Who.
         actor: Arc<str>,
     },
+    /// The store that daemons share does not have it: it lost it, or came back after it had been granted without it; and another has
+    /// its locks by now, or may have.
+    NotRestored,
 }
 
 impl LostReason {
@@ -356,6 +371,9 @@ impl LostReason {
         match self {
             Self::Expired => "it was not kept alive in time".to_owned(),
             Self::Forced { reason, actor } => format!("ended by {actor}: {reason}"),
+            Self::NotRestored => {
+                "the shared store does not have it, and another may have its locks".to_owned()
+            }
         }
     }
 }

@@ -53,12 +53,12 @@ impl LocksSettings {
         }
     }
 
-    /// Where this daemon grants locks alone while the shared store is away; `None`: nowhere.
-    pub(super) fn while_away(&self) -> Option<LocksWhileAway> {
+    /// Where this daemon grants locks alone while the shared store is away.
+    pub(super) fn while_away(&self) -> LocksWhileAway {
         match self.fallback {
-            WhileAway::Fail => None,
-            WhileAway::SoleDaemon => Some(LocksWhileAway::SoleDaemon),
-            WhileAway::Local => Some(LocksWhileAway::Local),
+            WhileAway::Fail => LocksWhileAway::Fail,
+            WhileAway::SoleDaemon => LocksWhileAway::SoleDaemon,
+            WhileAway::Local => LocksWhileAway::Local,
         }
     }
 
@@ -182,7 +182,8 @@ pub(super) static LOCKS: &[Setting] = &[
         "locks.fallback",
         "fail",
         Choice(&["fail", "sole_daemon", "local"]),
-        "While the shared store is away: a new call waits for it, then fails with STORE_UNAVAILABLE; or leases of their own \
-         are granted by this daemon alone, where no other was seen, or always. Two daemons may then have a holder each.",
+        "While the shared store is away: a new call waits for it, then fails with STORE_UNAVAILABLE; or locks \
+         are granted by this daemon alone, where no other was seen, or always. Two daemons may then have a holder each. \
+         Calls with `purpose = EFFICIENCY` are always granted so.",
     ),
 ];

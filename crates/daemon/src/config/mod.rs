@@ -300,7 +300,7 @@ impl Config {
     }
 
     /// Where this daemon grants locks alone while the shared store is away.
-    pub(crate) fn locks_while_away(&self) -> Option<LocksWhileAway> {
+    pub(crate) fn locks_while_away(&self) -> LocksWhileAway {
         self.settings.locks.while_away()
     }
 

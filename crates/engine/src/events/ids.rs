@@ -57,6 +57,10 @@ impl Ids {
 
     /// Makes room for one that is about to be published. Errors: `TooManyRequestIds`.
     pub fn reserve(&mut self, now: Time) -> Result<()> {
+        if self.order.len() + self.reserved < self.most {
+            self.reserved += 1;
+            return Ok(());
+        }
         let over = |(first, _): &(First, _)| first.time + self.window <= now;
         let expired = self.order.partition_point(over);
         let kept = self.order.len() - expired;

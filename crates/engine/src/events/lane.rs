@@ -2,6 +2,7 @@
 
 use super::config::EventsConfig;
 use super::ids::Ids;
+use super::live::Live;
 use super::order::{Folded, Order};
 use super::past::Past;
 use super::topics::{TopicCount, TopicEntry, Topics};
@@ -11,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use trellis_core::events::{
-    Cursor, Event, Stamp, StoredEvent, Topic, TopicRetention, Unreadable, from_record, heading,
+    Cursor, Heading, Stamp, StoredEvent, Topic, TopicRetention, Unreadable, heading, read_event,
 };
 use trellis_core::log::{Bounds, History, Log, LogError, LogRecord, Offset, Partition, Record};
 use trellis_core::{Error, ErrorCode, Name, Namespace, Time};
@@ -50,6 +51,8 @@ pub(super) struct Tail {
     /// The newest that counts.
     pub last: Stamp,
     topic: Option<Arc<TopicEntry>>,
+    /// Windows with events that were not announced yet.
+    pushed: Vec<Arc<Live>>,
 }
 
 impl Tail {
@@ -58,6 +61,7 @@ impl Tail {
             next,
             last: Stamp::default(),
             topic: None,
+            pushed: Vec::new(),
         }
     }
 
@@ -144,6 +148,9 @@ impl Lane {
         }
         tail.next = read.next;
         self.folded.send_replace(tail.next.0);
+        for live in tail.pushed.drain(..) {
+            live.announce();
+        }
         Ok(())
     }
 
@@ -187,7 +194,14 @@ impl Lane {
         held.add(offset, found.time, bytes, retention);
         if let Some(live) = held.live() {
             // While the topic is held, so that a window that is made meanwhile begins behind it.
-            live.push(Arc::new(self.stored(found, stamp.writer)?));
+            live.push(Arc::new(self.stored(found, &heading, stamp.writer)?));
+            if tail
+                .pushed
+                .last()
+                .is_none_or(|last| !Arc::ptr_eq(last, &live))
+            {
+                tail.pushed.push(live);
+            }
         }
         drop(held);
         self.order.tell(stamp, Folded::At(offset));
@@ -195,14 +209,14 @@ impl Lane {
     }
 
     /// An event of a record that counts.
-    fn stored(&self, found: &LogRecord, epoch: u64) -> Result<StoredEvent, Unreadable> {
-        let (_, event) = from_record(&found.record)?;
-        Ok(self.store(event, found, epoch))
-    }
-
-    fn store(&self, event: Event, found: &LogRecord, epoch: u64) -> StoredEvent {
-        StoredEvent {
-            event,
+    fn stored(
+        &self,
+        found: &LogRecord,
+        heading: &Heading<'_>,
+        epoch: u64,
+    ) -> Result<StoredEvent, Unreadable> {
+        Ok(StoredEvent {
+            event: read_event(&found.record, heading)?,
             offset: found.offset,
             time: found.time,
             cursor: Cursor {
@@ -210,7 +224,7 @@ impl Lane {
                 next: found.offset.next(),
                 epoch,
             },
-        }
+        })
     }
 
     /// The event of a record of the log, if it is one of a topic and counts.
@@ -226,7 +240,8 @@ impl Lane {
             return Ok(None);
         }
         let epoch = Stamp::of(&found.record).unwrap_or_default().writer;
-        self.stored(found, epoch).map(Some).map_err(unreadable)
+        let stored = self.stored(found, &heading, epoch);
+        stored.map(Some).map_err(unreadable)
     }
 
     // Places.

@@ -18,7 +18,7 @@ pub(super) struct LiveBounds {
 pub(super) struct Live {
     bounds: LiveBounds,
     ring: Mutex<Ring>,
-    /// Behind the newest event.
+    /// Behind the newest event that was announced.
     changed: watch::Sender<u64>,
 }
 
@@ -27,6 +27,8 @@ struct Ring {
     from: u64,
     events: VecDeque<(Arc<StoredEvent>, usize)>,
     bytes: usize,
+    /// Behind the newest event.
+    end: u64,
 }
 
 /// What a window has for a reader.
@@ -48,12 +50,13 @@ impl Live {
                 from,
                 events: VecDeque::new(),
                 bytes: 0,
+                end: 0,
             }),
             changed: watch::Sender::new(0),
         }
     }
 
-    /// The next event of the topic.
+    /// The next event of the topic, which is to be announced.
     pub fn push(&self, event: Arc<StoredEvent>) {
         let (bytes, end) = (event.event.bytes(), event.offset.next().0);
         let mut ring = self.ring.lock();
@@ -66,7 +69,12 @@ impl Live {
             ring.bytes -= bytes;
             ring.from = oldest.offset.next().0;
         }
-        drop(ring);
+        ring.end = end;
+    }
+
+    /// Tells those who follow of what was pushed.
+    pub fn announce(&self) {
+        let end = self.ring.lock().end;
         self.changed.send_replace(end);
     }
 

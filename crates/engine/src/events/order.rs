@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::oneshot;
 use trellis_core::events::Stamp;
-use trellis_core::log::{Appending, Batch, Log, Partition, Record};
+use trellis_core::log::{Appending, Batch, Log, LogError, Partition, Record};
 
 /// What a record of ours turned out to be when it was read back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,8 +62,7 @@ impl Order {
         self.writer.load(Ordering::Acquire)
     }
 
-    /// Appends a record, behind all that were appended before. `Err` has the answer of a log that is certain at once, where that is
-    /// enough.
+    /// Appends a record, behind all that were appended before. `Err` has the answer of a log where nothing more is to be learnt.
     pub fn append(
         &self,
         log: &dyn Log,
@@ -80,8 +79,16 @@ impl Order {
         };
         stamp.put(&mut record);
         let appending = log.append(partition, Batch::from(record));
-        if tell == Tell::InDoubt && matches!(appending, Appending::Done(Ok(_))) {
-            return Err(appending);
+        match &appending {
+            Appending::Done(Ok(_)) if tell == Tell::InDoubt => return Err(appending),
+            Appending::Done(Err(error)) if !matches!(error, LogError::Unknown { .. }) => {
+                return Err(appending);
+            }
+            Appending::Done(_) | Appending::Waiting(_) => {}
+        }
+        // Those who have gone, so that a log that takes nothing in gathers none.
+        while state.pending.front().is_some_and(|(_, it)| it.is_closed()) {
+            state.pending.pop_front();
         }
         let (sender, folded) = oneshot::channel();
         state.pending.push_back((sequence, sender));

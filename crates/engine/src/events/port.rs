@@ -79,17 +79,9 @@ impl Events for EventEngine {
             Ok(entry) => entry,
             Err(error) => return done(Err(error)),
         };
-        let unnamed = if event.id().is_none() {
-            let number = self.unnamed.fetch_add(1, Ordering::Relaxed);
-            format!("{:x}-{number:x}", self.writer)
-        } else {
-            String::new()
-        };
-        lane.publish(
-            &entry,
-            &event,
-            (&unnamed, self.clock.wall(), &self.underway),
-        )
+        let number = self.unnamed.fetch_add(1, Ordering::Relaxed);
+        let unnamed = format_args!("{:x}-{number:x}", self.writer);
+        lane.publish(&entry, &event, (unnamed, &self.clock, &self.underway))
     }
 
     async fn subscribe(&self, subscribe: Subscribe) -> Result<Box<dyn Subscription>> {

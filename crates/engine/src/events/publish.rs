@@ -2,8 +2,10 @@
 
 use super::lane::{Lane, draining};
 use super::order::{Folded, Ordered, Tell};
+use super::steady::SteadyClock;
 use super::topics::TopicEntry;
 use super::underway::Underway;
+use std::fmt::Display;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
@@ -59,10 +61,11 @@ impl Lane {
         self: &Arc<Self>,
         entry: &TopicEntry,
         event: &Event,
-        (unnamed, now, underway): (&str, Time, &Underway),
+        (unnamed, clock, underway): (impl Display, &SteadyClock, &Underway),
     ) -> Publishing {
         let mut reserved = None;
         if let Some(id) = event.id() {
+            let now = clock.wall();
             let known = self.ids.lock().find(entry, event.source(), id, now);
             if let Some(first) = known {
                 return done(Ok(self.answer(Folded::Repeats(first))));

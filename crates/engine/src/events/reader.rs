@@ -188,7 +188,7 @@ impl Reader {
             let pace = PACE_EACH.saturating_mul(readers).min(SLOWEST);
             let since = self.lane.born.elapsed().as_nanos() % pace.as_nanos();
             let passed = Duration::from_nanos(u64::try_from(since).unwrap_or(0));
-            sleep(pace - passed).await;
+            sleep(pace.saturating_sub(passed)).await;
         }
     }
 
@@ -259,9 +259,17 @@ impl Subscription for Reader {
     }
 
     fn position(&self) -> Position {
+        let folded = *self.lane.folded.borrow();
+        // What was folded is in the window; so what was folded since is not of this topic.
+        let behind = self.live.has_behind(self.place) || !self.chunk.is_empty();
+        let place = if behind {
+            self.place
+        } else {
+            self.place.max(folded)
+        };
         Position {
-            cursor: self.lane.cursor(self.place),
-            behind: self.lane.end().saturating_sub(self.place),
+            cursor: self.lane.cursor(place),
+            behind: self.lane.end().saturating_sub(place),
         }
     }
 

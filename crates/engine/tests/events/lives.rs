@@ -4,6 +4,7 @@ use super::support::{
     CONTROL, LIMITS, Life, ROOM, clock, config, event, group, memory_log, names, options, topic,
 };
 use std::sync::Arc;
+use std::time::Duration;
 use trellis_conformance::events::Settings;
 use trellis_core::events::control::{ControlFold, ControlRecord};
 use trellis_core::events::group::DeadReason;
@@ -244,6 +245,58 @@ async fn a_record_that_cannot_be_read_is_never_passed_over() {
         let refused = EventEngine::start(log, clock, settings).await;
         assert_eq!(refused.map(|_| ()).unwrap_err().code, ErrorCode::Internal);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_answered_stands_before_it_was_read_back() {
+    let clock = clock();
+    let log = memory_log(&clock);
+    let life = Life::begin(log.clone(), &clock, config(Settings::default())).await;
+    for _ in 0..5 {
+        // Nothing else runs meanwhile.
+        life.engine
+            .publish(&topic("orders"), event(""))
+            .await
+            .unwrap();
+    }
+    life.crash();
+    let life = Life::begin(log, &clock, config(Settings::default())).await;
+    assert_eq!(life.held("orders").await.len(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_dropped_is_dropped_in_the_next_life() {
+    let clock = clock();
+    let log = memory_log(&clock);
+    let settings = Settings::default();
+    let life = Life::begin(log.clone(), &clock, config(settings)).await;
+    let newest = TopicRetention {
+        max_events: Some(10),
+        ..TopicRetention::default()
+    };
+    life.engine
+        .set_topic(topic("orders"), newest)
+        .await
+        .unwrap();
+    // What others hold keeps the partition from being trimmed.
+    let beside = ["a", "b", "c", "d", "e"].map(topic);
+    for topic in &beside {
+        life.engine.publish(topic, event("first")).await.unwrap();
+    }
+    for number in 0..60 {
+        let publishing = life
+            .engine
+            .publish(&topic("orders"), event(&number.to_string()));
+        publishing.await.unwrap();
+    }
+    let swept = tokio::time::Instant::now() + 2 * Duration::from(settings.retention_every);
+    tokio::time::sleep_until(swept).await;
+    let kept = life.held("orders").await;
+    life.crash();
+    let life = Life::begin(log, &clock, config(settings)).await;
+    let held = life.held("orders").await;
+    assert!((10..20).contains(&held.len()) && (10..20).contains(&kept.len()));
+    assert_eq!(held.last(), kept.last());
 }
 
 /// Publishes and acknowledges so much that checkpoints are due.

@@ -66,6 +66,13 @@ fn may_repeat(error: &Error) -> bool {
     )
 }
 
+/// What is late comes now.
+fn land(former: &[Arc<HostileLog>]) {
+    for log in former {
+        log.land();
+    }
+}
+
 impl World {
     fn new(seed: u64, log: Arc<dyn Log>, clock: Arc<dyn Clock>, harmful: bool) -> Self {
         Self {
@@ -222,10 +229,10 @@ impl World {
         let early = self.random.percent(50);
         let former = std::mem::take(&mut self.former);
         if early {
-            former.iter().for_each(|log| log.land());
+            land(&former);
         }
         self.live().await?;
-        former.iter().for_each(|log| log.land());
+        land(&former);
         Ok(())
     }
 
@@ -438,7 +445,7 @@ async fn lied_to(lie: liar::Lie) -> Broken {
         appends: 0.into(),
     };
     let mut world = World::new(1, Arc::new(log), clock, false);
-    let run = tokio::time::timeout(std::time::Duration::from_secs(3_600), world.run());
+    let run = tokio::time::timeout(std::time::Duration::from_hours(1), world.run());
     run.await
         .unwrap_or_else(|_| Err("nothing goes on".to_owned()))
 }

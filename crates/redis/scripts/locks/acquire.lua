@@ -17,6 +17,17 @@ local function as_first(first)
   return first[1] == HELD_BY and {held = told_then} or {timed_out = told_then}
 end
 
+-- Puts a call in the lines of its locks, unless it stands there.
+local function stand(waiter, ticket)
+  for _, lock in ipairs(waiter[LOCKS]) do
+    redis.call('ZADD', line_key(lock[1]), whole(ticket), whole(ticket))
+    if lock[2] == EXCLUSIVE then
+      redis.call('ZADD', writers_key(lock[1]), whole(ticket), whole(ticket))
+    end
+    redis.call('ZADD', NAMES, 0, lock[1])
+  end
+end
+
 -- What a claim has by now; this daemon has the care of it in its present life.
 local function has(claim)
   local what, host = claimed(claim)
@@ -39,6 +50,7 @@ local function has(claim)
   if kind == 'l' then
     return {granted = view(number, record)}
   end
+  stand(record, number)
   return {waiting = {place(record[LOCKS], number), number}}
 end
 
@@ -59,13 +71,7 @@ end
 
 local function join(waiter, ticket)
   redis.call('HSET', WAITERS, whole(ticket), cmsgpack.pack(waiter))
-  for _, lock in ipairs(waiter[LOCKS]) do
-    redis.call('ZADD', line_key(lock[1]), whole(ticket), whole(ticket))
-    if lock[2] == EXCLUSIVE then
-      redis.call('ZADD', writers_key(lock[1]), whole(ticket), whole(ticket))
-    end
-    redis.call('ZADD', NAMES, 0, lock[1])
-  end
+  stand(waiter, ticket)
   if waiter[SESSION] ~= 0 then
     redis.call('SADD', root .. ':sw:' .. whole(waiter[SESSION]), whole(ticket))
   end
@@ -86,6 +92,14 @@ function op()
   local claim, session, ttl, owner, value, request, locks, wait, again = unpack(args)
   ensure()
   local had = again >= 0 and has(claim)
+  if had and had.waiting then
+    -- Its line may have been taken by hand, and nobody have seen it when the lock became free.
+    local names = {}
+    for i, lock in ipairs(locks) do
+      names[i] = lock[1]
+    end
+    serve(names)
+  end
   if had then
     return had
   end

@@ -46,7 +46,7 @@ local WATCHES = root .. ':dt'
 
 local EXCLUSIVE, SHARED = 0, 1
 -- How a lease or session ended.
-local RELEASED, EXPIRED, FORCED = 0, 1, 2
+local RELEASED, EXPIRED, FORCED, NOT_RESTORED = 0, 1, 2, 3
 -- Why a call that waits is turned away.
 local SUPERSEDED, BROKEN, CLOSED, OVER = 0, 1, 2, 3
 

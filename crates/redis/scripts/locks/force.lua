@@ -23,6 +23,10 @@ function op()
       end_lease(number, lease, names, FORCED, reason, actor)
     end
   end
+  -- Of a holder whose record was taken by hand nothing is left either.
+  redis.call('DEL', holders_key(name))
+  vacate(name, expected)
+  names[#names + 1] = name
   finish_request(request, {COUNT, #numbers})
   serve(names)
   return #numbers

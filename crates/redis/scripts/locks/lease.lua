@@ -72,8 +72,8 @@ local function hold(number, lease, minted)
     token = token or (how and of) or minted
     if not how then
       redis.call('HSET', HELD, name, mode .. '|' .. whole(token))
-      redis.call('ZADD', NAMES, 0, name)
     end
+    redis.call('ZADD', NAMES, 0, name)
     redis.call('ZADD', holders_key(name), whole(number), whole(number))
     lease[LOCKS][i] = {name, mode, token}
     changed(name)
@@ -97,6 +97,16 @@ local function grant(lease, again)
   return number
 end
 
+-- Takes a holder out of a lock, into which nobody is let yet.
+local function vacate(name, number)
+  redis.call('ZREM', holders_key(name), whole(number))
+  if redis.call('EXISTS', holders_key(name)) == 0 then
+    redis.call('HDEL', HELD, name)
+    unuse_free(name)
+  end
+  changed(name)
+end
+
 -- Ends a lease, tells its host, and adds its locks, which nobody has been let into yet, to `names`.
 local function end_lease(number, lease, names, how, reason, actor)
   number = tonumber(number)
@@ -109,14 +119,8 @@ local function end_lease(number, lease, names, how, reason, actor)
   note_end(number, lease[CLAIM], how, reason, actor)
   tell(lease[HOST], {'ended', number, how, reason or '', actor or ''})
   for _, lock in ipairs(lease[LOCKS]) do
-    local name = lock[1]
-    redis.call('ZREM', holders_key(name), whole(number))
-    if redis.call('EXISTS', holders_key(name)) == 0 then
-      redis.call('HDEL', HELD, name)
-      unuse_free(name)
-    end
-    changed(name)
-    names[#names + 1] = name
+    vacate(lock[1], number)
+    names[#names + 1] = lock[1]
   end
 end
 

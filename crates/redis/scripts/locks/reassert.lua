@@ -1,12 +1,14 @@
--- Tells the store what a daemon has the care of, after its own death or in a new generation.
+-- Tells the store what a daemon has the care of, after its own death, in a new generation, or where `verify` has found that
+-- it does not stand as it should.
 --
 -- args     {generation in which all of it was told last, {{session, session as it was, us left}, ...},
 --          {{lease, lease as it was, us left}, ...}}
 -- Payload  true. What does not stand is told as {"ended", ..} and {"session_over", ..}; a lease that another daemon
 --          times meanwhile as {"moved", lease}
 --
--- What the store has lost is put back, in a new generation, before anything else is granted: see `grace`. Of two
--- leases that want one lock the higher token wins, since its grant came after the other's end. Atomic, because no
+-- What the store has lost is put back, in a new generation, before anything else is granted: see `grace`. What it lacks
+-- later was ended, or taken by hand, and is put back no more; a lease that it has is made to hold its locks again. Of
+-- two leases that want one lock the higher token wins, since its grant came after the other's end. Atomic, because no
 -- grant may come between the look at a lock and the lease that is put back.
 
 local known, names = args[1], {}
@@ -15,16 +17,17 @@ local function may_put_back()
   return known ~= generation and not begun()
 end
 
--- Makes room for a lease that is put back; false when it must not be.
+-- Makes room for a lease that is to hold its locks; false when it must not.
 local function room_for(lease)
-  local losers = {}
+  local losers, taken = {}, {}
   for _, lock in ipairs(lease[LOCKS]) do
-    local how, token = held(lock[1])
-    if how and not (how == SHARED and lock[2] == SHARED and token == lock[3]) then
-      if token >= lock[3] then
-        return false
-      end
-      for _, number in ipairs(redis.call('ZRANGE', holders_key(lock[1]), 0, -1)) do
+    local name, _, mine = unpack(lock)
+    local how, token = held(name)
+    if how and token > mine then
+      return false
+    elseif how and token < mine then
+      taken[#taken + 1] = name
+      for _, number in ipairs(redis.call('ZRANGE', holders_key(name), 0, -1)) do
         losers[number] = true
       end
     end
@@ -32,10 +35,32 @@ local function room_for(lease)
   for number in pairs(losers) do
     local loser = find_lease(number)
     if loser then
-      end_lease(number, loser, names, EXPIRED)
+      end_lease(number, loser, names, NOT_RESTORED)
     end
   end
+  for _, name in ipairs(taken) do
+    -- Of holders that are no leases, nothing is left either.
+    redis.call('DEL', holders_key(name))
+    redis.call('HDEL', HELD, name)
+  end
   return true
+end
+
+-- Takes what is left of a lease that is not there out of the locks that it had.
+local function let_go(number, lease)
+  for _, lock in ipairs(lease[LOCKS]) do
+    local _, token = held(lock[1])
+    if token == lock[3] then
+      vacate(lock[1], number)
+      names[#names + 1] = lock[1]
+    end
+  end
+end
+
+local function ended(number, lease)
+  local past = ending(number)
+  local how = past and past[1] == lease[CLAIM] and past or {0, NOT_RESTORED, '', ''}
+  return tell(here, {'ended', number, how[2], how[3], how[4]})
 end
 
 local function reassert_session(number, session, left)
@@ -63,14 +88,15 @@ local function reassert_lease(number, lease, left)
     end
     take(found[HOST], found[CLAIM])
     found[HOST] = here
-    keep_lease(number, found)
-    return give(here, found[CLAIM], 'l' .. whole(number))
+    if not room_for(found) then
+      return end_lease(number, found, names, NOT_RESTORED)
+    end
+    return hold(number, found)
   end
   local of_session = lease[SESSION] == 0 or find_session(lease[SESSION])
   if not may_put_back() or not of_session or not room_for(lease) then
-    local past = ending(number)
-    local how = past and past[1] == lease[CLAIM] and past or {0, EXPIRED, '', ''}
-    return tell(here, {'ended', number, how[2], how[3], how[4]})
+    let_go(number, lease)
+    return ended(number, lease)
   end
   lease[HOST], lease[KEPT] = here, 0
   hold(number, lease)

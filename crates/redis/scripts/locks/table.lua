@@ -26,6 +26,22 @@ local function held(name)
   end
 end
 
+local function is_holder(name, number)
+  return redis.call('ZSCORE', holders_key(name), whole(number)) ~= false
+end
+
+-- The first in a line of a lock, and its arrival. A ticket whose call was taken by hand from under it is nobody's.
+local function first_in(line, name)
+  while true do
+    local first = redis.call('ZRANGE', line, 0, 0, 'WITHSCORES')
+    if not first[1] or redis.call('HEXISTS', WAITERS, first[1]) == 1 then
+      return first[1], tonumber(first[2])
+    end
+    redis.call('ZREM', line_key(name), first[1])
+    redis.call('ZREM', writers_key(name), first[1])
+  end
+end
+
 -- Whether a call may hold a lock now: neither a holder nor an earlier call is in its way. One without an arrival
 -- comes after all.
 local function admits(name, mode, arrival)
@@ -34,8 +50,8 @@ local function admits(name, mode, arrival)
     return false
   end
   local line = mode == SHARED and writers_key(name) or line_key(name)
-  local first = redis.call('ZRANGE', line, 0, 0, 'WITHSCORES')
-  return not first[1] or (arrival ~= nil and tonumber(first[2]) >= arrival)
+  local first, came = first_in(line, name)
+  return not first or (arrival ~= nil and came >= arrival)
 end
 
 local function admits_all(locks, arrival)

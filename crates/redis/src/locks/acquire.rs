@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Notify;
 use trellis_core::locks::{
-    AcquireLocks, Holder, LockMode, LockOutcome, Progress, Wait, WaitingLocks,
+    AcquireLocks, Holder, LockMode, LockOutcome, LockPurpose, Progress, Wait, WaitingLocks,
 };
 use trellis_core::{Error, ErrorCode, Micros, Namespace, Result, Time};
 
@@ -295,7 +295,8 @@ fn args(acquire: &AcquireLocks, claim: Claim, again: i64) -> Args<'_> {
     let rpc = if session.is_some() { "session" } else { rpc };
     let number = session.as_ref().map(|(number, ..)| *number);
     let request = acquire.request_id.as_ref().map(|id| {
-        let body = digest(&(&locks, ttl, owner, number, &value));
+        let efficiency = acquire.purpose == LockPurpose::Efficiency;
+        let body = digest(&(&locks, ttl, owner, number, &value, efficiency));
         (rpc, id.as_str(), body)
     });
     (

@@ -7,7 +7,7 @@ use crate::packed::{bound, pack, span};
 use crate::{Call, CallError, Heir, Script, Session};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
-use trellis_core::locks::{LeaseId, SessionId};
+use trellis_core::locks::{LeaseId, LostReason, SessionId};
 use trellis_core::{Error, ErrorCode, Micros, Namespace, Result};
 
 /// When a bound may leave room again.
@@ -193,6 +193,9 @@ fn failed(code: &str, number: u64, text: &str) -> Error {
         "LEASE_RELEASED" => lost("it was released"),
         "LEASE_LOST" if number == u64::from(super::wire::FORCED) => {
             lost(&format!("ended by {text}"))
+        }
+        "LEASE_LOST" if number == u64::from(super::wire::NOT_RESTORED) => {
+            lost(&LostReason::NotRestored.message())
         }
         "LEASE_LOST" => lost("it was not kept alive in time"),
         "SESSION_CLOSED" => lost("the session was closed"),

@@ -4,7 +4,8 @@ use super::RedisLocks;
 use super::call::lost;
 use super::state::{Due, Hosted, Seat, State, lease_id, over};
 use super::wire::{
-    self, BROKEN, CLOSED, Claim, FORCED, News, RELEASED, Record, SUPERSEDED, SessionRecord, View,
+    self, BROKEN, CLOSED, Claim, FORCED, NOT_RESTORED, News, RELEASED, Record, SUPERSEDED,
+    SessionRecord, View,
 };
 use crate::failure::unreadable;
 use std::sync::atomic::Ordering;
@@ -216,6 +217,7 @@ impl RedisLocks {
                     actor: actor.into(),
                 })
             }
+            NOT_RESTORED => Some(LostReason::NotRestored),
             _ => {
                 self.decided.expired.fetch_add(1, Ordering::Relaxed);
                 Some(LostReason::Expired)

@@ -23,6 +23,7 @@ impl RedisLocks {
             self.keep_house(),
             self.keep_telling_ends(),
             self.keep_telling_places(),
+            self.keep_verifying(),
         );
     }
 

@@ -9,8 +9,8 @@
 //! Files: `wire` shapes, `scripts`, `call` one call of a script and what its failure is; `state` what this daemon has
 //! the care of and who waits here, `hear` what the store tells of it; `acquire` taking and waiting, `sessions`,
 //! `looking` and watches, `port` the rest of the port; `task` what time and other daemons bring, `ends` leases and
-//! waits that are over, `rejoin` what is told to another history, `resync` what may have been missed, `house`
-//! housekeeping.
+//! waits that are over, `rejoin` what is told to another history, `resync` what may have been missed, `verify`
+//! what may have been taken by hand, `house` housekeeping.
 
 mod acquire;
 mod call;
@@ -25,6 +25,7 @@ mod scripts;
 mod sessions;
 mod state;
 mod task;
+mod verify;
 mod wire;
 
 use crate::failure::{RETRY_AFTER, unavailable};

@@ -4,6 +4,7 @@ use super::RedisLocks;
 use super::acquire::RedisWaiting;
 use super::looking::Waiters;
 use super::scripts::{FORCE, KEEP, RELEASE};
+use super::state::lease_id;
 use super::wire::{Claim, Kept};
 use crate::packed::{Maybe, digest};
 use async_trait::async_trait;
@@ -11,8 +12,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use trellis_core::locks::{
     AcquireLocks, AcquiringLocks, ForceRelease, LeaseId, LeaseRef, ListLocks, LockPage, LockSet,
-    LockState, LockWatch, Locks, LocksStatus, OpenSession, SessionFeed, SessionId, SessionKey,
-    SessionState, SharedLocks, Token, TokenState,
+    LockState, LockWatch, Locks, LocksStatus, OnBreak, OpenSession, SessionFeed, SessionId,
+    SessionKey, SessionState, SharedLocks, Token, TokenState,
 };
 use trellis_core::{Error, Micros, Name, Namespace, Result, Scope, Time};
 
@@ -162,6 +163,37 @@ impl SharedLocks for RedisLocks {
         let wanted = |name: &str| locks.targets().iter().any(|it| it.name.as_str() == name);
         let mut held = space.leases.values().flat_map(|held| &held.record.locks);
         held.any(|(name, ..)| wanted(name))
+    }
+
+    fn times(&self, namespace: &Namespace, lease: LeaseId) -> bool {
+        let state = self.state.lock();
+        let space = state.spaces.get(namespace);
+        space.is_some_and(|space| space.leases.contains_key(&lease.number()))
+    }
+
+    fn session_of(
+        &self,
+        namespace: &Namespace,
+        session: SessionId,
+    ) -> Option<(OpenSession, Vec<LeaseId>)> {
+        let state = self.state.lock();
+        let space = state.spaces.get(namespace)?;
+        let hosted = space.sessions.get(&session.number())?;
+        let record = &hosted.record;
+        let open = OpenSession {
+            namespace: namespace.clone(),
+            ttl: Micros(record.ttl),
+            owner: record.owner.as_str().into(),
+            on_break: match record.on_break {
+                0 => OnBreak::Keep,
+                _ => OnBreak::Release,
+            },
+        };
+        let leases = hosted.leases.iter().filter_map(|number| {
+            let held = space.leases.get(number)?;
+            Some(lease_id(*number, &held.record))
+        });
+        Some((open, leases.collect()))
     }
 }
 

@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use std::sync::Arc;
 use trellis_core::locks::{
     HeldLease, OnBreak, OpenSession, SessionFeed, SessionId, SessionKey, SessionNews, SessionState,
+    SharedLocks,
 };
 use trellis_core::{Micros, Namespace, RequestId, Result, Scope};
 
@@ -190,8 +191,14 @@ impl RedisLocks {
 
     pub(super) async fn close(&self, namespace: &Namespace, key: SessionKey) -> Result<usize> {
         let args = session_args(CLOSE, key, 0);
+        let known = self.session_of(namespace, key.id);
         let closed = self.call(&SESSION, namespace, &args).await;
-        closed.map_err(of_session)
+        let closed = closed.map_err(of_session)?;
+        if known.is_some_and(|(_, leases)| leases.len() > closed) {
+            // What it had is in the store still, if somebody has taken it out of the session by hand.
+            self.doubt(namespace);
+        }
+        Ok(closed)
     }
 
     /// A stream has broken. What the store cannot be told ends by the session's deadline.

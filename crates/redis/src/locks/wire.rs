@@ -215,6 +215,7 @@ pub(super) fn message(bytes: &[u8]) -> Option<(String, Vec<News>)> {
 /// How a lease ended.
 pub(super) const RELEASED: u8 = 0;
 pub(super) const FORCED: u8 = 2;
+pub(super) const NOT_RESTORED: u8 = 3;
 
 /// Why a session is over, or a call of it turned away.
 pub(super) const SUPERSEDED: u8 = 0;

@@ -13,3 +13,5 @@ mod support;
 mod conformance;
 mod faults;
 mod history;
+mod locking;
+mod losses;

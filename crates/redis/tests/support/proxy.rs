@@ -4,6 +4,7 @@
 use super::{Server, soon, spawn};
 use parking_lot::Mutex;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
@@ -15,6 +16,8 @@ pub struct Proxy {
 }
 
 struct Shared {
+    /// The server's port.
+    server: AtomicU16,
     /// Connections with a lower number are held back.
     held_below: watch::Sender<usize>,
     /// Answers on connections with a lower number are held back.
@@ -37,6 +40,7 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let shared = Arc::new(Shared {
+            server: AtomicU16::new(server.port),
             held_below: watch::Sender::new(0),
             mute_below: watch::Sender::new(0),
             accepted: watch::Sender::new(0),
@@ -46,7 +50,7 @@ impl Proxy {
             lossy: watch::Sender::new(false),
             lost: watch::Sender::new(0),
         });
-        spawn(accept(listener, server.port, shared.clone()));
+        spawn(accept(listener, shared.clone()));
         Self { port, shared }
     }
 
@@ -67,6 +71,11 @@ impl Proxy {
     /// Ends every connection and refuses new ones, or lets them pass again.
     pub fn cut(&self, cut: bool) {
         self.shared.cut.send_replace(cut);
+    }
+
+    /// From now on new connections lead to another server.
+    pub fn lead_to(&self, server: &Server) {
+        self.shared.server.store(server.port, Ordering::Relaxed);
     }
 
     /// Loses what is published for mailboxes, while the connections live on.
@@ -104,13 +113,14 @@ impl Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, port: u16, shared: Arc<Shared>) {
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     while let Ok((client, _)) = listener.accept().await {
         if *shared.cut.borrow() {
             continue;
         }
         let number = *shared.accepted.borrow();
         shared.accepted.send_replace(number + 1);
+        let port = shared.server.load(Ordering::Relaxed);
         let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else {
             continue;
         };

@@ -1,26 +1,31 @@
-//! Locks of this daemon alone while the shared store is away, where the operator has said that this is safe or does not
-//! matter.
+//! Locks of this daemon alone while the shared store is away, where the operator or the call has said that this is safe or does
+//! not matter.
 //!
-//! Without this, a new call waits for the store as it waits for a lock, and fails when its time is over: two holders are
-//! worse than none, and a cut link cannot be told from a dead store. With it, a lease of its own (no session) is granted by this
-//! daemon's own locks while the store is away, and says so. What the store's leases that this daemon times still hold is not
+//! Any other new call waits for the store as it waits for a lock, and fails when its time is over: two holders are
+//! worse than none, and a cut link cannot be told from a dead store. Where it is allowed, it is granted by this daemon's own
+//! locks while the store is away, and says so. What the store's leases that this daemon times still hold is not
 //! granted. When the store is back, each such lease is taken there too if its locks are free, and goes on under its id
 //! and token; else its holder is told that it is lost. Calls that wait move over both times.
 
+mod carried;
+mod feed;
 mod port;
+mod promote;
+mod sessions;
 mod task;
 mod waiting;
 
 use crate::switch::Switch;
+use carried::Sessions;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 pub use task::LocksFallbackTask;
 use trellis_core::locks::{
-    AcquireLocks, AcquiredLocks, ForceRelease, Holder, LeaseId, LeaseRef, LockGrant, LockOutcome,
-    Locks, SharedLocks, Wait,
+    AcquireLocks, AcquiredLocks, Holder, LeaseId, LeaseRef, LockGrant, LockOutcome, LockPurpose,
+    Locks, LostReason, SharedLocks,
 };
-use trellis_core::{Clock, ErrorCode, Namespace, Result, Scope, StoreView};
+use trellis_core::{Clock, Error, ErrorCode, Micros, Namespace, Result, Scope, StoreView};
 
 /// Leases granted here that are remembered; further ones wait for the store.
 const MAX_GRANTED: usize = 100_000;
@@ -28,6 +33,8 @@ const MAX_GRANTED: usize = 100_000;
 /// Where this daemon grants locks while the store is away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LocksWhileAway {
+    /// Nowhere, but to calls that say that two holders do no harm.
+    Fail,
     /// Where no other daemon was seen last: the operator has declared that there is none.
     SoleDaemon,
     /// Always: the operator prefers two holders to none.
@@ -43,6 +50,7 @@ pub struct FallbackLocks {
     policy: LocksWhileAway,
     clock: Arc<dyn Clock>,
     granted: Mutex<HashMap<(Namespace, LeaseId), Granted>>,
+    sessions: Sessions,
 }
 
 /// A lease that was granted here.
@@ -54,7 +62,7 @@ struct Granted {
 }
 
 /// Where a lease that was granted here stands.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stands {
     Here,
     /// In the store, under this id.
@@ -82,6 +90,7 @@ impl FallbackLocks {
             policy,
             clock,
             granted: Mutex::default(),
+            sessions: Sessions::default(),
         });
         (locks.clone(), LocksFallbackTask { locks })
     }
@@ -90,6 +99,14 @@ impl FallbackLocks {
     fn trip(&self) {
         if let Some(reason) = self.switch.open(|| {}) {
             tracing::warn!(%reason, "the shared store is away: this daemon grants locks alone");
+            // Of former outages only what goes on in the store is still asked for.
+            self.granted
+                .lock()
+                .retain(|(namespace, _), granted| match granted.stands {
+                    Stands::Here => true,
+                    Stands::There(lease) => self.primary.times(namespace, lease),
+                    Stands::Lost => false,
+                });
         }
     }
 
@@ -100,14 +117,24 @@ impl FallbackLocks {
             && self.granted.lock().len() < MAX_GRANTED
     }
 
-    /// Whether a call may be granted here while the store is away.
-    fn could_grant(&self, acquire: &AcquireLocks) -> bool {
-        let allowed = match self.policy {
+    /// Whether every call may be granted here while the store is away, whatever its purpose.
+    fn grants_all(&self) -> bool {
+        match self.policy {
+            LocksWhileAway::Fail => false,
             LocksWhileAway::Local => true,
             LocksWhileAway::SoleDaemon => self.view.place().is_none_or(|(_, members)| members <= 1),
+        }
+    }
+
+    /// Whether a call may be granted here while the store is away.
+    fn could_grant(&self, acquire: &AcquireLocks) -> bool {
+        let allowed = acquire.purpose == LockPurpose::Efficiency || self.grants_all();
+        let is_known = match acquire.holder {
+            Holder::Lease { .. } => true,
+            Holder::Session(key) => self.sessions.find(&acquire.namespace, key.id).is_some(),
         };
         allowed
-            && matches!(acquire.holder, Holder::Lease { .. })
+            && is_known
             && !self
                 .primary
                 .times_any_of(&acquire.namespace, &acquire.locks)
@@ -138,73 +165,25 @@ impl FallbackLocks {
         self.granted.lock().remove(&key);
     }
 
-    /// Takes what was granted here in the store as well, or ends it. An error: the store is away again.
-    async fn promote(&self) -> Result<()> {
-        let here: Vec<Granted> = {
-            let granted = self.granted.lock();
-            let here = granted.values().filter(|it| it.stands == Stands::Here);
-            here.cloned().collect()
-        };
-        for granted in here {
-            self.promote_one(granted).await?;
-        }
-        Ok(())
+    /// Whether this daemon's own locks tell what a lock is while the store is away: they know it, or there is no other that
+    /// anybody is granted.
+    fn tells(&self, known: bool) -> bool {
+        known || self.grants_all()
     }
 
-    async fn promote_one(&self, granted: Granted) -> Result<()> {
-        let Granted { acquire, grant, .. } = granted;
-        let lease = LeaseRef {
-            namespace: acquire.namespace.clone(),
-            lease: grant.lease,
+    /// The error of what the store is needed for.
+    fn away(&self) -> Error {
+        let reason = match self.switch.degraded_scope() {
+            Scope::Degraded { reason, .. } => reason,
+            _ => "".into(),
         };
-        let Some(lock) = grant.locks.first().cloned() else {
-            return Ok(());
-        };
-        let checked =
-            self.local
-                .check_token(acquire.namespace.clone(), lock.name.clone(), lock.token);
-        if checked.await?.remaining.is_none() {
-            // It has ended by itself.
-            self.forget(&lease);
-            return Ok(());
-        }
-        let again = AcquireLocks {
-            wait: Wait::Try,
-            request_id: None,
-            ..acquire
-        };
-        let primary: Arc<dyn SharedLocks> = Arc::clone(&self.primary);
-        let acquired = primary.acquire(again).outcome().await?;
-        let stands = match acquired.outcome {
-            LockOutcome::Granted(shared) => Stands::There(shared.lease),
-            _ => Stands::Lost,
-        };
-        if stands == Stands::Lost {
-            let force = ForceRelease {
-                namespace: lease.namespace.clone(),
-                name: lock.name,
-                expected: lock.token,
-                reason: "another held it when the shared store came back".into(),
-                actor: "trellisd".into(),
-                request_id: None,
-            };
-            self.local.force_release(force).await?;
-            tracing::warn!(namespace = %lease.namespace, "a lease granted without the store is lost");
-        }
-        let key = (lease.namespace.clone(), lease.lease);
-        if let Some(granted) = self.granted.lock().get_mut(&key) {
-            granted.stands = stands;
-            return Ok(());
-        }
-        // It was released meanwhile.
-        if let Stands::There(shared) = stands {
-            let lease = LeaseRef {
-                lease: shared,
-                ..lease
-            };
-            self.primary.release(lease).await?;
-        }
-        Ok(())
+        let message = format!("the shared store is away: {reason}");
+        Error::new(ErrorCode::StoreUnavailable, message).retry_after(Micros::from_secs(1))
+    }
+
+    /// The error of a lease that could not be taken in the store.
+    fn lost() -> Error {
+        Error::new(ErrorCode::LeaseLost, LostReason::NotRestored.message())
     }
 
     /// The guarantee that answers carry.
@@ -214,6 +193,14 @@ impl FallbackLocks {
         }
         self.primary.scope()
     }
+}
+
+/// Whether an error is the store's, so that another attempt may succeed, and not that of what was asked.
+fn is_of_the_store(error: &Error) -> bool {
+    matches!(
+        error.code,
+        ErrorCode::StoreUnavailable | ErrorCode::OutcomeUnknown | ErrorCode::TooManyCalls
+    )
 }
 
 /// Whether an answer means that the store cannot be used.

@@ -1,11 +1,11 @@
-//! The locks port: shared while the store is there; leases of their own granted here while it is not.
+//! The locks port: shared while the store is there; granted here while it is not.
 
 use super::waiting::FallbackWaiting;
 use super::{FallbackLocks, Stands, is_away};
 use async_trait::async_trait;
 use std::sync::Arc;
 use trellis_core::locks::{
-    AcquireLocks, AcquiringLocks, ForceRelease, LeaseRef, ListLocks, LockPage, LockState,
+    AcquireLocks, AcquiringLocks, ForceRelease, Holder, LeaseRef, ListLocks, LockPage, LockState,
     LockWatch, Locks, LocksStatus, OpenSession, SessionFeed, SessionId, SessionKey, SessionState,
     SharedLocks, Token, TokenState,
 };
@@ -15,9 +15,16 @@ use trellis_core::{ErrorCode, Micros, Name, Namespace, Result, Scope};
 impl Locks for FallbackLocks {
     fn acquire(self: Arc<Self>, acquire: AcquireLocks) -> AcquiringLocks {
         let opening = self.switch.opening();
+        let carried = match acquire.holder {
+            Holder::Session(key) => self.sessions.find(&acquire.namespace, key.id),
+            Holder::Lease { .. } => None,
+        };
         AcquiringLocks::Waiting(Box::new(FallbackWaiting {
+            moved: carried.as_ref().map(|carried| carried.moved.subscribe()),
             locks: self,
             acquire,
+            carried,
+            there: None,
             inner: None,
             here: false,
             deadline: None,
@@ -40,7 +47,8 @@ impl Locks for FallbackLocks {
                 }
                 released
             }
-            Some(Stands::Here | Stands::Lost) => {
+            Some(Stands::Lost) => Err(Self::lost()),
+            Some(Stands::Here) => {
                 let released = self.local.release(lease.clone()).await;
                 self.forget(&lease);
                 released.map(|_| self.switch.degraded_scope())
@@ -58,7 +66,8 @@ impl Locks for FallbackLocks {
                 };
                 self.primary.keep_alive(there).await
             }
-            Some(Stands::Here | Stands::Lost) => {
+            Some(Stands::Lost) => Err(Self::lost()),
+            Some(Stands::Here) => {
                 let kept = self.local.keep_alive(lease.clone()).await;
                 let ended = |code| code == ErrorCode::LeaseLost || code == ErrorCode::LeaseNotFound;
                 if kept.as_ref().is_err_and(|error| ended(error.code)) {
@@ -72,17 +81,21 @@ impl Locks for FallbackLocks {
 
     async fn inspect(&self, namespace: Namespace, name: Name) -> Result<(LockState, Scope)> {
         if self.switch.is_open() {
-            let (state, _) = self.local.inspect(namespace, name).await?;
-            return Ok((state, self.switch.degraded_scope()));
+            let (state, _) = (self.local.inspect(namespace.clone(), name.clone())).await?;
+            if self.tells(state.holder_count + state.waiter_count > 0) {
+                return Ok((state, self.switch.degraded_scope()));
+            }
         }
         self.primary.inspect(namespace, name).await
     }
 
     async fn list(&self, list: ListLocks) -> Result<LockPage> {
         if self.switch.is_open() {
-            let page = self.local.list(list).await?;
-            let scope = self.switch.degraded_scope();
-            return Ok(LockPage { scope, ..page });
+            let page = self.local.list(list.clone()).await?;
+            if self.tells(!page.locks.is_empty()) {
+                let scope = self.switch.degraded_scope();
+                return Ok(LockPage { scope, ..page });
+            }
         }
         self.primary.list(list).await
     }
@@ -98,8 +111,10 @@ impl Locks for FallbackLocks {
 
     async fn force_release(&self, force: ForceRelease) -> Result<(usize, Scope)> {
         if self.switch.is_open() {
-            let (ended, _) = self.local.force_release(force).await?;
-            return Ok((ended, self.switch.degraded_scope()));
+            let ended = self.local.force_release(force.clone()).await;
+            if self.tells(ended.is_ok()) {
+                return ended.map(|(ended, _)| (ended, self.switch.degraded_scope()));
+            }
         }
         self.primary.force_release(force).await
     }
@@ -111,9 +126,12 @@ impl Locks for FallbackLocks {
         token: Token,
     ) -> Result<TokenState> {
         if self.switch.is_open() {
-            let state = self.local.check_token(namespace, name, token).await?;
-            let scope = self.switch.degraded_scope();
-            return Ok(TokenState { scope, ..state });
+            let state = (self.local).check_token(namespace.clone(), name.clone(), token);
+            let state = state.await?;
+            if self.tells(state.remaining.is_some()) {
+                let scope = self.switch.degraded_scope();
+                return Ok(TokenState { scope, ..state });
+            }
         }
         self.primary.check_token(namespace, name, token).await
     }
@@ -122,8 +140,7 @@ impl Locks for FallbackLocks {
         self: Arc<Self>,
         open: OpenSession,
     ) -> Result<(SessionState, Box<dyn SessionFeed>)> {
-        let primary: Arc<dyn SharedLocks> = Arc::clone(&self.primary);
-        primary.open_session(open).await
+        self.open(open).await
     }
 
     async fn attach_session(
@@ -131,8 +148,7 @@ impl Locks for FallbackLocks {
         namespace: Namespace,
         session: SessionId,
     ) -> Result<(SessionState, Box<dyn SessionFeed>)> {
-        let primary: Arc<dyn SharedLocks> = Arc::clone(&self.primary);
-        primary.attach_session(namespace, session).await
+        self.attach(namespace, session).await
     }
 
     async fn keep_session(
@@ -140,15 +156,24 @@ impl Locks for FallbackLocks {
         namespace: Namespace,
         session: SessionKey,
     ) -> Result<(Micros, Scope)> {
-        self.primary.keep_session(namespace, session).await
+        match self.sessions.find(&namespace, session.id) {
+            Some(carried) => self.keep(&namespace, &carried, session).await,
+            None => self.primary.keep_session(namespace, session).await,
+        }
     }
 
     async fn close_session(&self, namespace: Namespace, session: SessionKey) -> Result<usize> {
-        self.primary.close_session(namespace, session).await
+        match self.sessions.find(&namespace, session.id) {
+            Some(carried) => self.close(namespace, &carried, session).await,
+            None => self.primary.close_session(namespace, session).await,
+        }
     }
 
     fn break_session(&self, namespace: &Namespace, session: SessionKey) {
-        self.primary.break_session(namespace, session);
+        match self.sessions.find(namespace, session.id) {
+            Some(carried) => self.broken(namespace, &carried, session),
+            None => self.primary.break_session(namespace, session),
+        }
     }
 
     fn status(&self) -> LocksStatus {

@@ -1,18 +1,26 @@
-//! A call that goes where locks are granted now, and moves over when the store goes away or comes back.
+//! A call that goes where locks are granted now, and moves over when the store goes away or comes back, or when its session
+//! comes to stand elsewhere.
 
+use super::carried::Carried;
 use super::{FallbackLocks, is_away};
 use async_trait::async_trait;
 use std::sync::Arc;
 use tokio::sync::watch;
-use trellis_core::Time;
 use trellis_core::locks::{
-    AcquireLocks, AcquiringLocks, Progress, SharedLocks, Wait, WaitingLocks,
+    AcquireLocks, AcquiringLocks, Holder, Progress, SessionKey, SharedLocks, Wait, WaitingLocks,
 };
+use trellis_core::{Micros, Result, Time};
 
 /// A place in the line of the store or of this daemon's own locks.
 pub(super) struct FallbackWaiting {
     pub locks: Arc<FallbackLocks>,
     pub acquire: AcquireLocks,
+    /// The session that it is of.
+    pub carried: Option<Arc<Carried>>,
+    /// Told when that stands elsewhere.
+    pub moved: Option<watch::Receiver<()>>,
+    /// The session in the store in which `inner` waits there.
+    pub there: Option<SessionKey>,
     /// `None`: it is to begin.
     pub inner: Option<Box<dyn WaitingLocks>>,
     /// Whether `inner` waits here.
@@ -24,9 +32,17 @@ pub(super) struct FallbackWaiting {
     pub queued: bool,
 }
 
+/// How a call begins.
+enum Beginning {
+    Ended(Progress),
+    Waits,
+    /// Its session does not stand in the store yet.
+    Nowhere,
+}
+
 impl FallbackWaiting {
-    /// Begins where calls go now; its end if that is decided at once.
-    fn begin(&mut self) -> Option<Progress> {
+    /// Begins where calls go now.
+    async fn begin(&mut self) -> Beginning {
         let now = self.locks.clock.mono();
         let mut acquire = self.acquire.clone();
         if let Wait::For(max_wait) = acquire.wait {
@@ -34,6 +50,12 @@ impl FallbackWaiting {
             acquire.wait = Wait::For(deadline - now);
         }
         self.here = self.locks.may_grant(&acquire);
+        match self.session().await {
+            Err(error) => return Beginning::Ended(Progress::Ended(Err(error))),
+            Ok(Some(Some(key))) => acquire.holder = Holder::Session(key),
+            Ok(Some(None)) => return Beginning::Nowhere,
+            Ok(None) => {}
+        }
         let acquiring = if self.here {
             Arc::clone(&self.locks.local).acquire(acquire)
         } else {
@@ -41,12 +63,79 @@ impl FallbackWaiting {
             primary.acquire(acquire)
         };
         match acquiring {
-            AcquiringLocks::Done(result) => Some(Progress::Ended(result)),
+            AcquiringLocks::Done(result) => Beginning::Ended(Progress::Ended(result)),
             AcquiringLocks::Waiting(waiting) => {
                 self.inner = Some(waiting);
-                None
+                Beginning::Waits
             }
         }
+    }
+
+    /// The session in which it begins, if it is of one, and that stands there.
+    async fn session(&mut self) -> Result<Option<Option<SessionKey>>> {
+        let (Some(carried), Holder::Session(key)) = (&self.carried, &self.acquire.holder) else {
+            return Ok(None);
+        };
+        if self.here {
+            let here = self.locks.session_here(carried, *key).await?;
+            return Ok(Some(Some(here)));
+        }
+        self.there = carried.stands(*key)?.0;
+        Ok(Some(self.there))
+    }
+
+    /// Its session does not stand there any more where it waits.
+    fn is_left(&self) -> bool {
+        let carried = self.carried.as_ref().filter(|_| !self.here);
+        carried.is_some_and(|carried| carried.there() != self.there)
+    }
+
+    /// Waits until its session stands in the store, or it may be granted here; its end if its time is over before.
+    async fn nowhere(&mut self) -> Option<Progress> {
+        let left_us = match self.acquire.wait {
+            Wait::Try => Micros::ZERO,
+            Wait::For(_) => self.deadline.unwrap_or_default() - self.locks.clock.mono(),
+        };
+        if left_us == Micros::ZERO {
+            return Some(Progress::Ended(Err(self.locks.away())));
+        }
+        let carried = self.carried.as_ref();
+        tokio::select! {
+            () = left(self.moved.as_mut(), carried, None) => {}
+            _ = self.opening.changed() => {}
+            () = tokio::time::sleep(left_us.into()) => {}
+        }
+        None
+    }
+
+    /// What it has come to where it waits; `None` when it is to begin elsewhere.
+    async fn wait(&mut self) -> Option<Progress> {
+        let (here, there) = (self.here, self.there);
+        let may_move = || here || self.locks.could_grant(&self.acquire);
+        let moves = |open: &bool| *open != here && may_move();
+        let carried = self.carried.as_ref().filter(|_| !here);
+        let left = left(self.moved.as_mut(), carried, there);
+        let inner = self.inner.as_mut()?;
+        tokio::select! {
+            biased;
+            progress = inner.next() => Some(progress),
+            _ = self.opening.wait_for(moves) => None,
+            () = left => None,
+        }
+    }
+}
+
+/// Waits until a session does not stand there any more; for ever without one.
+async fn left(
+    moved: Option<&mut watch::Receiver<()>>,
+    carried: Option<&Arc<Carried>>,
+    there: Option<SessionKey>,
+) {
+    match (moved, carried) {
+        (Some(moved), Some(carried)) => {
+            let _ = moved.wait_for(|()| carried.there() != there).await;
+        }
+        _ => std::future::pending().await,
     }
 }
 
@@ -54,30 +143,28 @@ impl FallbackWaiting {
 impl WaitingLocks for FallbackWaiting {
     async fn next(&mut self) -> Progress {
         loop {
-            let progress = match &mut self.inner {
-                None => self.begin(),
-                Some(inner) => {
-                    let here = self.here;
-                    let moves = |open: &bool| *open != here;
-                    let may_move = here || self.locks.could_grant(&self.acquire);
-                    tokio::select! {
-                        biased;
-                        progress = inner.next() => Some(progress),
-                        _ = self.opening.wait_for(moves), if may_move => {
-                            self.inner = None;
-                            None
-                        }
-                    }
+            let progress = if self.inner.is_some() {
+                self.wait().await
+            } else {
+                match self.begin().await {
+                    Beginning::Waits => continue,
+                    Beginning::Ended(progress) => Some(progress),
+                    Beginning::Nowhere => match self.nowhere().await {
+                        Some(end) => return end,
+                        None => continue,
+                    },
                 }
             };
             match progress {
-                None => {}
+                None => self.inner = None,
                 // A place is told once, also to a call that has moved.
                 Some(Progress::Queued(_)) if self.here && self.queued => {}
                 Some(Progress::Queued(place)) => {
                     self.queued = true;
                     return Progress::Queued(place);
                 }
+                // What a session was granted that has been left ends with that.
+                Some(Progress::Ended(_)) if self.is_left() => self.inner = None,
                 Some(Progress::Ended(result)) if !self.here && is_away(&result) => {
                     self.locks.trip();
                     self.inner = None;

@@ -63,12 +63,12 @@ fn of_item(error: Error, item: impl std::fmt::Display) -> Error {
 }
 
 impl CacheRpc {
-    pub fn new(parts: &Parts, config: ServiceConfig) -> Result<Self> {
+    pub fn new(parts: &Parts, config: &ServiceConfig) -> Result<Self> {
         Ok(Self {
             announcer: parts.announcer.clone(),
             cache: Arc::clone(&parts.cache),
             pipelines: Obeyed::new(parts),
-            config,
+            config: *config,
             clock: Arc::clone(&parts.clock),
             stats: Arc::clone(&parts.stats),
             drain: parts.drain.clone(),

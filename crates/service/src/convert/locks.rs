@@ -5,8 +5,9 @@ use prost::bytes::Bytes;
 use std::sync::Arc;
 use trellis_core::locks::{
     AcquireLocks, AcquiredLocks, ForceRelease, GrantedLock, HeldLease, Holder, LeaseId, LeaseRef,
-    ListLocks, LockGrant, LockMode, LockOutcome, LockPage, LockSet, LockState, LockTarget,
-    LostReason, OnBreak, OpenSession, SessionId, SessionKey, SessionState, Token, TokenState, Wait,
+    ListLocks, LockGrant, LockMode, LockOutcome, LockPage, LockPurpose, LockSet, LockState,
+    LockTarget, LostReason, OnBreak, OpenSession, SessionId, SessionKey, SessionState, Token,
+    TokenState, Wait,
 };
 use trellis_core::{Error, Key, Micros, Name, Namespace, Result};
 use trellis_proto::v1;
@@ -21,6 +22,19 @@ fn mode(mode: i32, field: impl FnOnce() -> String) -> Result<LockMode> {
         Err(_) => Err(Error::invalid(
             field(),
             format!("must be EXCLUSIVE or SHARED, is {mode}"),
+        )),
+    }
+}
+
+fn purpose(purpose: i32) -> Result<LockPurpose> {
+    match v1::LockPurpose::try_from(purpose) {
+        Ok(v1::LockPurpose::Unspecified | v1::LockPurpose::Correctness) => {
+            Ok(LockPurpose::Correctness)
+        }
+        Ok(v1::LockPurpose::Efficiency) => Ok(LockPurpose::Efficiency),
+        Err(_) => Err(Error::invalid(
+            "purpose",
+            format!("must be CORRECTNESS or EFFICIENCY, is {purpose}"),
         )),
     }
 }
@@ -83,6 +97,7 @@ pub(crate) fn try_acquire(
         },
         value: value(&request.value, context)?,
         wait: Wait::Try,
+        purpose: purpose(request.purpose)?,
         request_id: request_id(request.request_id)?,
     })
 }
@@ -100,6 +115,7 @@ pub(crate) fn acquire(
         },
         value: value(&request.value, context)?,
         wait: Wait::For(max_wait(request.max_wait, context)?.unwrap_or_default()),
+        purpose: purpose(request.purpose)?,
         request_id: request_id(request.request_id)?,
     })
 }
@@ -115,6 +131,7 @@ pub(crate) fn session_acquire(
         holder: Holder::Session(session),
         value: value(&request.value, context)?,
         wait: max_wait(request.max_wait, context)?.map_or(Wait::Try, Wait::For),
+        purpose: purpose(request.purpose)?,
         request_id: request_id(request.request_id)?,
     })
 }
@@ -350,6 +367,7 @@ pub(crate) fn lost(lease: LeaseId, reason: &LostReason) -> v1::LockLost {
         reason: match reason {
             LostReason::Expired => v1::LostReason::Expired.into(),
             LostReason::Forced { .. } => v1::LostReason::Forced.into(),
+            LostReason::NotRestored => v1::LostReason::NotRestored.into(),
         },
         message: reason.message(),
     }
@@ -436,6 +454,9 @@ mod tests {
         let mut large = one();
         large.value = vec![0; 4_097].into();
         assert_eq!(field(large), "value");
+        let mut aimless = one();
+        aimless.purpose = 9;
+        assert_eq!(field(aimless), "purpose");
         let mut control = one();
         control.owner = "a\tb".into();
         assert_eq!(field(control), "owner");

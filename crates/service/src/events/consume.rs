@@ -282,7 +282,7 @@ impl Consume {
                 let allowed = "an earlier message with this id is in hand";
                 Error::invalid("id", allowed)
             }
-            Some(Request::Settle(settle)) => match wire::settlement(settle) {
+            Some(Request::Settle(settle)) => match wire::settlement(&settle) {
                 Ok(settlement) => {
                     self.ids.insert(id);
                     said.ids.push(id);

@@ -44,10 +44,10 @@ pub(crate) struct EventRpc {
 }
 
 impl EventRpc {
-    pub fn new(parts: &Parts, events: Arc<dyn Events>, config: ServiceConfig) -> Result<Self> {
+    pub fn new(parts: &Parts, events: Arc<dyn Events>, config: &ServiceConfig) -> Result<Self> {
         Ok(Self {
             events,
-            config,
+            config: *config,
             clock: Arc::clone(&parts.clock),
             stats: Arc::clone(&parts.stats),
             drain: parts.drain.clone(),
@@ -70,8 +70,8 @@ impl EventRpc {
         admit_stream(&self.streams, self.config.events.max_streams)
     }
 
-    fn scope(&self) -> Option<v1::Scope> {
-        Some(convert::scope(&self.events.scope()))
+    fn scope(&self) -> v1::Scope {
+        convert::scope(&self.events.scope())
     }
 
     fn record(&self, place: Option<usize>, started: Time, is_error: bool) {
@@ -91,7 +91,7 @@ impl EventRpc {
         let published = publishing.map_err(|error| error.within("event"))?.await?;
         Ok(v1::EventServicePublishResponse {
             published: Some(wire::published(&published, &topic)),
-            scope: self.scope(),
+            scope: Some(self.scope()),
         })
     }
 
@@ -138,7 +138,7 @@ impl EventRpc {
         });
         Ok(v1::EventServicePublishBatchResponse {
             results: results.collect(),
-            scope: self.scope(),
+            scope: Some(self.scope()),
         })
     }
 
@@ -152,7 +152,7 @@ impl EventRpc {
         self.check_batch("settlements", request.settlements.len())?;
         let (mut settlements, mut refused) = (Vec::new(), Vec::new());
         for (index, settlement) in request.settlements.into_iter().enumerate() {
-            match wire::settlement(settlement) {
+            match wire::settlement(&settlement) {
                 Ok(settlement) => {
                     settlements.push(settlement);
                     refused.push(None);
@@ -185,7 +185,7 @@ impl EventRpc {
     fn settled(&self, remaining: Option<Micros>) -> v1::EventSettled {
         v1::EventSettled {
             lease_remaining: remaining.map(convert::duration),
-            scope: self.scope(),
+            scope: Some(self.scope()),
         }
     }
 

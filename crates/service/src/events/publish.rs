@@ -231,7 +231,7 @@ impl PublishStream {
     ) -> EventServicePublishStreamResponse {
         let response = published.map(|published| v1::EventServicePublishResponse {
             published: Some(wire::published(&published, topic)),
-            scope: self.rpc.scope(),
+            scope: Some(self.rpc.scope()),
         });
         self.answer(id, started, response.map(Response::Published))
     }

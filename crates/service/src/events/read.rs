@@ -62,7 +62,7 @@ impl EventRpc {
         let delivered = or_draining(&self.drain, receiving).await?;
         Ok(v1::EventServiceReceiveResponse {
             deliveries: wire::deliveries(&delivered, &group.topic),
-            scope: self.scope(),
+            scope: Some(self.scope()),
         })
     }
 }
@@ -93,10 +93,9 @@ impl Reading {
             let before = subscription.position().cursor;
             let next = or_draining(&rpc.drain, subscription.next(self.room));
             match timeout_at(until, next).await {
-                Err(_) => break,
                 Ok(Err(error)) if events.is_empty() => return Err(error),
-                // The next read meets it.
-                Ok(Err(_)) => break,
+                // The time is over; or an error, which the next read meets.
+                Err(_) | Ok(Err(_)) => break,
                 Ok(Ok(Heard::Events(heard))) => {
                     self.take(&heard);
                     events.extend(heard.iter().map(|event| wire::stored(event, &topic)));
@@ -127,7 +126,7 @@ impl Reading {
             cursor: cursor.encode(&topic),
             gap,
             caught_up,
-            scope: rpc.scope(),
+            scope: Some(rpc.scope()),
         })
     }
 

@@ -15,7 +15,7 @@ impl EventRpc {
         let state = self.events.set_topic(topic, retention).await?;
         Ok(v1::EventServiceSetTopicResponse {
             topic: Some(wire::topic_state(state)),
-            scope: self.scope(),
+            scope: Some(self.scope()),
         })
     }
 
@@ -27,7 +27,7 @@ impl EventRpc {
         let state = self.events.topic(topic).await?;
         Ok(v1::EventServiceGetTopicResponse {
             topic: Some(wire::topic_state(state)),
-            scope: self.scope(),
+            scope: Some(self.scope()),
         })
     }
 
@@ -54,7 +54,7 @@ impl EventRpc {
         Ok(v1::EventServiceSetGroupResponse {
             group: Some(wire::group_state(state)),
             created,
-            scope: self.scope(),
+            scope: Some(self.scope()),
         })
     }
 
@@ -67,7 +67,7 @@ impl EventRpc {
         let state = self.events.group(group).await?;
         Ok(v1::EventServiceGetGroupResponse {
             group: Some(wire::group_state(state)),
-            scope: self.scope(),
+            scope: Some(self.scope()),
         })
     }
 
@@ -87,7 +87,7 @@ impl EventRpc {
         let names = (request.namespace, request.topic, request.group);
         let group = wire::group(names, &self.context())?;
         self.events.delete_group(group).await?;
-        let scope = self.scope();
+        let scope = Some(self.scope());
         Ok(v1::EventServiceDeleteGroupResponse { scope })
     }
 
@@ -111,7 +111,7 @@ impl EventRpc {
         let replayed = self.events.replay(group, which).await?;
         Ok(v1::EventServiceReplayDeadLettersResponse {
             replayed: count(replayed),
-            scope: self.scope(),
+            scope: Some(self.scope()),
         })
     }
 }

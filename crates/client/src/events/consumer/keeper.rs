@@ -183,7 +183,7 @@ impl Keeper {
             namespace: group.topic.events.namespace_name(),
             topic: group.topic.name.clone(),
             group: group.name.clone(),
-            start: self.consume.start.to_proto(),
+            start: Some(self.consume.start.to_proto()),
             credit: Some(proto::EventCredit {
                 events: if self.wanted {
                     (prefetch - held).max(0)
@@ -291,21 +291,18 @@ impl Keeper {
         self.held.insert(delivery.lease_id.clone(), held);
         let attempt = u32::try_from(delivery.attempt).unwrap_or_default();
         let lease = delivery.lease_id;
-        match self.owner.upgrade() {
+        if let Some(owner) = self.owner.upgrade() {
             // Where the consumer is gone the delivery is dropped, and says so.
-            Some(owner) => {
-                let delivery = Delivery::new(event, attempt, lease, watch, owner);
-                let _ = self.deliveries.try_send(Ok(delivery));
-            }
-            None => {
-                let delay = Some(prost_types::Duration::default());
-                let settlement = Settlement::Nack(proto::EventNack { delay });
-                self.mail.send(Command::Settle {
-                    lease,
-                    settlement,
-                    reply: None,
-                });
-            }
+            let delivery = Delivery::new(event, attempt, lease, watch, owner);
+            let _ = self.deliveries.try_send(Ok(delivery));
+        } else {
+            let delay = Some(prost_types::Duration::default());
+            let settlement = Settlement::Nack(proto::EventNack { delay });
+            self.mail.send(Command::Settle {
+                lease,
+                settlement,
+                reply: None,
+            });
         }
         Ok(())
     }

@@ -44,7 +44,7 @@ pub(super) fn event_out(event: &Event) -> v1::Event {
     }
 }
 
-pub(super) fn start_out(start: Start, topic: &Topic) -> Option<v1::EventStart> {
+pub(super) fn start_out(start: Start, topic: &Topic) -> v1::EventStart {
     use v1::event_start::Start as Out;
     let start = match start {
         Start::Earliest => Out::Edge(v1::EventEdge::Earliest.into()),
@@ -52,7 +52,7 @@ pub(super) fn start_out(start: Start, topic: &Topic) -> Option<v1::EventStart> {
         Start::Cursor(cursor) => Out::Cursor(cursor.encode(topic)),
         Start::Time(time) => Out::Time(timestamp_out(time)),
     };
-    Some(v1::EventStart { start: Some(start) })
+    v1::EventStart { start: Some(start) }
 }
 
 fn pattern_out(pattern: &Pattern) -> v1::EventPattern {
@@ -86,7 +86,7 @@ pub(super) fn subscribe_out(subscribe: &Subscribe) -> v1::SubscriptionOpen {
     v1::SubscriptionOpen {
         namespace: topic.namespace.to_string(),
         topic: topic.name.to_string(),
-        start: start_out(subscribe.start, topic),
+        start: Some(start_out(subscribe.start, topic)),
         filter: Some(filter_out(&subscribe.filter)),
         credit: None,
         heartbeat: None,

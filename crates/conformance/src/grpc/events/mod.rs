@@ -104,7 +104,7 @@ impl Events for GrpcEvents {
             namespace: id.topic.namespace.to_string(),
             topic: id.topic.name.to_string(),
             group: id.name.to_string(),
-            start: convert::start_out(start, &id.topic),
+            start: Some(convert::start_out(start, &id.topic)),
             credit: Some(v1::EventCredit::default()),
         };
         let open = v1::EventServiceConsumeRequest {
@@ -126,7 +126,7 @@ impl Events for GrpcEvents {
     ) -> Result<(GroupState, bool)> {
         let mut stub = self.stub();
         let set = stub.set_group(v1::EventServiceSetGroupRequest {
-            start: convert::start_out(start, &id.topic),
+            start: Some(convert::start_out(start, &id.topic)),
             namespace: id.topic.namespace.into(),
             topic: id.topic.name.into(),
             group: id.name.into(),

@@ -8,8 +8,8 @@ use tonic::Status;
 use trellis_client as client;
 use trellis_core::locks::{
     AcquireLocks, AcquiredLocks, GrantedLock, HeldLease, Holder, LeaseId, LockGrant, LockHolder,
-    LockMode, LockOutcome, LockState, LockTarget, LockWaiter, LostReason, OnBreak, OpenSession,
-    Token, Wait,
+    LockMode, LockOutcome, LockPurpose, LockState, LockTarget, LockWaiter, LostReason, OnBreak,
+    OpenSession, Token, Wait,
 };
 use trellis_core::{Error, Micros, Name, RequestId, Result, Scope};
 use trellis_proto::v1;
@@ -80,6 +80,14 @@ fn id(id: Option<&RequestId>) -> String {
     id.map_or_else(String::new, |id| id.as_str().to_owned())
 }
 
+fn purpose(purpose: LockPurpose) -> i32 {
+    match purpose {
+        // Spelled as callers do who leave it out.
+        LockPurpose::Correctness => v1::LockPurpose::Unspecified.into(),
+        LockPurpose::Efficiency => v1::LockPurpose::Efficiency.into(),
+    }
+}
+
 /// A unary acquire, and how long it may wait if it does.
 pub(super) fn acquire_out(
     acquire: &AcquireLocks,
@@ -100,6 +108,7 @@ pub(super) fn acquire_out(
         request_id: id(acquire.request_id.as_ref()),
         max_wait: wait.map(span),
         pipeline: String::new(),
+        purpose: purpose(acquire.purpose),
     };
     (request, wait)
 }
@@ -113,6 +122,7 @@ pub(super) fn session_acquire_out(acquire: &AcquireLocks) -> v1::LockSessionAcqu
             Wait::For(wait) => Some(span(wait)),
         },
         request_id: id(acquire.request_id.as_ref()),
+        purpose: purpose(acquire.purpose),
     }
 }
 
@@ -210,6 +220,7 @@ pub(super) fn acquired(answer: v1::LockServiceAcquireResponse) -> AcquiredLocks 
 pub(super) fn lost(lost: v1::LockLost) -> LostReason {
     match v1::LostReason::try_from(lost.reason).unwrap() {
         v1::LostReason::Expired => LostReason::Expired,
+        v1::LostReason::NotRestored => LostReason::NotRestored,
         // The contract has one text for both.
         v1::LostReason::Forced => LostReason::Forced {
             reason: lost.message.into(),

@@ -99,6 +99,7 @@ async fn acquire(
         owner: request.owner,
         request_id: request.request_id,
         pipeline: request.pipeline,
+        purpose: request.purpose,
     });
     let tried = call(tried.await)?;
     Ok(convert::acquired(v1::LockServiceAcquireResponse {

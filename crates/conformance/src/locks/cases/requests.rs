@@ -58,6 +58,7 @@ pub async fn an_id_with_another_body_is_refused(bench: &Bench) {
     bench.lock("a").ttl(SECOND).id("r").granted().await;
     for other in [
         bench.lock("a*").ttl(SECOND),
+        bench.lock("a").ttl(SECOND).for_efficiency(),
         bench.lock("a").ttl(HOUR),
         bench.lock("b").ttl(SECOND),
         bench.lock("a").ttl(SECOND).value(b"v"),

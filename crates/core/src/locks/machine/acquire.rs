@@ -33,7 +33,7 @@ impl Machine {
                 (_, Wait::For(_)) => Rpc::Acquire,
             };
             let (life, value) = (Life::of(&acquire.holder), &acquire.value);
-            Request::new(rpc, id, &(&acquire.locks, life, value))
+            Request::new(rpc, id, &(&acquire.locks, life, value, acquire.purpose))
         });
         match self.requests.recall(request.as_ref(), now.mono)? {
             Recall::New => {}

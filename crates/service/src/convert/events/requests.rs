@@ -247,10 +247,10 @@ pub(crate) fn max_wait(
 }
 
 /// What a member says of a delivery.
-pub(crate) fn settlement(settlement: v1::EventSettlement) -> Result<(LeaseKey, Settlement)> {
+pub(crate) fn settlement(settlement: &v1::EventSettlement) -> Result<(LeaseKey, Settlement)> {
     use v1::event_settlement::Settlement as Wire;
     let lease = lease(&settlement.lease_id)?;
-    let settlement = match settlement.settlement {
+    let settlement = match &settlement.settlement {
         None => {
             let allowed = "must be one of ack, nack, reject, extend";
             return Err(Error::invalid("settlement", allowed));

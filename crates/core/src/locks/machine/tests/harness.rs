@@ -3,8 +3,8 @@
 
 use super::super::{Machine, MachineConfig, Start, Step, Ticket};
 use crate::locks::{
-    AcquireLocks, Effects, Holder, LockGrant, LockMode, LockOutcome, LockSet, LockTarget,
-    SessionKey, Wait,
+    AcquireLocks, Effects, Holder, LockGrant, LockMode, LockOutcome, LockPurpose, LockSet,
+    LockTarget, SessionKey, Wait,
 };
 use crate::{Micros, Name, Namespace, Now, RequestId, Result, Time};
 
@@ -172,6 +172,7 @@ pub fn call(locks: &[&str]) -> AcquireLocks {
         },
         value: Vec::new().into(),
         wait: Wait::Try,
+        purpose: LockPurpose::default(),
         request_id: None,
     }
 }

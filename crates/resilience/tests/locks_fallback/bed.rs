@@ -1,23 +1,20 @@
-//! A store that comes and goes, and what its daemon grants meanwhile.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "this is test code, which clippy recognizes in test functions only"
-)]
+//! A daemon before a store in this process that can be cut off.
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use trellis_conformance::{PausedClock, spawn};
 use trellis_core::locks::{
-    AcquireLocks, AcquiredLocks, AcquiringLocks, ForceRelease, Holder, LeaseRef, ListLocks,
-    LockGrant, LockMode, LockOutcome, LockPage, LockSet, LockState, LockTarget, LockWatch, Locks,
-    LocksStatus, OpenSession, Progress, SessionFeed, SessionId, SessionKey, SessionState,
-    SharedLocks, Token, TokenState, Wait, WaitingLocks,
+    AcquireLocks, AcquiredLocks, AcquiringLocks, ForceRelease, Holder, LeaseId, LeaseRef,
+    ListLocks, LockGrant, LockMode, LockOutcome, LockPage, LockPurpose, LockSet, LockState,
+    LockTarget, LockWatch, Locks, LocksStatus, OnBreak, OpenSession, Progress, SessionFeed,
+    SessionId, SessionKey, SessionState, SharedLocks, Token, TokenState, Wait, WaitingLocks,
 };
 use trellis_core::{
     Clock, Error, ErrorCode, Micros, Name, Namespace, Now, Result, Scope, StoreState, StoreView,
@@ -26,16 +23,33 @@ use trellis_core::{
 use trellis_local::{MemoryLocks, MemoryLocksConfig};
 use trellis_resilience::{FallbackLocks, LocksWhileAway};
 
-const HOUR: Micros = Micros::from_secs(3_600);
+pub const HOUR: Micros = Micros::from_secs(3_600);
 
 /// A store in this process that can be cut off.
-struct Store {
-    locks: Arc<MemoryLocks>,
-    up: watch::Sender<bool>,
+pub struct Store {
+    pub locks: Arc<MemoryLocks>,
+    pub up: watch::Sender<bool>,
     members: u64,
+    /// The highest token that the daemon has seen of it.
+    seen: Arc<AtomicU64>,
+    /// How its sessions were opened, and what they were granted.
+    sessions: Mutex<HashMap<SessionId, (OpenSession, Vec<LeaseId>)>>,
 }
 
 impl Store {
+    fn note(&self, holder: &Holder, acquired: &AcquiredLocks) {
+        if let LockOutcome::Granted(grant) = &acquired.outcome {
+            let token = grant.locks.iter().map(|lock| lock.token.get()).max();
+            self.seen
+                .fetch_max(token.unwrap_or_default(), Ordering::Relaxed);
+        }
+        if let (Holder::Session(key), LockOutcome::Granted(grant)) = (holder, &acquired.outcome)
+            && let Some((_, leases)) = self.sessions.lock().get_mut(&key.id)
+        {
+            leases.push(grant.lease);
+        }
+    }
+
     fn check(&self) -> Result<()> {
         if *self.up.borrow() {
             return Ok(());
@@ -44,7 +58,7 @@ impl Store {
     }
 }
 
-fn away() -> Error {
+pub fn away() -> Error {
     Error::new(ErrorCode::StoreUnavailable, "cut off")
 }
 
@@ -71,7 +85,7 @@ impl StoreView for Store {
 }
 
 /// A call of the store that fails when the store goes away.
-struct StoreWaiting {
+pub struct StoreWaiting {
     inner: Box<dyn WaitingLocks>,
     up: watch::Receiver<bool>,
 }
@@ -93,12 +107,18 @@ impl Locks for Store {
         if let Err(error) = self.check() {
             return AcquiringLocks::Done(Err(error));
         }
+        let holder = acquire.holder.clone();
         match self.locks.clone().acquire(acquire) {
             AcquiringLocks::Waiting(inner) => AcquiringLocks::Waiting(Box::new(StoreWaiting {
                 inner,
                 up: self.up.subscribe(),
             })),
-            done @ AcquiringLocks::Done(_) => done,
+            AcquiringLocks::Done(done) => {
+                if let Ok(acquired) = &done {
+                    self.note(&holder, acquired);
+                }
+                AcquiringLocks::Done(done)
+            }
         }
     }
 
@@ -150,7 +170,11 @@ impl Locks for Store {
         open: OpenSession,
     ) -> Result<(SessionState, Box<dyn SessionFeed>)> {
         self.check()?;
-        self.locks.clone().open_session(open).await
+        let (state, feed) = self.locks.clone().open_session(open.clone()).await?;
+        self.sessions
+            .lock()
+            .insert(state.key.id, (open, Vec::new()));
+        Ok((state, feed))
     }
 
     async fn attach_session(
@@ -195,27 +219,35 @@ impl SharedLocks for Store {
         let mut targets = locks.targets().iter();
         targets.any(|target| target.name.as_str() == "timed-here")
     }
+
+    fn times(&self, _: &Namespace, _: LeaseId) -> bool {
+        true
+    }
+
+    fn session_of(&self, _: &Namespace, session: SessionId) -> Option<(OpenSession, Vec<LeaseId>)> {
+        self.sessions.lock().get(&session).cloned()
+    }
 }
 
 /// Tokens below those of the store, and above those that it was seen to give.
-struct Seen(PausedClock);
+pub struct Seen(PausedClock, Arc<AtomicU64>);
 
 impl Clock for Seen {
     fn now(&self) -> Now {
         Now {
-            wall: Time(1_000),
+            wall: Time(self.1.load(Ordering::Relaxed) + 1),
             ..self.0.now()
         }
     }
 }
 
 /// A daemon before a store.
-struct Bed {
-    store: Arc<Store>,
-    locks: Arc<FallbackLocks>,
+pub struct Bed {
+    pub store: Arc<Store>,
+    pub locks: Arc<FallbackLocks>,
 }
 
-fn memory(clock: Arc<dyn Clock>) -> Arc<MemoryLocks> {
+pub fn memory(clock: Arc<dyn Clock>) -> Arc<MemoryLocks> {
     let locks = Arc::new(MemoryLocks::new(MemoryLocksConfig::default(), clock));
     let timers = locks.clone();
     spawn(async move { timers.run().await });
@@ -223,26 +255,28 @@ fn memory(clock: Arc<dyn Clock>) -> Arc<MemoryLocks> {
 }
 
 impl Bed {
-    fn new(policy: LocksWhileAway, members: u64) -> Self {
-        let clock = PausedClock::new();
+    pub fn new(policy: LocksWhileAway, members: u64) -> Self {
+        let (clock, seen) = (PausedClock::new(), Arc::new(AtomicU64::new(0)));
         let store = Arc::new(Store {
             locks: memory(Arc::new(clock)),
             up: watch::Sender::new(true),
             members,
+            seen: Arc::clone(&seen),
+            sessions: Mutex::default(),
         });
-        let local = memory(Arc::new(Seen(clock)));
+        let local = memory(Arc::new(Seen(clock, seen)));
         let (locks, task) =
             FallbackLocks::new(store.clone(), local, store.clone(), policy, Arc::new(clock));
         spawn(task.run(CancellationToken::new()));
         Self { store, locks }
     }
 
-    fn is_up(&self, up: bool) {
+    pub fn is_up(&self, up: bool) {
         self.store.up.send_replace(up);
     }
 
     /// Waits until locks are shared again.
-    async fn shared(&self) {
+    pub async fn shared(&self) {
         while self.locks.scope() != Scope::Shared {
             sleep(Duration::from_millis(10)).await;
         }
@@ -250,22 +284,22 @@ impl Bed {
         sleep(Duration::from_millis(10)).await;
     }
 
-    async fn ask(&self, lock: &str, wait: Wait) -> Result<AcquiredLocks> {
+    pub async fn ask(&self, lock: &str, wait: Wait) -> Result<AcquiredLocks> {
         let locks = self.locks.clone().acquire(acquire(lock, wait));
         locks.outcome().await
     }
 
-    async fn granted(&self, lock: &str) -> (LockGrant, Scope) {
+    pub async fn granted(&self, lock: &str) -> (LockGrant, Scope) {
         granted(self.ask(lock, Wait::Try).await.unwrap())
     }
 
-    async fn keep(&self, grant: &LockGrant) -> Result<Scope> {
+    pub async fn keep(&self, grant: &LockGrant) -> Result<Scope> {
         let kept = self.locks.keep_alive(lease(grant)).await;
         kept.map(|(_, scope)| scope)
     }
 }
 
-fn acquire(lock: &str, wait: Wait) -> AcquireLocks {
+pub fn acquire(lock: &str, wait: Wait) -> AcquireLocks {
     let target = LockTarget {
         name: Name::new(lock, "name").unwrap(),
         mode: LockMode::Exclusive,
@@ -279,109 +313,91 @@ fn acquire(lock: &str, wait: Wait) -> AcquireLocks {
         },
         value: Vec::new().into(),
         wait,
+        purpose: LockPurpose::default(),
         request_id: None,
     }
 }
 
-fn namespace() -> Namespace {
+pub fn namespace() -> Namespace {
     Namespace::new("default", "namespace").unwrap()
 }
 
-fn granted(acquired: AcquiredLocks) -> (LockGrant, Scope) {
+pub fn granted(acquired: AcquiredLocks) -> (LockGrant, Scope) {
     match acquired.outcome {
         LockOutcome::Granted(grant) => (grant, acquired.scope),
         other => panic!("not granted: {other:?}"),
     }
 }
 
-fn lease(grant: &LockGrant) -> LeaseRef {
+pub fn lease(grant: &LockGrant) -> LeaseRef {
     LeaseRef {
         namespace: namespace(),
         lease: grant.lease,
     }
 }
 
-fn is_degraded(scope: &Scope) -> bool {
+pub fn is_degraded(scope: &Scope) -> bool {
     matches!(scope, Scope::Degraded { .. })
 }
 
-#[tokio::test(start_paused = true)]
-async fn what_is_granted_without_the_store_says_so_and_has_a_lower_token_than_what_comes_after() {
-    let bed = Bed::new(LocksWhileAway::Local, 3);
-    bed.is_up(false);
-    let (alone, scope) = bed.granted("x").await;
-    assert!(is_degraded(&scope), "{scope:?}");
-    bed.locks.release(lease(&alone)).await.unwrap();
-    bed.is_up(true);
-    bed.shared().await;
-    let (shared, _) = bed.granted("x").await;
-    assert!(shared.locks[0].token > alone.locks[0].token);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_lease_granted_without_the_store_goes_on_in_it_when_its_lock_is_free() {
-    let bed = Bed::new(LocksWhileAway::Local, 3);
-    bed.is_up(false);
-    let (alone, _) = bed.granted("x").await;
-    assert!(is_degraded(&bed.keep(&alone).await.unwrap()));
-    bed.is_up(true);
-    bed.shared().await;
-    let others = bed.store.clone().acquire(acquire("x", Wait::Try));
-    let others = others.outcome().await.unwrap().outcome;
-    assert!(matches!(others, LockOutcome::Held { .. }), "{others:?}");
-    bed.keep(&alone).await.unwrap();
-    bed.locks.release(lease(&alone)).await.unwrap();
-    bed.granted("x").await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_lease_granted_without_the_store_is_lost_when_another_holds_its_lock() {
-    let bed = Bed::new(LocksWhileAway::Local, 3);
-    let others = bed.store.locks.clone().acquire(acquire("x", Wait::Try));
-    granted(others.outcome().await.unwrap());
-    bed.is_up(false);
-    let (alone, _) = bed.granted("x").await;
-    bed.is_up(true);
-    bed.shared().await;
-    let lost = bed.keep(&alone).await.unwrap_err();
-    assert_eq!(lost.code, ErrorCode::LeaseLost);
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_the_store_has_given_to_this_daemon_is_not_granted_without_it() {
-    let bed = Bed::new(LocksWhileAway::Local, 3);
-    bed.is_up(false);
-    let error = bed.ask("timed-here", Wait::Try).await.unwrap_err();
-    assert_eq!(error.code, ErrorCode::StoreUnavailable);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_sole_daemon_grants_alone_and_one_of_many_does_not() {
-    let sole = Bed::new(LocksWhileAway::SoleDaemon, 1);
-    sole.is_up(false);
-    sole.granted("x").await;
-    let one_of_many = Bed::new(LocksWhileAway::SoleDaemon, 2);
-    one_of_many.is_up(false);
-    let error = one_of_many.ask("x", Wait::Try).await.unwrap_err();
-    assert_eq!(error.code, ErrorCode::StoreUnavailable);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_call_that_waits_moves_over_when_the_store_goes_away() {
-    let bed = Bed::new(LocksWhileAway::Local, 3);
-    let others = bed.store.locks.clone().acquire(acquire("x", Wait::Try));
-    granted(others.outcome().await.unwrap());
-    let locks = bed.locks.clone();
-    let waits = spawn(async move {
-        let waiting = locks.acquire(acquire("x", Wait::For(HOUR)));
-        waiting.outcome().await
-    });
-    while bed.store.locks.status().waiters == 0 {
-        sleep(Duration::from_millis(1)).await;
+pub fn for_efficiency(lock: &str, wait: Wait) -> AcquireLocks {
+    AcquireLocks {
+        purpose: LockPurpose::Efficiency,
+        ..acquire(lock, wait)
     }
-    bed.is_up(false);
-    let (_, scope) = granted(waits.await.unwrap().unwrap());
-    assert!(is_degraded(&scope));
-    // Nothing of it is left in the store.
-    assert_eq!(bed.store.locks.status().waiters, 0);
+}
+
+impl Bed {
+    pub async fn open(&self) -> (SessionState, Box<dyn SessionFeed>) {
+        let open = OpenSession {
+            namespace: namespace(),
+            ttl: TTL,
+            owner: "".into(),
+            on_break: OnBreak::Keep,
+        };
+        self.locks.clone().open_session(open).await.unwrap()
+    }
+
+    /// What a session is granted for efficiency.
+    pub async fn granted_to(&self, session: &SessionState, lock: &str) -> (LockGrant, Scope) {
+        granted(
+            self.asked_by(session, lock, LockPurpose::Efficiency)
+                .await
+                .unwrap(),
+        )
+    }
+
+    pub async fn asked_by(
+        &self,
+        session: &SessionState,
+        lock: &str,
+        purpose: LockPurpose,
+    ) -> Result<AcquiredLocks> {
+        let acquire = AcquireLocks {
+            holder: Holder::Session(session.key),
+            purpose,
+            ..acquire(lock, Wait::Try)
+        };
+        self.locks.clone().acquire(acquire).outcome().await
+    }
+
+    pub async fn keep_session(&self, session: &SessionState) -> Result<Scope> {
+        let kept = self.locks.keep_session(namespace(), session.key).await;
+        kept.map(|(_, scope)| scope)
+    }
+
+    /// Who holds a lock in the store, by token.
+    pub async fn held_there(&self, lock: &str) -> Option<Token> {
+        let name = Name::new(lock, "name").unwrap();
+        let (state, _) = self.store.locks.inspect(namespace(), name).await.unwrap();
+        state.holders.first().map(|holder| holder.token)
+    }
+}
+
+pub const TTL: Micros = Micros::from_secs(10);
+
+/// Nothing is told by now.
+pub async fn is_silent(feed: &mut Box<dyn SessionFeed>) -> bool {
+    let told = tokio::time::timeout(Duration::from_millis(1), feed.next());
+    told.await.is_err()
 }
