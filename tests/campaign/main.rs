@@ -1,12 +1,13 @@
-//! `just campaign limits`: whether anything is ever admitted above a limit, whatever breaks.
+//! `just campaign limits`: whether anything is ever admitted above a limit, whatever breaks. `just campaign events`: whether
+//! events are lost, doubled or handed out wrongly when the daemon is killed; `events` tells of it.
 //!
-//! Three daemons on one Redis under the load of 48 clients are killed, stopped and cut off while their
+//! For limits, three daemons on one Redis under the load of 48 clients are killed, stopped and cut off while their
 //! store is killed and started again; what was admitted is held against the arithmetic of each limit,
 //! which shares no code with the limits. Then, on whole daemons, how three of them share one limit.
 //!
 //! `--seeds 1,2` chooses the seeds, `--short` the form that the tests run, and `--broken` forgets in the
-//! store what has been used, which has to be found: then the program fails when nothing is over. `--share`
-//! lets daemons go on with their shares while the store is away, as they do by default; what they admit then
+//! store what has been used, or cuts the log, which has to be found: then the program fails when nothing is wrong. For limits,
+//! `--share` lets daemons go on with their shares while the store is away, as they do by default; what they admit then
 //! is counted apart, since a daemon that is cut off alone may exceed a limit by its share. `--only Kill`
 //! causes one kind of fault.
 //!
@@ -27,6 +28,7 @@ mod checker;
 mod client;
 mod clock;
 mod cluster;
+mod events;
 mod fairness;
 mod faults;
 mod history;
@@ -53,7 +55,9 @@ struct Arguments {
 fn main() -> Result<()> {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     if !arguments.iter().any(|argument| argument == "--bench") {
-        say("this program runs only under `cargo bench`: just campaign limits");
+        say(
+            "this program runs only under `cargo bench`: just campaign limits, just campaign events",
+        );
         return Ok(());
     }
     let has = |name: &str| arguments.iter().any(|argument| argument == name);
@@ -65,6 +69,7 @@ fn main() -> Result<()> {
     if seeds.is_empty() {
         seeds = vec![1, 2, 3, 4, 5];
     }
+    let events = has("events");
     let arguments = Arguments {
         seeds,
         short: has("--short"),
@@ -79,7 +84,13 @@ fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(run(&arguments))
+    runtime.block_on(async {
+        if events {
+            run_events(&arguments).await
+        } else {
+            run(&arguments).await
+        }
+    })
 }
 
 async fn run(arguments: &Arguments) -> Result<()> {
@@ -128,6 +139,43 @@ async fn run(arguments: &Arguments) -> Result<()> {
         say(&line);
     }
     Ok(())
+}
+
+/// Runs each seed of the campaign of events; fails when something is wrong or, if the log is broken on purpose, when nothing is
+/// found.
+async fn run_events(arguments: &Arguments) -> Result<()> {
+    let (mut kills, mut events, mut duplicates, mut redeliveries) = (0, 0, 0, 0);
+    let (mut starts, mut wrong) = (Vec::new(), Vec::new());
+    for &seed in &arguments.seeds {
+        let run = if arguments.short {
+            events::run::Run::short(seed)
+        } else {
+            events::run::Run::long(seed)
+        };
+        let broken = arguments.broken;
+        let report = events::run::Run { broken, ..run }.go().await;
+        say(&report.text());
+        kills += report.run.kills;
+        events += report.figures.events;
+        duplicates += report.figures.duplicates;
+        redeliveries += report.figures.redeliveries;
+        starts.extend(&report.starts);
+        wrong.extend(report.faults());
+    }
+    starts.sort_unstable();
+    let seeds = arguments.seeds.len();
+    let (middle, longest) = (events::report::middle(&starts), starts.last());
+    say(&format!(
+        "{seeds} seeds, {kills} kills, {events} events, {duplicates} duplicates answered, {redeliveries} redeliveries; from a \
+         start to service p50 {middle:?}, max {:?}: {} wrong",
+        longest.copied().unwrap_or_default(),
+        wrong.len()
+    ));
+    match (arguments.broken, wrong.is_empty()) {
+        (true, true) => Err("a log that was cut was not found".into()),
+        (false, false) => Err(wrong.join("\n").into()),
+        _ => Ok(()),
+    }
 }
 
 /// Prints a line.

@@ -1,4 +1,4 @@
-//! The short form of the overshoot campaign, and that it finds what is broken; the shares of daemons.
+//! The short forms of the campaigns, and that they find what is broken; the shares of daemons.
 
 #![allow(
     clippy::unwrap_used,
@@ -18,6 +18,8 @@ mod checker_tests;
 mod client;
 mod clock;
 mod cluster;
+mod events;
+mod events_tests;
 mod fairness;
 mod faults;
 mod history;
