@@ -50,18 +50,20 @@ EXPORTED = {}
 DAEMONS = []
 
 
-def start_daemon(command):
-    """Starts the built binary with the arguments of a `cargo run` in the README, and waits for it."""
-    arguments = command.split(" -- ", 1)[1].rstrip("& ").split()
+def start_daemon(command, folder):
+    """Starts the built binary with variables and arguments of a `cargo run` in the README, and waits for it."""
+    before, arguments = command.split(" -- ", 1)
+    arguments = arguments.rstrip("& ").split()
+    variables = os.environ | EXPORTED | dict(re.findall(r"(\w+)=(\S+)", before))
     daemon = subprocess.Popen(
-        [BINARY, *arguments], env=os.environ | EXPORTED, stderr=subprocess.DEVNULL
+        [BINARY, *arguments], cwd=folder, env=variables, stderr=subprocess.DEVNULL
     )
     DAEMONS.append(daemon)
     http = arguments[arguments.index("--http-listen") + 1]
     wait_until_ready(daemon, f"http://{http}/readyz")
 
 
-def run_console(block):
+def run_console(block, folder):
     for session in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
         lines = session.splitlines()
         length = 1
@@ -71,7 +73,7 @@ def run_console(block):
         command = "\n".join(lines[:length])
         if "--bin trellisd" in command:
             if "--listen" in command:
-                start_daemon(command)
+                start_daemon(command, folder)
             continue  # That without an address runs already, started by this program.
         if command.startswith("export "):
             for name, value in re.findall(r"(\w+)=(\S+)", command):
@@ -105,7 +107,7 @@ def run_sessions(stubs):
     ran = 0
     for (language, content), (_, following) in zip(found, found[1:] + [("", "")]):
         if language == "console":
-            run_console(content)
+            run_console(content, stubs)
         elif language == "python":
             run_python(content, following, stubs)
         elif language == "rust":

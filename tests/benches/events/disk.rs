@@ -41,18 +41,18 @@ pub async fn measure(pinning: Pinning, echo: &Side, table: &mut Table) -> Result
         Case::new(own, |deadline| write(&bare, writers, deadline)),
         trellis.publishes(streams, in_flight),
     ];
-    let [base, disk] = alternate(cases, ROUND).await?;
+    let [floor, disk] = alternate(cases, ROUND).await?;
     let what = format!("published on disk, {writers} publishers: events/s");
     let row = Row::new(what, "bare group commit").target(Target::AtLeast(0.8));
-    table.add(row.compare(&base, &disk, Sample::kilocalls_per_second, "k"));
+    table.add(row.compare(&floor, &disk, Sample::kilocalls_per_second, "k"));
 
     let cases = [
         Case::new(own, |deadline| write(&bare, 1, deadline)),
         echo.publishes(1, 1),
         trellis.publishes(1, 1),
     ];
-    let [base, hop, disk] = alternate(cases, ROUND).await?;
-    let floor: Vec<f64> = base
+    let [synced, hop, disk] = alternate(cases, ROUND).await?;
+    let floor: Vec<f64> = synced
         .iter()
         .zip(hop.iter())
         .map(|(sync, hop)| sync.p50_micros() + hop.p50_micros())
@@ -92,9 +92,9 @@ pub async fn restart(pinning: Pinning, table: &mut Table) -> Result<()> {
     drop(server);
     let begun = now();
     let server = keeping(pinning, folder.path())?;
-    let served = begun.elapsed().as_secs_f64();
+    let seconds = begun.elapsed().as_secs_f64();
     drop(server);
     let row = Row::new(format!("start with {MANY} events, time to serve"), "");
-    table.add(row.target(Target::AtMost(2.0)).value(served, "s"));
+    table.add(row.target(Target::AtMost(2.0)).value(seconds, "s"));
     Ok(())
 }

@@ -9,7 +9,11 @@ use trellis_proto::v1::event_service_publish_stream_response::Response as Answer
 use trellis_proto::v1::event_service_server::{EventService, EventServiceServer};
 use trellis_proto::v1::event_service_subscribe_request::Request as Wanted;
 use trellis_proto::v1::event_service_subscribe_response::Response as Told;
-use trellis_proto::v1::*;
+use trellis_proto::v1::{
+    EventPage, EventServiceConsumeRequest, EventServiceConsumeResponse, EventServicePublishRequest,
+    EventServicePublishResponse, EventServicePublishStreamRequest,
+    EventServicePublishStreamResponse, EventServiceSubscribeRequest, EventServiceSubscribeResponse,
+};
 use trellis_tests::bench::Result as Done;
 use trellis_tests::{bench, unserved};
 

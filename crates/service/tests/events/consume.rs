@@ -5,6 +5,7 @@ use std::time::Duration;
 use trellis_proto::v1;
 use v1::event_service_consume_request::Request;
 use v1::event_service_consume_response::Response;
+use v1::event_settle_result::Result as Each;
 use v1::event_settlement::Settlement;
 
 type Stream = Duplex<v1::EventServiceConsumeRequest, v1::EventServiceConsumeResponse>;
@@ -298,10 +299,7 @@ async fn a_drain_says_so_last_and_leaves_the_leases() {
     let mut stub = bench.stub.clone();
     let settled = stub.settle(settle(vec![said(&delivery.lease_id, Some(ack()))]));
     let results = settled.await.unwrap().into_inner().results;
-    assert!(matches!(
-        results[0].result,
-        Some(v1::event_settle_result::Result::Settled(_))
-    ));
+    assert!(matches!(results[0].result, Some(Each::Settled(_))));
 }
 
 #[tokio::test(start_paused = true)]
@@ -366,7 +364,6 @@ async fn unary_calls_do_the_same() {
     let results = stub.settle(settle(settlements)).await.unwrap();
     let results = results.into_inner().results.into_iter();
     let results: Vec<_> = results.map(|it| it.result.unwrap()).collect();
-    use v1::event_settle_result::Result as Each;
     let [
         Each::Settled(_),
         Each::Error(bad),

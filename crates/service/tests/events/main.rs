@@ -1,6 +1,10 @@
 //! The events service and its client over a plain backend, which fails and holds back when it is told to.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+#![allow(
+    clippy::unnecessary_wraps,
+    reason = "fields of messages are made as messages hold them"
+)]
 
 mod bench;
 mod client_consumer;
