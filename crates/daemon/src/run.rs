@@ -120,26 +120,7 @@ impl Daemon {
         let listens_on = *address.as_ref().unwrap_or(&config.settings.listen);
         let mut backend = Backend::start(&config, listens_on, &clock, &mut supervisor)?;
         let eventing = Eventing::start(&config, &clock, &mut supervisor).await?;
-        let source = format!("/trellis/{listens_on}");
-        let events: Arc<dyn Events> = eventing.engine.clone();
-        let announcer = Announcer::new(Some(Arc::clone(&events)), Arc::clone(&clock), &source);
-        let parts = Parts {
-            limits: Arc::clone(&backend.limits),
-            locks: Arc::clone(&backend.locks),
-            pipelines: Arc::clone(&backend.pipelines),
-            cache: Arc::clone(&backend.cache),
-            events: Some(events),
-            announcer: announcer.clone(),
-            cluster: backend.cluster.clone(),
-            stats: Arc::new(RpcStats::new(Arc::clone(&clock))),
-            info: DaemonInfo {
-                version: env!("CARGO_PKG_VERSION"),
-                distributed: backend.store.is_some(),
-                started: clock.now(),
-            },
-            clock,
-            drain: CancellationToken::new(),
-        };
+        let parts = parts(&backend, &eventing, listens_on, clock);
         let readiness = Arc::new(Readiness::default());
         let pages = http::router(metrics(&parts, &readiness), Arc::clone(&readiness));
         log_address("serving HTTP", listeners.http.local_addr());
@@ -167,7 +148,7 @@ impl Daemon {
         supervisor.start(TaskKind::GrpcServer, |stop| {
             grpc::serve(settings, acceptor, services, stats, stop)
         });
-        let voice = start_announcing(&parts, announcer, &mut supervisor)?;
+        let voice = start_announcing(&parts, &mut supervisor)?;
         health.set_serving(true).await;
         readiness.advance(Phase::Serving);
         log_address("serving gRPC", address);
@@ -187,14 +168,39 @@ impl Daemon {
     }
 }
 
+/// What the services stand on, in a daemon that listens on this address.
+fn parts(
+    backend: &Backend,
+    eventing: &Eventing,
+    listens_on: SocketAddr,
+    clock: Arc<dyn Clock>,
+) -> Parts {
+    let source = format!("/trellis/{listens_on}");
+    let events: Arc<dyn Events> = eventing.engine.clone();
+    let announcer = Announcer::new(Some(Arc::clone(&events)), Arc::clone(&clock), &source);
+    Parts {
+        limits: Arc::clone(&backend.limits),
+        locks: Arc::clone(&backend.locks),
+        pipelines: Arc::clone(&backend.pipelines),
+        cache: Arc::clone(&backend.cache),
+        events: Some(events),
+        announcer,
+        cluster: backend.cluster.clone(),
+        stats: Arc::new(RpcStats::new(Arc::clone(&clock))),
+        info: DaemonInfo {
+            version: env!("CARGO_PKG_VERSION"),
+            distributed: backend.store.is_some(),
+            started: clock.now(),
+        },
+        clock,
+        drain: CancellationToken::new(),
+    }
+}
+
 /// Tells that the daemon serves, and from now on how the shared store fares.
-fn start_announcing(
-    parts: &Parts,
-    announcer: Announcer,
-    supervisor: &mut Supervisor,
-) -> Result<Voice, RunError> {
+fn start_announcing(parts: &Parts, supervisor: &mut Supervisor) -> Result<Voice, RunError> {
     let namespace = Namespace::new(DEFAULT_NAMESPACE, "namespace").map_err(RunError::Contract)?;
-    let voice = Voice(announcer, namespace);
+    let voice = Voice(parts.announcer.clone(), namespace);
     let mode = if parts.info.distributed {
         "distributed"
     } else {

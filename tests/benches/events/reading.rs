@@ -4,9 +4,10 @@ use crate::messages;
 use crate::publishing::Publishers;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
+use tokio::time::sleep;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use trellis_proto::v1::event_service_client::EventServiceClient;
@@ -185,7 +186,7 @@ pub async fn follow(publishers: &Publishers, readers: &Readers, deadline: Instan
         done.add(now() - sent);
         stream.answer().await?;
         // Idle: one a millisecond or so.
-        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        sleep(Duration::from_millis(1)).await;
     }
     Ok(done)
 }

@@ -4,6 +4,7 @@ use crate::switch::Daemon;
 use futures::{FutureExt as _, StreamExt as _};
 use std::time::Duration;
 use tokio::time::Instant;
+use tokio::time::sleep;
 use trellis_client::ErrorReason;
 use trellis_client::events::{Consumer, DeadReason, Event, Group, GroupSpec, Start, Topic};
 use trellis_conformance::spawn;
@@ -128,7 +129,7 @@ async fn a_cut_connection_is_made_again_and_deliveries_stay_valid() {
         let delivery = consumer.next().await.unwrap();
         assert_eq!(delivery.json::<usize>().unwrap(), number);
         cut.cut();
-        tokio::time::sleep(2 * LEASE).await;
+        sleep(2 * LEASE).await;
         assert!(!delivery.is_lost(), "{number}");
         daemon.restart();
         delivery.ack().await.unwrap();

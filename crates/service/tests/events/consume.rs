@@ -2,6 +2,7 @@
 
 use crate::bench::{Bench, Duplex, earliest, field, number, of_item, reason, seconds};
 use std::time::Duration;
+use tokio::time::sleep;
 use trellis_proto::v1;
 use v1::event_service_consume_request::Request;
 use v1::event_service_consume_response::Response;
@@ -396,7 +397,7 @@ async fn a_receive_waits_no_longer_than_asked_and_refuses_what_is_out_of_bounds(
     assert!(receiving(&bench, waits.clone()).await.is_empty());
     assert_eq!(begun.elapsed().as_secs(), 10);
     let drain = async {
-        tokio::time::sleep(Duration::from_secs(3)).await;
+        sleep(Duration::from_secs(3)).await;
         bench.drain.cancel();
     };
     let mut stub = bench.stub.clone();

@@ -2,6 +2,7 @@
 
 use crate::bench::{Bench, Duplex, earliest, event, field, from, number, numbered, seconds};
 use std::time::Duration;
+use tokio::time::sleep;
 use trellis_conformance::grpc;
 use trellis_proto::v1;
 use trellis_proto::v1::event_service_client::EventServiceClient;
@@ -272,6 +273,16 @@ async fn whatever_is_wrong_is_refused_by_its_path() {
         it.start = Some(v1::EventStart { start });
     });
     assert_eq!(time.await, "open.start.time");
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_is_wrong_in_a_filter_is_refused_by_its_path() {
+    let bench = Bench::new();
+    let bad = async |change: fn(&mut v1::SubscriptionOpen)| {
+        let mut open = open(None);
+        change(&mut open);
+        refused(&bench, Request::Open(open), None).await
+    };
     let none = bad(|it| {
         let types = vec![v1::EventPattern::default()];
         it.filter = Some(v1::EventFilter {
@@ -306,7 +317,11 @@ async fn whatever_is_wrong_is_refused_by_its_path() {
         });
     });
     assert_eq!(attribute.await, "open.filter.attributes[0].name");
+}
 
+#[tokio::test(start_paused = true)]
+async fn a_message_out_of_turn_or_out_of_bounds_is_refused() {
+    let bench = Bench::new();
     let opened = || Request::Open(open(None));
     let granted = |events| Request::Credit(v1::EventCredit { events, bytes: 0 });
     assert_eq!(refused(&bench, granted(1), None).await, "request");
@@ -361,7 +376,7 @@ async fn a_read_waits_for_the_first_event_and_no_longer_than_asked() {
     assert!(none.events.is_empty() && none.caught_up);
     assert_eq!(begun.elapsed().as_secs(), 10);
     let publishing = async {
-        tokio::time::sleep(Duration::from_secs(3)).await;
+        sleep(Duration::from_secs(3)).await;
         bench.publish("orders", numbered(7)).await;
     };
     let (page, ()) = tokio::join!(reading(&bench, waits.clone()), publishing);
@@ -423,7 +438,7 @@ async fn a_read_that_waits_ends_when_the_daemon_drains() {
     let mut waits = read(None);
     waits.max_wait = seconds(10);
     let drain = async {
-        tokio::time::sleep(Duration::from_secs(3)).await;
+        sleep(Duration::from_secs(3)).await;
         bench.drain.cancel();
     };
     let mut stub = bench.stub.clone();
