@@ -8,9 +8,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use trellis_core::events::group::{DeadReason, LeaseKey};
 use trellis_core::events::{
-    Cursor, DeadEvent, Delivered, Event, Events, Filter, GapReason, GroupId, GroupSpec, GroupState,
-    Heard, ListTopics, Position, Published, Publishing, Replay, Room, Settlement, Start,
-    StoredEvent, Subscribe, Subscription, Topic, TopicRetention, TopicState,
+    Cursor, DeadEvent, Delivered, Event, Events, GapReason, GroupId, GroupSpec, GroupState,
+    ListTopics, Published, Publishing, Replay, Room, Settlement, Start, StoredEvent, Subscribe,
+    Subscription, Topic, TopicRetention, TopicState,
 };
 use trellis_core::log::{Durability, History, Offset};
 use trellis_core::{Error, ErrorCode, Micros, Name, Result, Scope, Time};
