@@ -28,6 +28,12 @@ pub fn event() -> v1::Event {
     }
 }
 
+/// The bytes of its texts and its data, which credit counts.
+pub fn bytes() -> usize {
+    let event = event();
+    event.source.len() + event.r#type.len() + event.subject.len() + event.data.len()
+}
+
 pub fn publish(topic: &str) -> EventServicePublishRequest {
     EventServicePublishRequest {
         topic: topic.into(),

@@ -25,9 +25,6 @@ use trellis_tests::bench::rounds::{Done, now};
 /// Events that a reader grants ahead; again when half is used.
 const CREDIT: usize = 100_000;
 
-/// The most that may be granted.
-const CREDIT_BYTES: i64 = 64 * 1024 * 1024;
-
 /// A subscription and the way to grant more.
 struct Reader {
     credits: mpsc::Sender<EventServiceSubscribeRequest>,
@@ -71,11 +68,11 @@ impl Reader {
     }
 }
 
+/// So many events, in as many bytes as credit counts for them.
 fn granted(events: usize) -> Result<EventCredit> {
-    let share = i64::try_from(events)? * CREDIT_BYTES / i64::try_from(CREDIT)?;
     Ok(EventCredit {
         events: i64::try_from(events)?,
-        bytes: share.max(1),
+        bytes: i64::try_from(events * messages::bytes())?,
     })
 }
 
