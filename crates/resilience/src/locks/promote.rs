@@ -3,8 +3,8 @@
 use super::{FallbackLocks, Granted, Stands, is_of_the_store};
 use std::sync::Arc;
 use trellis_core::locks::{
-    AcquireLocks, Holder, LeaseId, LeaseRef, LockOutcome, LostReason, SessionNews, SharedLocks,
-    Wait,
+    AcquireLocks, Holder, LeaseId, LeaseRef, LockOutcome, LockSet, LostReason, SessionNews,
+    SharedLocks, Wait,
 };
 use trellis_core::{Namespace, Result};
 
@@ -85,15 +85,30 @@ impl FallbackLocks {
             ..acquire
         };
         let primary: Arc<dyn SharedLocks> = Arc::clone(&self.primary);
+        let (namespace, locks) = (again.namespace.clone(), again.locks.clone());
         match primary.acquire(again).outcome().await {
             Ok(acquired) => match acquired.outcome {
                 LockOutcome::Granted(shared) => Ok(Some(shared.lease)),
-                _ => Ok(None),
+                _ if self.is_any_used(&namespace, &locks).await? => Ok(None),
+                // In a new generation nothing is granted before all daemons have told what they have.
+                _ => Err(self.away()),
             },
             Err(error) if is_of_the_store(&error) => Err(error),
             // It never will take them: one that cannot be promoted must not keep the others from being shared.
             Err(_) => Ok(None),
         }
+    }
+
+    /// Whether somebody holds or awaits one of these locks in the store.
+    async fn is_any_used(&self, namespace: &Namespace, locks: &LockSet) -> Result<bool> {
+        for target in locks.targets() {
+            let name = target.name.clone();
+            let (state, _) = self.primary.inspect(namespace.clone(), name).await?;
+            if state.holder_count + state.waiter_count > 0 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Tells a session that one of its leases is lost.
