@@ -123,6 +123,15 @@ impl Caller {
         self.write(invoked, None, Event::Expired(lease));
     }
 
+    /// A holder is told that its lease is lost. Where the store loses data that may be before its time, as a higher token wins; but not
+    /// before the holder asks: until then it counts on its lease.
+    fn lost(&self, invoked: Stamp, returned: Option<Stamp>, lease: usize) {
+        if self.faults == Faults::Some {
+            self.write(invoked, None, Event::Expired(lease));
+        }
+        self.write(invoked, returned, Event::Lost(lease));
+    }
+
     fn write(&self, invoked: Stamp, returned: Option<Stamp>, event: Event) {
         self.written.lock().operations.push(Operation {
             invoked,
@@ -171,13 +180,11 @@ impl Caller {
                 Broken::Renewals => Ok(ttl),
                 _ => self.bench.keep_alive(grant.lease).await,
             };
-            let event = match &kept {
-                Ok(_) => Some(Event::Renewed(lease)),
-                Err(error) if is_lost(error) => Some(Event::Lost(lease)),
-                Err(_) => None,
-            };
-            if let Some(event) = event {
-                self.write(invoked, Some(self.stamp()), event);
+            let returned = Some(self.stamp());
+            match &kept {
+                Ok(_) => self.write(invoked, returned, Event::Renewed(lease)),
+                Err(error) if is_lost(error) => self.lost(invoked, returned, lease),
+                Err(_) => {}
             }
             if kept.is_ok() {
                 renewed = invoked;
@@ -205,7 +212,7 @@ impl Caller {
         let returned = (random.below(4) > 0).then(|| self.stamp());
         match released {
             Ok(()) => self.write(invoked, returned, Event::Released(lease)),
-            Err(error) if is_lost(&error) => self.write(invoked, returned, Event::Lost(lease)),
+            Err(error) if is_lost(&error) => self.lost(invoked, returned, lease),
             Err(_) => self.write(invoked, None, Event::Released(lease)),
         }
     }
