@@ -89,6 +89,7 @@ impl Daemon {
         }
         // Before the store is left: leaving it is no outage.
         self.end(TaskKind::CacheFallback).await;
+        self.end(TaskKind::LocksFallback).await;
         if let Err(error) = store.leave().await {
             tracing::warn!(%error, "the other daemons will notice the end by silence only");
         }
@@ -97,6 +98,7 @@ impl Daemon {
             TaskKind::Pipelines,
             TaskKind::FallbackTimer,
             TaskKind::CacheFallbackTimer,
+            TaskKind::LocksFallbackTimer,
             TaskKind::Membership,
             TaskKind::StoreConnections,
             TaskKind::StoreCalls,
