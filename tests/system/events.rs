@@ -48,7 +48,7 @@ async fn read(client: &mut EventServiceClient<Channel>, topic: &str) -> Vec<Stor
     client.read(request).await.unwrap().into_inner().events
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_acknowledged_is_there_after_a_kill_and_repeats_are_known() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path().to_str().unwrap();
@@ -78,7 +78,7 @@ async fn what_was_acknowledged_is_there_after_a_kill_and_repeats_are_known() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_directory_is_refused_until_the_damage_is_given_up() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().to_str().unwrap();
@@ -113,7 +113,7 @@ async fn a_damaged_directory_is_refused_until_the_damage_is_given_up() {
     assert!((1..50).contains(&kept), "{kept}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn the_daemon_tells_what_is_changed_on_a_topic_that_callers_cannot_use() {
     let daemon = Daemon::start(&[]);
     let channel = daemon.connect().await;
