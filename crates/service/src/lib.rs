@@ -24,6 +24,7 @@ mod pipelines;
 mod routes;
 mod status;
 mod stream;
+mod turns;
 
 pub use announce::{Announcer, DAEMON_TOPIC};
 pub use config::{CacheServiceConfig, EventBounds, LockBounds, ServiceConfig};

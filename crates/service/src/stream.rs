@@ -1,14 +1,13 @@
 //! `AcquireStream`: many requests in hand on one stream, answered in any order.
 //!
-//! The stream is its own driver: it reads a request when the transport asks for an answer, decides it
-//! at once where that needs no waiting, and keeps the others. There is no task and no queue behind it,
-//! so dropping it drops, and thereby cancels, every call that still waits. While it is full it does
-//! not read, which holds the caller back.
+//! It decides a request at once where that needs no waiting, and keeps the others; how it goes on stands in `turns`.
+//! Dropping it drops, and thereby cancels, every call that still waits.
 
 use crate::convert::{self, Context};
-use crate::drain::{draining, or_draining};
-use crate::error::{item_status, status};
+use crate::drain::or_draining;
+use crate::error::item_status;
 use crate::limits::{Begun, LimitRpc};
+use crate::turns::{self, Answering, Turns};
 use futures::future::{AbortHandle, Abortable, BoxFuture};
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, Stream, StreamExt as _};
@@ -17,7 +16,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as Task, Poll};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::{Status, Streaming};
 use trellis_core::{Error, ErrorCode, Micros, Namespace, Result, Time};
 use trellis_proto::v1::acquire_stream_request::Request;
@@ -27,39 +25,18 @@ use trellis_proto::v1::{self, AcquireStreamRequest, AcquireStreamResponse};
 /// The RPC that requests are counted under.
 pub(crate) const NAME: &str = "trellis.v1.LimitService/AcquireStream";
 
-/// Answers given between two looks at the drain, whose lock is the whole daemon's.
-const BURST: u32 = 64;
-
 type Item = std::result::Result<AcquireStreamResponse, Status>;
-
-enum Phase {
-    /// The first message has not come.
-    Opening,
-    /// Requests are read.
-    Open,
-    /// No more requests are read; what is in hand is answered.
-    Closing {
-        /// The daemon ends the stream, and says so last.
-        draining: bool,
-    },
-    /// Nothing more is sent.
-    Ended,
-}
 
 /// The answers of one stream.
 pub(crate) struct AcquireStream {
     rpc: Arc<LimitRpc>,
     inbound: Streaming<AcquireStreamRequest>,
-    phase: Phase,
+    turns: Turns,
+    /// Of requests that name none; `None` before `open`.
     namespace: Option<Arc<Namespace>>,
     in_hand: FuturesUnordered<BoxFuture<'static, AcquireStreamResponse>>,
     /// How to take back the calls in hand, by their ids.
     cancels: HashMap<u64, AbortHandle>,
-    drained: Pin<Box<WaitForCancellationFutureOwned>>,
-    /// Answers given since the last look at the drain.
-    burst: u32,
-    /// When the last answer was given, while requests come without a pause.
-    answered: Option<Time>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -69,94 +46,15 @@ impl AcquireStream {
         inbound: Streaming<AcquireStreamRequest>,
         permit: OwnedSemaphorePermit,
     ) -> Self {
-        let drained = Box::pin(rpc.drain.clone().cancelled_owned());
         Self {
+            turns: Turns::new(&rpc.drain),
             rpc,
             inbound,
-            phase: Phase::Opening,
             namespace: None,
             in_hand: FuturesUnordered::new(),
             cancels: HashMap::new(),
-            drained,
-            burst: 0,
-            answered: None,
             _permit: permit,
         }
-    }
-
-    /// Reads requests until one is answered at once, no more may be taken in hand, or none is there.
-    fn poll_requests(&mut self, task: &mut Task<'_>) -> Poll<Item> {
-        while self.in_hand.len() < self.rpc.config.max_stream_in_flight {
-            let Poll::Ready(request) = self.inbound.poll_next_unpin(task) else {
-                self.answered = None;
-                return Poll::Pending;
-            };
-            let request = match request {
-                None => {
-                    self.phase = Phase::Closing { draining: false };
-                    return Poll::Pending;
-                }
-                Some(Err(error)) => return Poll::Ready(Err(self.fail(error))),
-                Some(Ok(request)) => request,
-            };
-            match self.accept(request, task) {
-                Ok(None) => {}
-                Ok(Some(answer)) => return Poll::Ready(Ok(answer)),
-                Err(error) => return Poll::Ready(Err(self.fail(status(error)))),
-            }
-        }
-        Poll::Pending
-    }
-
-    fn fail(&mut self, status: Status) -> Status {
-        self.phase = Phase::Ended;
-        status
-    }
-
-    /// Begins one request: returns its answer when there is one at once. An error ends the stream.
-    fn accept(
-        &mut self,
-        request: AcquireStreamRequest,
-        task: &mut Task<'_>,
-    ) -> Result<Option<AcquireStreamResponse>> {
-        let AcquireStreamRequest { id, request } = request;
-        let namespace = match (&self.namespace, request.as_ref()) {
-            (None, Some(Request::Open(_))) => {
-                let Some(Request::Open(open)) = request else {
-                    return Ok(None);
-                };
-                self.namespace = Some(Arc::new(convert::namespace(open.namespace)?));
-                self.phase = Phase::Open;
-                return Ok(None);
-            }
-            (None, _) => {
-                return Err(Error::invalid(
-                    "request",
-                    "the first message must be `open`",
-                ));
-            }
-            (Some(namespace), _) => Arc::clone(namespace),
-        };
-        let allowed = match request {
-            Some(Request::Open(_)) => "`open` must be the first message only",
-            None => "must be one of acquire, settle, extend, cancel",
-            Some(Request::Cancel(_)) => {
-                if let Some(cancel) = self.cancels.get(&id) {
-                    cancel.abort();
-                }
-                return Ok(None);
-            }
-            Some(_) if self.cancels.contains_key(&id) => {
-                "an earlier request with this id is in hand"
-            }
-            Some(request) => return Ok(self.begin(id, request, namespace, task)),
-        };
-        let field = if allowed.starts_with("an earlier") {
-            "id"
-        } else {
-            "request"
-        };
-        Ok(Some(failed(id, Error::invalid(field, allowed))))
     }
 
     fn begin(
@@ -166,10 +64,7 @@ impl AcquireStream {
         namespace: Arc<Namespace>,
         task: &mut Task<'_>,
     ) -> Option<AcquireStreamResponse> {
-        let started = self
-            .answered
-            .take()
-            .unwrap_or_else(|| self.rpc.clock.mono());
+        let started = self.turns.started(&*self.rpc.clock);
         let Request::Acquire(request) = request else {
             let rpc = Arc::clone(&self.rpc);
             let mut call = async move { run(&rpc, request, &namespace).await }.boxed();
@@ -206,7 +101,7 @@ impl AcquireStream {
         started: Time,
     ) -> AcquireStreamResponse {
         let now = self.rpc.clock.mono();
-        self.answered = Some(now);
+        self.turns.answered(now);
         finish(&self.rpc, id, result, now - started)
     }
 
@@ -228,18 +123,6 @@ impl AcquireStream {
         };
         self.in_hand.push(call.boxed());
         None
-    }
-
-    fn reads(&self) -> bool {
-        matches!(self.phase, Phase::Opening | Phase::Open)
-    }
-
-    fn poll_answers(&mut self, task: &mut Task<'_>) -> Poll<Option<AcquireStreamResponse>> {
-        let answer = std::task::ready!(self.in_hand.poll_next_unpin(task));
-        if let Some(answer) = &answer {
-            self.cancels.remove(&answer.id);
-        }
-        Poll::Ready(answer)
     }
 }
 
@@ -285,51 +168,91 @@ fn failed(id: u64, error: Error) -> AcquireStreamResponse {
     }
 }
 
+impl Answering for AcquireStream {
+    type Request = AcquireStreamRequest;
+    type Answer = AcquireStreamResponse;
+
+    fn turns(&mut self) -> &mut Turns {
+        &mut self.turns
+    }
+
+    fn is_idle(&self) -> bool {
+        self.in_hand.is_empty()
+    }
+
+    fn has_room(&self) -> bool {
+        self.in_hand.len() < self.rpc.config.max_stream_in_flight
+    }
+
+    fn poll_request(
+        &mut self,
+        task: &mut Task<'_>,
+    ) -> Poll<Option<std::result::Result<AcquireStreamRequest, Status>>> {
+        self.inbound.poll_next_unpin(task)
+    }
+
+    fn accept(
+        &mut self,
+        request: AcquireStreamRequest,
+        task: &mut Task<'_>,
+    ) -> Result<Option<AcquireStreamResponse>> {
+        let AcquireStreamRequest { id, request } = request;
+        let namespace = match (&self.namespace, request.as_ref()) {
+            (None, Some(Request::Open(_))) => {
+                let Some(Request::Open(open)) = request else {
+                    return Ok(None);
+                };
+                self.namespace = Some(Arc::new(convert::namespace(open.namespace)?));
+                return Ok(None);
+            }
+            (None, _) => {
+                return Err(Error::invalid(
+                    "request",
+                    "the first message must be `open`",
+                ));
+            }
+            (Some(namespace), _) => Arc::clone(namespace),
+        };
+        let allowed = match request {
+            Some(Request::Open(_)) => "`open` must be the first message only",
+            None => "must be one of acquire, settle, extend, cancel",
+            Some(Request::Cancel(_)) => {
+                if let Some(cancel) = self.cancels.get(&id) {
+                    cancel.abort();
+                }
+                return Ok(None);
+            }
+            Some(_) if self.cancels.contains_key(&id) => {
+                "an earlier request with this id is in hand"
+            }
+            Some(request) => return Ok(self.begin(id, request, namespace, task)),
+        };
+        let field = if allowed.starts_with("an earlier") {
+            "id"
+        } else {
+            "request"
+        };
+        Ok(Some(failed(id, Error::invalid(field, allowed))))
+    }
+
+    fn poll_answer(&mut self, task: &mut Task<'_>) -> Poll<Option<AcquireStreamResponse>> {
+        let answer = std::task::ready!(self.in_hand.poll_next_unpin(task));
+        if let Some(answer) = &answer {
+            self.cancels.remove(&answer.id);
+        }
+        Poll::Ready(answer)
+    }
+
+    fn last(draining: v1::Draining) -> AcquireStreamResponse {
+        let response = Some(Response::Draining(draining));
+        AcquireStreamResponse { id: 0, response }
+    }
+}
+
 impl Stream for AcquireStream {
     type Item = Item;
 
     fn poll_next(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Option<Item>> {
-        let this = &mut *self;
-        if let Phase::Ended = this.phase {
-            return Poll::Ready(None);
-        }
-        if !this.in_hand.is_empty()
-            && let Poll::Ready(Some(answer)) = this.poll_answers(task)
-        {
-            return Poll::Ready(Some(Ok(answer)));
-        }
-        if this.reads()
-            && this.burst < BURST
-            && let Poll::Ready(item) = this.poll_requests(task)
-        {
-            this.burst += 1;
-            return Poll::Ready(Some(item));
-        }
-        this.burst = 0;
-        if this.reads() {
-            if this.drained.poll_unpin(task).is_ready() {
-                this.phase = Phase::Closing { draining: true };
-            } else if let Poll::Ready(item) = this.poll_requests(task) {
-                return Poll::Ready(Some(item));
-            }
-        }
-        // Again, so that calls just taken in hand or taken back are looked at.
-        match this.poll_answers(task) {
-            Poll::Ready(Some(answer)) => Poll::Ready(Some(Ok(answer))),
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(None) => {
-                let Phase::Closing { draining: says_so } = this.phase else {
-                    return Poll::Pending;
-                };
-                this.phase = Phase::Ended;
-                let reason = draining().message;
-                let last = v1::Draining {
-                    reason,
-                    resume: prost::bytes::Bytes::new(),
-                };
-                let response = Some(Response::Draining(last));
-                Poll::Ready(says_so.then_some(Ok(AcquireStreamResponse { id: 0, response })))
-            }
-        }
+        turns::poll_next(&mut *self, task)
     }
 }
