@@ -130,6 +130,7 @@ mod extend;
 mod limits;
 mod list;
 mod locks;
+mod mail;
 mod pipeline;
 mod pipelines;
 mod reservation;

@@ -4,12 +4,11 @@
 //! It ends when the last handle and guard are gone, and closes the session, which releases everything. Commands
 //! wait in a list that is bounded by its callers: an acquire sends two at most, a guard one.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use tonic::transport::Channel;
 use trellis_proto::v1 as proto;
@@ -21,6 +20,7 @@ use super::LostReason;
 use super::clock::{Mark, SessionClock};
 use super::link::Link;
 use crate::error::{Error, ErrorReason, Result};
+use crate::mail::{self, Last};
 
 /// How long to wait before a broken stream is attached again.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -53,41 +53,16 @@ pub(super) enum Command {
     Close,
 }
 
-/// Commands for the keeper.
-#[derive(Debug, Default)]
-pub(super) struct Mail {
-    commands: Mutex<VecDeque<Command>>,
-    sent: Notify,
-}
-
-impl Mail {
-    pub(super) fn send(&self, command: Command) {
-        self.commands.lock().push_back(command);
-        self.sent.notify_one();
-    }
-
-    async fn next(&self) -> Command {
-        loop {
-            if let Some(command) = self.commands.lock().pop_front() {
-                return command;
-            }
-            self.sent.notified().await;
-        }
+impl Last for Command {
+    fn last() -> Self {
+        Self::Close
     }
 }
+
+pub(super) type Mail = mail::Mail<Command>;
 
 /// Held by handles and guards; the session is closed with the last.
-#[derive(Debug)]
-pub(super) struct Owner {
-    pub(super) mail: Arc<Mail>,
-    pub(super) timeout: Duration,
-}
-
-impl Drop for Owner {
-    fn drop(&mut self) {
-        self.mail.send(Command::Close);
-    }
-}
+pub(super) type Owner = mail::Owner<Command>;
 
 struct Pending {
     request: proto::LockSessionAcquire,
