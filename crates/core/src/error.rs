@@ -89,6 +89,16 @@ pub struct Violation {
     pub allowed: String,
 }
 
+/// Refuses the first field whose rule does not hold: whether it does, the field, and what is allowed. Errors: `InvalidField`.
+pub fn check_rules<'a>(
+    rules: impl IntoIterator<Item = (bool, &'a str, &'a str)>,
+) -> crate::Result<()> {
+    let broken = rules.into_iter().find(|(holds, _, _)| !holds);
+    broken.map_or(Ok(()), |(_, field, allowed)| {
+        Err(Error::invalid(field, allowed))
+    })
+}
+
 /// Why a call failed, for the caller.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]

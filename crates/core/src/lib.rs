@@ -29,7 +29,7 @@ mod scope;
 mod time;
 
 pub use cluster::{Cluster, MemberState, StoreState, StoreView};
-pub use error::{Error, ErrorCode, Violation};
+pub use error::{Error, ErrorCode, Violation, check_rules};
 pub use name::{
     EntryKey, FairKey, Key, MAX_NAME_BYTES, Name, Namespace, OrderingKey, RequestId, Tag, same_text,
 };

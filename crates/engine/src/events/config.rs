@@ -1,7 +1,7 @@
 //! Bounds and periods of the engine of events.
 
 use trellis_core::events::{MAX_DATA_BYTES, TopicRetention};
-use trellis_core::{Error, Micros, Result};
+use trellis_core::{Micros, Result, check_rules};
 
 /// Bounds and periods of an [`EventEngine`](super::EventEngine).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,9 +80,6 @@ impl EventsConfig {
                 "must be at least 1 ms",
             ),
         ];
-        let broken = rules.into_iter().find(|(holds, _, _)| !holds);
-        broken.map_or(Ok(()), |(_, field, allowed)| {
-            Err(Error::invalid(field, allowed))
-        })
+        check_rules(rules)
     }
 }

@@ -158,6 +158,12 @@ impl RedisLocks {
         *self.standing.borrow()
     }
 
+    /// The session of now, if the store has been told in it all that this daemon has the care of.
+    fn standing_session(&self) -> Option<Session> {
+        let (standing, session) = (self.standing()?, self.store.session()?);
+        standing.continues_in(&session).then_some(session)
+    }
+
     /// Waits until the store knows what this daemon has the care of: before that it would not find it. Where there is no
     /// store, the call says so.
     async fn settled(&self) -> Result<()> {

@@ -19,11 +19,7 @@ impl RedisLocks {
     }
 
     async fn compare(&self, namespace: &Namespace) -> Result<()> {
-        let standing = self.standing();
-        let session = self.store.session();
-        let Some(session) = session
-            .filter(|session| standing.is_some_and(|standing| standing.continues_in(session)))
-        else {
+        let Some(session) = self.standing_session() else {
             // All is told first, and then looked at.
             return Ok(());
         };

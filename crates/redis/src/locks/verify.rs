@@ -46,11 +46,7 @@ impl RedisLocks {
 
     /// Looks at a part of a namespace, and at all of it where that part does not stand.
     async fn verify(&self, namespace: &Namespace, turn: usize) -> Result<()> {
-        let standing = self.standing();
-        let session = self.store.session();
-        let Some(session) = session
-            .filter(|session| standing.is_some_and(|standing| standing.continues_in(session)))
-        else {
+        let Some(session) = self.standing_session() else {
             return Ok(());
         };
         let things = self.things(namespace);

@@ -2,7 +2,7 @@
 
 use crate::log::{DEFAULT_LIMITS, Retention};
 use trellis_core::log::LogLimits;
-use trellis_core::{Error, Micros, Result};
+use trellis_core::{Micros, Result, check_rules};
 
 /// What to do when damage is found while a log is opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -89,9 +89,6 @@ impl DiskLogOptions {
                 "must be at least 1 ms",
             ),
         ];
-        let broken = rules.into_iter().find(|(holds, _, _)| !holds);
-        broken.map_or(Ok(()), |(_, field, allowed)| {
-            Err(Error::invalid(field, allowed))
-        })
+        check_rules(rules)
     }
 }
