@@ -6,24 +6,13 @@ mod support;
 
 use futures::StreamExt as _;
 use std::time::Duration;
+use support::serve;
 use tokio::time::Instant;
 use trellis_client::{Client, LockGuard, Locked, Locks, LostReason, Ran};
 use trellis_conformance::grpc::{Cut, PipeServer};
 use trellis_conformance::spawn;
-use trellis_local::MemoryLocksConfig;
-use trellis_service::Parts;
 
 const TTL: Duration = Duration::from_secs(3);
-
-fn serve() -> PipeServer {
-    let clock = support::clock();
-    let locks = support::locks(MemoryLocksConfig::default(), &clock);
-    let parts = Parts {
-        locks,
-        ..support::parts(&clock)
-    };
-    PipeServer::start(support::services(&parts))
-}
 
 /// A process of its own: a connection and a session that nobody shares.
 fn process(server: &PipeServer, owner: &str) -> (Locks, Cut) {

@@ -5,6 +5,7 @@
 mod support;
 
 use std::time::Duration;
+use support::serve;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tokio_stream::wrappers::ReceiverStream;
@@ -12,23 +13,11 @@ use tonic::Streaming;
 use trellis_client::{Client, Locks};
 use trellis_conformance::grpc::PipeServer;
 use trellis_conformance::spawn;
-use trellis_local::MemoryLocksConfig;
 use trellis_proto::v1::lock_service_client::LockServiceClient;
 use trellis_proto::v1::lock_service_session_request::Request;
 use trellis_proto::v1::{self, LockServiceSessionRequest, LockServiceSessionResponse};
-use trellis_service::Parts;
 
 const TTL: Duration = Duration::from_secs(3);
-
-fn serve() -> PipeServer {
-    let clock = support::clock();
-    let locks = support::locks(MemoryLocksConfig::default(), &clock);
-    let parts = Parts {
-        locks,
-        ..support::parts(&clock)
-    };
-    PipeServer::start(support::services(&parts))
-}
 
 fn locks(server: &PipeServer) -> Locks {
     Client::from_channel(server.channel().0).locks()

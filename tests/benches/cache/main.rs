@@ -28,16 +28,12 @@ use trellis_proto::v1::Read;
 use trellis_tests::bench::process::{Pinning, Server};
 use trellis_tests::bench::rounds::{Case, ROUNDS, Sample, Samples, alternate, median};
 use trellis_tests::bench::table::{Row, Table, Target, say};
-use trellis_tests::bench::{self, Asked, Result};
+use trellis_tests::bench::{self, Result};
 
 const ROUND: Duration = Duration::from_millis(500);
 
 fn main() -> Result<()> {
-    match bench::asked(&PARTS) {
-        Asked::Echo => echo::serve(),
-        Asked::Nothing => Ok(()),
-        Asked::Parts(pinning, parts) => bench::run(run(pinning, &parts)),
-    }
+    bench::main(&PARTS, echo::serve, run)
 }
 
 /// What is measured, in this order.

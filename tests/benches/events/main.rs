@@ -24,7 +24,7 @@ use std::time::Duration;
 use trellis_tests::bench::process::{Pinning, Server};
 use trellis_tests::bench::rounds::{Case, ROUNDS, Sample, Samples, alternate, median};
 use trellis_tests::bench::table::{Row, Table, Target, say};
-use trellis_tests::bench::{self, Asked, Result};
+use trellis_tests::bench::{self, Result};
 
 const ROUND: Duration = Duration::from_millis(500);
 
@@ -38,11 +38,7 @@ const PACE: u32 = 2_000;
 const MANY: usize = 1_000_000;
 
 fn main() -> Result<()> {
-    match bench::asked(&PARTS) {
-        Asked::Echo => echo::serve(),
-        Asked::Nothing => Ok(()),
-        Asked::Parts(pinning, parts) => bench::run(run(pinning, &parts)),
-    }
+    bench::main(&PARTS, echo::serve, run)
 }
 
 /// What is measured, in this order.

@@ -30,14 +30,10 @@ use trellis_proto::v1::Outcome;
 use trellis_tests::bench::process::{Pinning, Server};
 use trellis_tests::bench::rounds::{Case, ROUNDS, Sample, alternate};
 use trellis_tests::bench::table::{Row, Table, Target, say};
-use trellis_tests::bench::{self, Asked, Result};
+use trellis_tests::bench::{self, Result};
 
 fn main() -> Result<()> {
-    match bench::asked(&PARTS) {
-        Asked::Echo => echo::serve(),
-        Asked::Nothing => Ok(()),
-        Asked::Parts(pinning, parts) => bench::run(run(pinning, &parts)),
-    }
+    bench::main(&PARTS, echo::serve, run)
 }
 
 /// What is measured, in this order.

@@ -17,8 +17,21 @@ use table::say;
 /// What fails ends the benchmark, with its reason.
 pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
+/// What a benchmark's program does: measures the parts that are asked for, or all, or is the bare echo.
+pub fn main(
+    parts: &[&'static str],
+    echo: fn() -> Result<()>,
+    measure: impl AsyncFnOnce(Pinning, &[&'static str]) -> Result<()>,
+) -> Result<()> {
+    match asked(parts) {
+        Asked::Echo => echo(),
+        Asked::Nothing => Ok(()),
+        Asked::Parts(pinning, parts) => run(measure(pinning, &parts)),
+    }
+}
+
 /// What the command line asks for.
-pub enum Asked {
+enum Asked {
     /// This program is the bare echo.
     Echo,
     /// Nothing is measured: it was not run as a benchmark.
@@ -28,7 +41,7 @@ pub enum Asked {
 }
 
 /// Reads the command line: the names of parts, or none for all. Pins this process when it is to measure.
-pub fn asked(parts: &[&'static str]) -> Asked {
+fn asked(parts: &[&'static str]) -> Asked {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let has = |name: &str| arguments.iter().any(|argument| argument == name);
     if has(echo::ARGUMENT) {
@@ -48,7 +61,7 @@ pub fn asked(parts: &[&'static str]) -> Asked {
 }
 
 /// Runs the load generator on one thread, so that the same core sends all load.
-pub fn run(load: impl Future<Output = Result<()>>) -> Result<()> {
+fn run(load: impl Future<Output = Result<()>>) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

@@ -132,20 +132,13 @@ async fn a_lease_of_a_former_life_is_lost() {
     let clock = clock();
     let log = memory_log(&clock);
     let life = Life::begin(log.clone(), &clock, config(Settings::default())).await;
-    life.engine
-        .publish(&topic("orders"), event("a"))
-        .await
-        .unwrap();
+    life.publish("a").await;
     let id = group("billing");
     life.engine
         .join_group(id.clone(), Start::Earliest)
         .await
         .unwrap();
-    let had = life
-        .engine
-        .receive(id.clone(), ROOM, Micros::ZERO)
-        .await
-        .unwrap();
+    let had = life.receive(&id).await;
     life.crash();
     let life = Life::begin(log, &clock, config(Settings::default())).await;
     let ack = |lease| {
@@ -154,11 +147,7 @@ async fn a_lease_of_a_former_life_is_lost() {
     };
     let lost = ack(had[0].lease).await.unwrap().remove(0).unwrap_err();
     assert_eq!(lost.code, ErrorCode::LeaseLost);
-    let again = life
-        .engine
-        .receive(id.clone(), ROOM, Micros::ZERO)
-        .await
-        .unwrap();
+    let again = life.receive(&id).await;
     assert_ne!(again[0].lease, had[0].lease);
     let lost = ack(had[0].lease).await.unwrap().remove(0).unwrap_err();
     assert_eq!(lost.code, ErrorCode::LeaseLost);
@@ -170,10 +159,7 @@ async fn what_a_former_life_appended_and_comes_late_does_not_count() {
     let clock = clock();
     let log = memory_log(&clock);
     let life = Life::begin(log.clone(), &clock, config(Settings::default())).await;
-    life.engine
-        .publish(&topic("orders"), event("a"))
-        .await
-        .unwrap();
+    life.publish("a").await;
     life.crash();
     // The last record of each partition, as if its append had been sent twice, and one more.
     let mut late = Vec::new();
@@ -193,10 +179,7 @@ async fn what_a_former_life_appended_and_comes_late_does_not_count() {
         let batch = Batch::new(records).unwrap();
         log.append(partition, batch).outcome().await.unwrap();
     }
-    life.engine
-        .publish(&topic("orders"), event("b"))
-        .await
-        .unwrap();
+    life.publish("b").await;
     assert_eq!(life.held("orders").await, ["a", "b"]);
     life.crash();
     let life = Life::begin(log, &clock, config(Settings::default())).await;
@@ -311,11 +294,7 @@ async fn work(life: &Life, rounds: std::ops::Range<u32>) {
             .engine
             .publish(&topic("orders"), event(&round.to_string()));
         publishing.await.unwrap();
-        let had = life
-            .engine
-            .receive(id.clone(), ROOM, Micros::ZERO)
-            .await
-            .unwrap();
+        let had = life.receive(&id).await;
         for had in had {
             // Every third one stays dead, every fourth is replayed later.
             let said = match round % 4 {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests: a failure is a failed test")]
 
+mod configured;
 mod lives;
 mod random;
 mod suite;

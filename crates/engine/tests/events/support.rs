@@ -2,53 +2,18 @@
 
 use std::sync::Arc;
 use tokio::task::JoinHandle;
-use trellis_conformance::events::Settings;
 use trellis_conformance::{PausedClock, spawn};
 use trellis_core::events::{
     Delivered, Events, Filter, GroupId, Heard, Room, Start, StoredEvent, Subscribe, Subscription,
     Topic,
 };
-use trellis_core::log::{Log, LogLimits, Partition};
-use trellis_core::{Clock, Name, Namespace};
+use trellis_core::log::{Log, Partition};
+use trellis_core::{Clock, Micros, Name, Namespace};
 use trellis_engine::{EventEngine, EventsConfig};
-use trellis_local::log::{DEFAULT_LIMITS, DiskLogOptions, MemoryLog, MemoryLogOptions};
+use trellis_local::log::DiskLogOptions;
 
+pub use crate::configured::{LIMITS, config, memory_log};
 pub use trellis_conformance::events::event;
-
-/// Few, so that topics share them.
-pub const PARTITIONS: u32 = 2;
-
-/// Bounds of the logs, which are what the engine needs.
-pub const LIMITS: LogLimits = LogLimits {
-    partitions: PARTITIONS + 1,
-    ..DEFAULT_LIMITS
-};
-
-pub fn config(settings: Settings) -> EventsConfig {
-    EventsConfig {
-        partitions: PARTITIONS,
-        id_window: settings.id_window,
-        max_ids: settings.max_ids,
-        max_topics: settings.max_topics,
-        max_groups: settings.max_groups,
-        max_waiters: settings.max_waiters,
-        max_open: settings.max_open,
-        group_bytes: settings.group_bytes,
-        live_events: settings.live_events,
-        retention: settings.retention,
-        retention_every: settings.retention_every,
-        checkpoint_bytes: settings.checkpoint_bytes,
-        ..EventsConfig::default()
-    }
-}
-
-pub fn memory_log(clock: &Arc<dyn Clock>) -> Arc<dyn Log> {
-    let options = MemoryLogOptions {
-        limits: LIMITS,
-        ..MemoryLogOptions::default()
-    };
-    Arc::new(MemoryLog::new(&options, clock.clone()))
-}
 
 pub fn clock() -> Arc<dyn Clock> {
     Arc::new(PausedClock::new())
@@ -126,6 +91,18 @@ impl Life {
         for task in self.tasks {
             task.abort();
         }
+    }
+
+    /// Publishes an event of this id to `orders`.
+    pub async fn publish(&self, id: &str) {
+        let publishing = self.engine.publish(&topic("orders"), event(id));
+        publishing.await.unwrap();
+    }
+
+    /// What is there for a member now.
+    pub async fn receive(&self, group: &GroupId) -> Vec<Delivered> {
+        let receiving = self.engine.receive(group.clone(), ROOM, Micros::ZERO);
+        receiving.await.unwrap()
     }
 
     pub async fn reader(&self, name: &str) -> Box<dyn Subscription> {

@@ -28,6 +28,15 @@ async fn group(topic: &Topic) -> Group {
     group
 }
 
+/// A daemon, and a group of a topic of so many events.
+async fn with_events(count: usize) -> (Daemon, Group) {
+    let daemon = Daemon::new();
+    let (topic, _) = daemon.topic();
+    let group = group(&topic).await;
+    publish(&topic, 0..count).await;
+    (daemon, group)
+}
+
 fn one_at_a_time(group: &Group) -> Consumer {
     group.consumer().prefetch(1).open()
 }
@@ -64,10 +73,7 @@ async fn each_event_is_done_by_one_member() {
 
 #[tokio::test(start_paused = true)]
 async fn a_lease_is_extended_for_as_long_as_its_delivery_lives() {
-    let daemon = Daemon::new();
-    let (topic, _) = daemon.topic();
-    let group = group(&topic).await;
-    publish(&topic, 0..1).await;
+    let (_daemon, group) = with_events(1).await;
     let mut consumer = one_at_a_time(&group);
     let delivery = consumer.next().await.unwrap();
     let mut other = one_at_a_time(&group);
@@ -79,10 +85,7 @@ async fn a_lease_is_extended_for_as_long_as_its_delivery_lives() {
 
 #[tokio::test(start_paused = true)]
 async fn a_dropped_delivery_comes_again_after_the_back_off() {
-    let daemon = Daemon::new();
-    let (topic, _) = daemon.topic();
-    let group = group(&topic).await;
-    publish(&topic, 0..1).await;
+    let (_daemon, group) = with_events(1).await;
     let mut consumer = group.consumer().open();
     let begun = Instant::now();
     drop(consumer.next().await.unwrap());
@@ -98,10 +101,7 @@ async fn a_dropped_delivery_comes_again_after_the_back_off() {
 
 #[tokio::test(start_paused = true)]
 async fn a_consumer_that_is_dropped_gives_back_what_waits_and_answers_what_was_handed_out() {
-    let daemon = Daemon::new();
-    let (topic, _) = daemon.topic();
-    let group = group(&topic).await;
-    publish(&topic, 0..4).await;
+    let (_daemon, group) = with_events(4).await;
     let mut consumer = group.consumer().prefetch(4).open();
     let delivery = consumer.next().await.unwrap();
     while group.get().await.unwrap().leased < 4 {}
@@ -157,10 +157,7 @@ async fn a_lost_lease_is_told() {
 
 #[tokio::test(start_paused = true)]
 async fn a_rejected_event_is_a_dead_letter_and_can_be_replayed() {
-    let daemon = Daemon::new();
-    let (topic, _) = daemon.topic();
-    let group = group(&topic).await;
-    publish(&topic, 0..2).await;
+    let (_daemon, group) = with_events(2).await;
     let mut consumer = group.consumer().open();
     for _ in 0..2 {
         consumer.next().await.unwrap().reject().await.unwrap();
@@ -189,10 +186,7 @@ async fn a_rejected_event_is_a_dead_letter_and_can_be_replayed() {
 
 #[tokio::test(start_paused = true)]
 async fn a_deleted_group_ends_its_consumers() {
-    let daemon = Daemon::new();
-    let (topic, _) = daemon.topic();
-    let group = group(&topic).await;
-    publish(&topic, 0..1).await;
+    let (_daemon, group) = with_events(1).await;
     let mut consumer = one_at_a_time(&group);
     let delivery = consumer.next().await.unwrap();
     group.delete().await.unwrap();

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
+use trellis_conformance::grpc::PipeServer;
 use trellis_conformance::{PausedClock, cache, spawn};
 use trellis_core::Clock;
 use trellis_core::pipelines::{Base, PipelineBounds};
@@ -59,6 +60,11 @@ pub fn locks(config: MemoryLocksConfig, clock: &Arc<dyn Clock>) -> Arc<MemoryLoc
 
 pub fn services(parts: &Parts) -> Services {
     routes(parts, ServiceConfig::default()).unwrap().0
+}
+
+/// Everything under the default bounds, over pipes.
+pub fn serve() -> PipeServer {
+    PipeServer::start(services(&parts(&clock())))
 }
 
 /// The services over a cache under these bounds, and what ends their streams.
