@@ -4,6 +4,7 @@ use crate::Subject;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::task::yield_now;
 use tokio::time::Instant;
 use trellis_core::{Micros, Namespace};
 
@@ -101,6 +102,28 @@ impl<P: ?Sized> Bench<P> {
     /// How late an answer that time brings may come.
     pub(crate) fn tolerance(&self) -> Micros {
         self.subject.pace.tolerance()
+    }
+
+    /// Looks until what is seen is as it should be: for as long as the pace allows, nothing but the backend
+    /// being late.
+    ///
+    /// # Panics
+    ///
+    /// With what was seen last, where it never comes.
+    pub(crate) async fn until<T: fmt::Debug>(
+        &self,
+        look: impl AsyncFn() -> T,
+        holds: impl Fn(&T) -> bool,
+    ) -> T {
+        let mut patience = self.subject.pace.patience();
+        loop {
+            let seen = look().await;
+            if holds(&seen) {
+                return seen;
+            }
+            assert!(patience.lasts(), "it stays at {seen:?}");
+            yield_now().await;
+        }
     }
 
     /// Asserts that a span told by the backend is the expected one.

@@ -8,6 +8,9 @@ use trellis_core::Micros;
 /// it stands: so a timer fires less than two of them late.
 const LATEST: Duration = Duration::from_millis(2);
 
+/// How long on real time something is looked for that needs no time to come.
+const LOOKED_FOR: Duration = Duration::from_secs(10);
+
 /// How time passes in a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
@@ -40,6 +43,14 @@ impl Pace {
         }
     }
 
+    /// How long to look for what is expected.
+    pub(crate) fn patience(self) -> Patience {
+        match self {
+            Self::Virtual => Patience::Looks(100_000),
+            Self::Wall { .. } => Patience::Until(Instant::now() + LOOKED_FOR),
+        }
+    }
+
     /// Lets time pass, all that is due meanwhile done.
     pub async fn elapse(self, span: Micros) {
         let span = Duration::from(span);
@@ -53,6 +64,25 @@ impl Pace {
                 }
                 advance(end - Instant::now()).await;
             }
+        }
+    }
+}
+
+/// How long to look for something: by looks where nothing takes time, by time where a look does.
+pub(crate) enum Patience {
+    Looks(usize),
+    Until(Instant),
+}
+
+impl Patience {
+    /// Whether to look once more.
+    pub fn lasts(&mut self) -> bool {
+        match self {
+            Self::Looks(left) => {
+                *left = left.saturating_sub(1);
+                *left > 0
+            }
+            Self::Until(end) => Instant::now() < *end,
         }
     }
 }

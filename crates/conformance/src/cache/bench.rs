@@ -154,30 +154,18 @@ impl Bench {
 
     /// Waits until so many calls of the namespace are in line.
     pub(super) async fn until_waiting(&self, count: usize) {
-        let mut waiters = 0;
-        for _ in 0..100_000 {
-            waiters = self.stats().await.waiters;
-            if waiters == count {
-                return;
-            }
-            tokio::task::yield_now().await;
-        }
-        panic!("{waiters} calls wait, {count} should");
+        let waiters = async || self.stats().await.waiters;
+        self.until(waiters, |waiters| *waiters == count).await;
     }
 
     /// Waits until so much is counted in the ledger, which a shared store may learn a moment later.
     pub(super) async fn until_served(&self, count: u64) -> CacheStats {
-        let mut stats = CacheStats::default();
-        for _ in 0..100_000 {
-            stats = self.stats().await;
+        let counted = |stats: &CacheStats| {
             let ledger = &stats.ledger;
             let served = ledger.hits + ledger.stale_hits + ledger.negative_hits + ledger.coalesced;
-            if served + ledger.misses + ledger.sets + ledger.fills == count {
-                return stats;
-            }
-            tokio::task::yield_now().await;
-        }
-        panic!("{count} things should be counted: {stats:?}");
+            served + ledger.misses + ledger.sets + ledger.fills == count
+        };
+        self.until(async || self.stats().await, counted).await
     }
 
     pub(super) async fn stats(&self) -> CacheStats {

@@ -130,14 +130,6 @@ impl Member {
 
     /// Waits until the group is as it should be.
     pub(super) async fn until(&self, holds: impl Fn(&GroupState) -> bool) {
-        let mut state = self.look().await;
-        for _ in 0..100_000 {
-            if holds(&state) {
-                return;
-            }
-            tokio::task::yield_now().await;
-            state = self.look().await;
-        }
-        panic!("{state:?}");
+        self.bench.until(async || self.look().await, holds).await;
     }
 }

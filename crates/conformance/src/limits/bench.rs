@@ -127,15 +127,8 @@ impl Bench {
 
     /// Waits until so many calls stand in the line of a shared bucket.
     pub(super) async fn until_waiting(&self, limit: &str, count: usize) {
-        let mut waiters = 0;
-        for _ in 0..100_000 {
-            waiters = self.peek(limit).await.waiters;
-            if waiters == count {
-                return;
-            }
-            tokio::task::yield_now().await;
-        }
-        panic!("{waiters} calls wait for {limit}, {count} should");
+        let waiters = async || self.peek(limit).await.waiters;
+        self.until(waiters, |waiters| *waiters == count).await;
     }
 }
 

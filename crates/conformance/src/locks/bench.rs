@@ -135,19 +135,12 @@ impl Bench {
 
     /// Waits until so many calls stand in the line of a lock.
     pub(super) async fn until_waiting(&self, lock: &str, count: usize) {
-        self.until(lock, |state| state.waiter_count == count).await;
+        self.until_lock(lock, |state| state.waiter_count == count)
+            .await;
     }
 
     /// Waits until a lock is as it should be.
-    pub(super) async fn until(&self, lock: &str, holds: impl Fn(&LockState) -> bool) {
-        let mut state = self.inspect(lock).await;
-        for _ in 0..100_000 {
-            if holds(&state) {
-                return;
-            }
-            tokio::task::yield_now().await;
-            state = self.inspect(lock).await;
-        }
-        panic!("{state:?}");
+    pub(super) async fn until_lock(&self, lock: &str, holds: impl Fn(&LockState) -> bool) {
+        self.until(async || self.inspect(lock).await, holds).await;
     }
 }

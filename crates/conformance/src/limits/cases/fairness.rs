@@ -2,6 +2,7 @@
 
 use crate::limits::ask::Pending;
 use crate::limits::prelude::*;
+use trellis_core::limits::LimitSpec;
 
 /// Calls in line for `tokens`, each with the letter of its fair key, in order of arrival.
 #[derive(Default)]
@@ -22,9 +23,10 @@ impl Line {
         }
     }
 
-    /// Waits until all are served; tells their keys in that order. Calls of a key must have been served
-    /// in order of arrival.
-    async fn served(self) -> String {
+    /// Lets `limit` come into force and waits until all are served; tells their keys in that order. Calls
+    /// of a key must have been served in order of arrival.
+    async fn served(self, bench: &Bench, limit: LimitSpec) -> String {
+        bench.declare("tokens", limit).await;
         let mut served: Vec<(Instant, usize, char)> = Vec::new();
         for (place, (key, pending)) in self.0.into_iter().enumerate() {
             let (_, at) = pending.granted().await;
@@ -40,31 +42,45 @@ impl Line {
     }
 }
 
-/// Ten tokens a second, one at a time; none is left.
-async fn one_at_a_time(bench: &Bench) -> Bench {
+/// So many tokens at most; none is left, and none comes back while a line is made.
+async fn spent(bench: &Bench, capacity: i64) -> Bench {
     let bench = bench.on_one_daemon();
-    bench.declare("tokens", rate(10, SECOND, 1)).await;
-    bench.take("tokens", 1).granted().await;
+    bench.declare("tokens", rate(1, HOUR, capacity)).await;
+    bench.take("tokens", capacity).granted().await;
     bench
 }
 
+/// A token every 100 ms.
+fn one_at_a_time() -> LimitSpec {
+    rate(10, SECOND, 1)
+}
+
+/// Serves three calls of so many, one after the other.
+async fn serve_three(bench: &Bench, waiting: usize) {
+    for served in 1..=3 {
+        bench.reset("tokens").send().await.unwrap();
+        bench.until_waiting("tokens", waiting - served).await;
+    }
+}
+
 pub async fn keys_with_queues_of_different_lengths_are_served_by_turns(bench: &Bench) {
-    let bench = &one_at_a_time(bench).await;
-    let (emptied, mut line) = (Instant::now(), Line::default());
+    let bench = &spent(bench, 1).await;
+    let mut line = Line::default();
     line.join(bench, 'a', 0, 8).await;
     line.join(bench, 'b', 0, 3).await;
     line.join(bench, 'c', 0, 1).await;
-    assert_eq!(line.served().await, "abcababaaaaa");
+    let empty = Instant::now();
+    assert_eq!(line.served(bench, one_at_a_time()).await, "abcababaaaaa");
     // What a key leaves goes to the others at once.
-    bench.assert_took(emptied, Instant::now(), ms(1_200));
+    bench.assert_took(empty, Instant::now(), ms(1_200));
 }
 
 pub async fn keys_are_served_in_proportion_to_their_weights(bench: &Bench) {
-    let bench = &one_at_a_time(bench).await;
+    let bench = &spent(bench, 1).await;
     let mut line = Line::default();
     line.join(bench, 'a', 1, 6).await;
     line.join(bench, 'b', 3, 12).await;
-    let served = line.served().await;
+    let served = line.served(bench, one_at_a_time()).await;
     for turns in 1..=4 {
         let of_a = served[..4 * turns].matches('a').count();
         assert_eq!(of_a, turns, "{served}");
@@ -72,7 +88,7 @@ pub async fn keys_are_served_in_proportion_to_their_weights(bench: &Bench) {
 }
 
 pub async fn calls_without_a_key_are_one_key(bench: &Bench) {
-    let bench = &one_at_a_time(bench).await;
+    let bench = &spent(bench, 1).await;
     let mut line = Line::default();
     for _ in 0..4 {
         let call = bench.take("tokens", 1).wait(HOUR).start();
@@ -80,25 +96,23 @@ pub async fn calls_without_a_key_are_one_key(bench: &Bench) {
         bench.until_waiting("tokens", line.0.len()).await;
     }
     line.join(bench, 'a', 0, 2).await;
-    assert_eq!(line.served().await, "-a-a--");
+    assert_eq!(line.served(bench, one_at_a_time()).await, "-a-a--");
 }
 
 pub async fn units_count_and_not_calls(bench: &Bench) {
-    let bench = &bench.on_one_daemon();
-    bench.declare("tokens", rate(10, SECOND, 3)).await;
-    bench.take("tokens", 3).granted().await;
+    let bench = &spent(bench, 3).await;
     let mut line = Line::default();
     line.join_with(bench, ('a', 0), 3, 3).await;
     line.join_with(bench, ('b', 0), 1, 6).await;
-    assert_eq!(line.served().await, "abbbabbba");
+    let limit = rate(10, SECOND, 3);
+    assert_eq!(line.served(bench, limit).await, "abbbabbba");
 }
 
 pub async fn a_key_that_comes_late_begins_at_the_turn_that_is_on(bench: &Bench) {
-    let bench = &one_at_a_time(bench).await;
+    let bench = &spent(bench, 1).await;
     let mut line = Line::default();
     line.join(bench, 'a', 0, 9).await;
-    bench.elapse(ms(350)).await;
-    bench.until_waiting("tokens", 6).await;
+    serve_three(bench, 9).await;
     let late = [('b', 7), ('b', 8), ('b', 9)];
     for (key, waiting) in late {
         let call = bench.take("tokens", 1).wait(HOUR).fair("b", 0).start();
@@ -106,11 +120,11 @@ pub async fn a_key_that_comes_late_begins_at_the_turn_that_is_on(bench: &Bench) 
         bench.until_waiting("tokens", waiting).await;
     }
     // Not behind the queue, and not several times in a row for having been away.
-    assert_eq!(line.served().await, "aaaabababaaa");
+    assert_eq!(line.served(bench, one_at_a_time()).await, "aaaabababaaa");
 }
 
 pub async fn calls_that_leave_the_line_are_not_counted_against_their_key(bench: &Bench) {
-    let bench = &one_at_a_time(bench).await;
+    let bench = &spent(bench, 1).await;
     let mut given_up = Line::default();
     given_up.join(bench, 'a', 0, 6).await;
     for (_, pending) in given_up.0 {
@@ -124,11 +138,11 @@ pub async fn calls_that_leave_the_line_are_not_counted_against_their_key(bench: 
     let mut line = Line::default();
     line.join(bench, 'b', 0, 3).await;
     line.join(bench, 'a', 0, 3).await;
-    assert_eq!(line.served().await, "bababa");
+    assert_eq!(line.served(bench, one_at_a_time()).await, "bababa");
 }
 
 pub async fn every_interactive_key_is_served_before_any_batch_key(bench: &Bench) {
-    let bench = &one_at_a_time(bench).await;
+    let bench = &spent(bench, 1).await;
     let mut line = Line::default();
     for _ in 0..2 {
         let call = bench.take("tokens", 1).batch().wait(HOUR);
@@ -137,18 +151,17 @@ pub async fn every_interactive_key_is_served_before_any_batch_key(bench: &Bench)
     }
     line.join(bench, 'a', 0, 3).await;
     line.join(bench, 'b', 0, 1).await;
-    assert_eq!(line.served().await, "abaaxx");
+    assert_eq!(line.served(bench, one_at_a_time()).await, "abaaxx");
 }
 
 pub async fn a_large_call_is_not_starved_by_small_ones_of_other_keys(bench: &Bench) {
-    let bench = &bench.on_one_daemon();
-    bench.declare("tokens", rate(10, SECOND, 10)).await;
-    bench.take("tokens", 10).granted().await;
+    let bench = &spent(bench, 10).await;
     let mut line = Line::default();
     line.join(bench, 'a', 0, 5).await;
     line.join(bench, 'b', 0, 5).await;
     line.join_with(bench, ('c', 0), 10, 1).await;
-    assert_eq!(line.served().await, "abcabababab");
+    let limit = rate(10, SECOND, 10);
+    assert_eq!(line.served(bench, limit).await, "abcabababab");
 }
 
 pub async fn a_call_that_does_not_wait_passes_no_key(bench: &Bench) {
@@ -163,7 +176,7 @@ pub async fn a_call_that_does_not_wait_passes_no_key(bench: &Bench) {
 }
 
 pub async fn turns_are_taken_where_calls_lack_units_whatever_else_they_want(bench: &Bench) {
-    let bench = &one_at_a_time(bench).await;
+    let bench = &spent(bench, 1).await;
     bench.declare("plenty", window(1_000, HOUR)).await;
     let both = |key: &str| {
         let call = bench.ask([charge("plenty", 1), charge("tokens", 1)]);
@@ -175,13 +188,12 @@ pub async fn turns_are_taken_where_calls_lack_units_whatever_else_they_want(benc
         bench.until_waiting("tokens", place).await;
     }
     // By now those that are left hold what they do not lack.
-    bench.elapse(ms(350)).await;
-    bench.until_waiting("tokens", 6).await;
+    serve_three(bench, 9).await;
     for place in 7..=8 {
         line.0.push(('b', both("b")));
         bench.until_waiting("tokens", place).await;
     }
-    assert_eq!(line.served().await, "aaaababaaaa");
+    assert_eq!(line.served(bench, one_at_a_time()).await, "aaaababaaaa");
 }
 
 pub async fn a_request_id_belongs_to_its_key_and_weight(bench: &Bench) {
