@@ -5,6 +5,7 @@ use tonic::Code;
 use tonic::transport::Channel;
 use trellis_proto::v1::event_service_client::EventServiceClient;
 use trellis_proto::v1::limit_service_client::LimitServiceClient;
+use trellis_proto::v1::status_service_client::StatusServiceClient;
 use trellis_proto::v1::{self, EventEdge, StoredEvent, event_start::Start};
 use trellis_tests::daemon::{Daemon, command};
 
@@ -69,6 +70,14 @@ async fn what_was_acknowledged_is_there_after_a_kill_and_repeats_are_known() {
     let events = read(&mut client, "orders").await;
     assert_eq!(events.len(), 1);
     assert_eq!(events[0].event.as_ref().unwrap().data, "1");
+
+    let mut status = StatusServiceClient::new(daemon.connect().await);
+    let status = status.get_status(v1::GetStatusRequest {}).await.unwrap();
+    let kept = status.into_inner().events.unwrap();
+    assert_eq!(kept.durability(), v1::Durability::Disk);
+    // Besides the daemon's own.
+    assert!(kept.topics >= 2 && kept.events >= 3, "{kept:?}");
+    assert_eq!((kept.duplicates, kept.failure), (1, String::new()));
 
     // One daemon at a time.
     let said = refused(folder);

@@ -11,10 +11,16 @@ const ALLOWED: &str = "must be 1 to 256 bytes of UTF-8 without control character
 const ALLOWED_KEY: &str = "must be at most 256 bytes of UTF-8 without control characters";
 
 fn check(value: &str, field: &str, allowed: &str) -> Result<()> {
-    if value.len() > MAX_NAME_BYTES || value.chars().any(char::is_control) {
+    if value.len() > MAX_NAME_BYTES || has_control(value) {
         return Err(Error::invalid(field, allowed));
     }
     Ok(())
+}
+
+/// Whether a text has control characters. Most texts are ASCII, where every byte is a character.
+pub(crate) fn has_control(text: &str) -> bool {
+    let plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    !plain && text.chars().any(char::is_control)
 }
 
 /// Whether two texts are equal.

@@ -226,6 +226,7 @@ fn metrics(parts: &Parts, readiness: &Arc<Readiness>) -> DaemonMetrics {
         limits: Arc::clone(&parts.limits),
         locks: Arc::clone(&parts.locks),
         cache: Arc::clone(&parts.cache),
+        events: parts.events.clone(),
         cluster: parts.cluster.clone(),
         stats: Arc::clone(&parts.stats),
         readiness: Arc::clone(readiness),

@@ -1,11 +1,13 @@
 //! `StatusService`: what this daemon is and how it does.
 
 use crate::convert::cache as spelled;
+use crate::convert::events::durability;
 use crate::convert::{count, duration, scope, timestamp};
 use crate::{Parts, RpcStats};
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 use trellis_core::cache::Cache;
+use trellis_core::events::Events;
 use trellis_core::limits::{FallbackStatus, Limits};
 use trellis_core::locks::{Locks, LocksStatus};
 use trellis_core::{Clock, Cluster, MemberState, Micros, StoreState};
@@ -18,6 +20,7 @@ pub(crate) struct StatusServer {
     limits: Arc<dyn Limits>,
     locks: Arc<dyn Locks>,
     cache: Arc<dyn Cache>,
+    events: Option<Arc<dyn Events>>,
     clock: Arc<dyn Clock>,
     stats: Arc<RpcStats>,
     info: DaemonInfo,
@@ -30,6 +33,7 @@ impl StatusServer {
             limits: Arc::clone(&parts.limits),
             locks: Arc::clone(&parts.locks),
             cache: Arc::clone(&parts.cache),
+            events: parts.events.clone(),
             clock: Arc::clone(&parts.clock),
             stats: Arc::clone(&parts.stats),
             info: parts.info,
@@ -98,6 +102,8 @@ impl StatusService for StatusServer {
                 stats: Some(spelled::stats(&cache.stats)),
             }),
             fallback: self.limits.fallback().map(fallback),
+            events_scope: self.events.as_ref().map(|events| scope(&events.scope())),
+            events: self.events.as_ref().map(|it| events(&**it)),
         }))
     }
 }
@@ -115,6 +121,23 @@ fn locks(status: &LocksStatus) -> v1::LocksStatus {
         timed_out: count(status.timed_out),
         expired: count(status.expired),
         forced: count(status.forced),
+    }
+}
+
+fn events(events: &dyn Events) -> v1::EventsStatus {
+    let status = events.status();
+    v1::EventsStatus {
+        durability: durability(events.durability()).into(),
+        topics: count(status.topics),
+        events: count(status.events),
+        bytes: count(status.bytes),
+        groups: count(status.groups),
+        leased: count(status.leased),
+        retrying: count(status.retrying),
+        dead_letters: count(status.dead),
+        published: count(status.published),
+        duplicates: count(status.duplicates),
+        failure: status.failure.unwrap_or_default(),
     }
 }
 

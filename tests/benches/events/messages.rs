@@ -10,7 +10,7 @@ use trellis_tests::bench::process::Server;
 const DATA: usize = 100;
 
 /// Bytes of a cursor.
-const CURSOR: usize = 49;
+const CURSOR: usize = 41;
 
 /// The topic of a stream.
 pub fn topic(stream: usize) -> String {

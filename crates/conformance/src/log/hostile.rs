@@ -6,15 +6,14 @@
 use super::bench::record;
 use crate::leases::Random;
 use async_trait::async_trait;
-use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use trellis_core::Time;
 use trellis_core::log::{
-    Appending, Batch, Bounds, Durability, Header, Log, LogError, LogLimits, LogRecord, LogResult,
-    Offset, Partition, Read, Record,
+    Appending, Batch, Bounds, Durability, Log, LogError, LogLimits, LogRecord, LogResult, Offset,
+    Partition, Read, Record,
 };
 
 /// Marks the records that only make gaps; readers never see them.
@@ -192,10 +191,7 @@ impl HostileLog {
             return;
         }
         let filler = Record {
-            headers: vec![Header {
-                name: Bytes::from_static(FILLER),
-                value: Bytes::new(),
-            }],
+            headers: [(FILLER, b"")].into_iter().collect(),
             ..record("")
         };
         let size = state.random.index(3) + 1;
@@ -207,8 +203,8 @@ impl HostileLog {
 }
 
 fn is_filler(record: &LogRecord) -> bool {
-    let headers = &record.record.headers;
-    headers.first().is_some_and(|header| header.name == FILLER)
+    let first = record.record.headers.iter().next();
+    first.is_some_and(|header| header.name == FILLER)
 }
 
 fn unknown() -> Appending {
@@ -225,6 +221,10 @@ impl Log for HostileLog {
 
     fn durability(&self) -> Durability {
         self.inner.durability()
+    }
+
+    fn failure(&self) -> Option<String> {
+        self.inner.failure()
     }
 
     fn append(&self, partition: Partition, batch: Batch) -> Appending {

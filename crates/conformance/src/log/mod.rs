@@ -24,9 +24,7 @@ pub type Subject = crate::Subject<dyn trellis_core::log::Log>;
 mod prelude {
     pub(super) use super::bench::{Bench, records};
     pub(super) use super::tail::Tail;
-    pub(super) use trellis_core::log::{
-        Batch, Header, LogError, LogRecord, Offset, Partition, Record,
-    };
+    pub(super) use trellis_core::log::{Batch, LogError, LogRecord, Offset, Partition, Record};
     pub(super) const FIRST: Partition = Partition(0);
     pub(super) const SECOND: Partition = Partition(1);
 }

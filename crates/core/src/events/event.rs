@@ -1,6 +1,6 @@
 //! An event: the attributes of `CloudEvents` 1.0 as plain fields, and its data.
 
-use crate::name::name;
+use crate::name::{has_control, name};
 use crate::{Error, Name, Namespace, OrderingKey, Result, Time};
 use bytes::Bytes;
 use std::borrow::Borrow;
@@ -307,7 +307,7 @@ impl Event {
 }
 
 fn check(value: &str, field: &str) -> Result<()> {
-    if value.len() > MAX_TEXT_BYTES || value.chars().any(char::is_control) {
+    if value.len() > MAX_TEXT_BYTES || has_control(value) {
         return Err(Error::invalid(
             field,
             "must be at most 1024 bytes of UTF-8 without control characters",

@@ -20,9 +20,9 @@ pub use cursor::{Cursor, GapReason, Resume, partition_of};
 pub use event::{Attribute, Event, MAX_ATTRIBUTES, MAX_DATA_BYTES, NewEvent, Topic};
 pub use filter::{Filter, MAX_FILTER_VALUES, Pattern};
 pub use port::{
-    DeadEvent, Delivered, Events, GroupId, GroupSpec, GroupState, Heard, ListTopics, Position,
-    Published, Publishing, Replay, Room, Settlement, Start, StoredEvent, Subscribe, Subscription,
-    TopicRetention, TopicState,
+    DeadEvent, Delivered, Events, EventsStatus, GroupId, GroupSpec, GroupState, Heard, ListTopics,
+    Position, Published, Publishing, Replay, Room, Settlement, Start, StoredEvent, Subscribe,
+    Subscription, TopicRetention, TopicState,
 };
 pub use record::{Heading, TopicHeaders, Unreadable, from_record, heading, read_event, to_record};
 pub use stamp::Stamp;

@@ -7,11 +7,47 @@ use super::group::{DeadReason, LeaseKey};
 use crate::log::{Durability, Offset};
 use crate::{Micros, Name, Namespace, Result, Scope, Time};
 use async_trait::async_trait;
+use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
-/// A publish under way: it goes on when this is dropped.
-pub type Publishing = Pin<Box<dyn Future<Output = Result<Published>> + Send>>;
+/// A publish: it goes on when this is dropped.
+#[must_use = "whether the event was published is told here"]
+pub enum Publishing {
+    /// Decided.
+    Done(Result<Published>),
+    /// Under way, whether it is polled or not.
+    Waiting(Pin<Box<dyn Future<Output = Result<Published>> + Send>>),
+}
+
+impl Publishing {
+    /// One under way.
+    pub fn waiting(outcome: impl Future<Output = Result<Published>> + Send + 'static) -> Self {
+        Self::Waiting(Box::pin(outcome))
+    }
+}
+
+/// Waits for the end. Safe to cancel, in that the publish goes on.
+impl Future for Publishing {
+    type Output = Result<Published>;
+
+    fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.get_mut() {
+            Self::Done(result) => Poll::Ready(result.clone()),
+            Self::Waiting(waiting) => waiting.as_mut().poll(task),
+        }
+    }
+}
+
+impl fmt::Debug for Publishing {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Done(result) => formatter.debug_tuple("Done").field(result).finish(),
+            Self::Waiting(_) => formatter.write_str("Waiting"),
+        }
+    }
+}
 
 /// What became of a publish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -248,6 +284,31 @@ pub enum Replay {
     These(Vec<Offset>),
 }
 
+/// How much events keep, and what was published since the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventsStatus {
+    /// Topics that are known.
+    pub topics: usize,
+    /// Events that can be read.
+    pub events: u64,
+    /// Their bytes, as retention counts them.
+    pub bytes: u64,
+    /// Groups.
+    pub groups: usize,
+    /// Events that members hold.
+    pub leased: usize,
+    /// Events that wait to be delivered again.
+    pub retrying: usize,
+    /// Events that groups have given up.
+    pub dead: usize,
+    /// Events published.
+    pub published: u64,
+    /// Events that were published before, and were not published again.
+    pub duplicates: u64,
+    /// Why nothing can be published before a restart, if so.
+    pub failure: Option<String>,
+}
+
 /// A reader of a topic.
 #[async_trait]
 pub trait Subscription: Send {
@@ -285,6 +346,9 @@ pub trait Events: Send + Sync {
 
     /// The guarantee that holds now.
     fn scope(&self) -> Scope;
+
+    /// How much is kept. Changes nothing, never fails, never waits.
+    fn status(&self) -> EventsStatus;
 
     /// Appends an event. Begins with the call, not with the first poll. Errors: `TooManyBytes`.
     fn publish(&self, topic: &Topic, event: Event) -> Publishing;

@@ -2,11 +2,10 @@
 //! headers with the prefix `ce_`, the ordering key is the record's key, and the data is its value.
 
 use super::event::{Attribute, Event, NewEvent, ReadEvent, Topic};
-use crate::log::{Header, Record};
+use super::stamp::{self, Stamp};
+use crate::log::{Headers, Record, RecordWriter};
 use crate::{Name, Namespace, Time};
-use bytes::Bytes;
-use std::fmt::{Display, Write};
-use std::ops::Range;
+use std::fmt::Display;
 
 /// Where the topic stands: many topics share a partition.
 const NAMESPACE: &str = "ce_trellisnamespace";
@@ -17,110 +16,70 @@ const ID: &str = "ce_id";
 const SOURCE: &str = "ce_source";
 /// The caller gave no id, and it has the one that its place gives it.
 const UNNAMED: &str = "ce_trellisunnamed";
+const PREFIX: &str = "ce_";
+
+/// What the names of the attributes that have a field take, their lengths, a made-up id and a time.
+const ROOM: usize = 224;
 
 /// Why a record is not an event: it was not written by this version, or not by Trellis.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the record is not an event: {0}")]
 pub struct Unreadable(pub String);
 
-/// The headers that place events in a topic, made once for all of them.
+/// The headers that every event of a topic has, made once for all of them.
 #[derive(Clone, Debug)]
-pub struct TopicHeaders([Header; 2]);
+pub struct TopicHeaders(Headers);
 
 impl TopicHeaders {
     /// Those of a topic.
     #[must_use]
     pub fn new(topic: &Topic) -> Self {
-        let header = |name: &'static str, value: &str| Header {
-            name: Bytes::from_static(name.as_bytes()),
-            value: Bytes::copy_from_slice(value.as_bytes()),
-        };
-        Self([
-            header(NAMESPACE, topic.namespace.as_str()),
-            header(TOPIC, topic.name.as_str()),
-        ])
+        let headers = [
+            (SPEC_VERSION, "1.0"),
+            (NAMESPACE, topic.namespace.as_str()),
+            (TOPIC, topic.name.as_str()),
+        ];
+        Self(headers.into_iter().collect())
     }
 }
 
-/// Texts that share one allocation.
-#[derive(Default)]
-struct Texts {
-    text: String,
-    ranges: Vec<(Bytes, Range<usize>)>,
-}
-
-impl Texts {
-    fn put_shown(&mut self, name: Bytes, value: impl Display) {
-        let start = self.text.len();
-        // Writing to a text cannot fail.
-        let _ = write!(self.text, "{value}");
-        self.ranges.push((name, start..self.text.len()));
-    }
-
-    fn put(&mut self, name: Bytes, value: &str) {
-        let start = self.text.len();
-        self.text.push_str(value);
-        self.ranges.push((name, start..self.text.len()));
-    }
-}
-
-/// The record of an event, without a stamp. `id` names an event whose caller gave it no name: `CloudEvents` demands one.
+/// The record of an event. `id` names an event whose caller gave it no name: `CloudEvents` demands one.
 #[must_use]
-pub fn to_record(topic: &TopicHeaders, event: &Event, id: impl Display) -> Record {
-    let count = 8 + event.attributes().len();
-    let mut texts = Texts {
-        text: String::with_capacity(event.bytes() - event.data().len() + 64),
-        ranges: Vec::with_capacity(count),
-    };
-    let fixed = |name: &'static str| Bytes::from_static(name.as_bytes());
+pub fn to_record(topic: &TopicHeaders, event: &Event, id: impl Display, stamp: Stamp) -> Record {
+    let named = event.attributes().len() * (PREFIX.len() + 4);
+    let size = stamp::BYTES + topic.0.written().len() + event.bytes() + named + ROOM;
+    let mut record = RecordWriter::with_capacity(size);
+    stamp.begin(&mut record);
+    record.put_all(&topic.0);
     match event.id() {
-        Some(id) => texts.put(fixed(ID), id),
-        None => texts.put_shown(fixed(ID), id),
+        Some(id) => {
+            record.put(ID.as_bytes(), id.as_bytes());
+        }
+        None => {
+            record.put(UNNAMED.as_bytes(), b"1");
+            record.put_shown(ID.as_bytes(), id);
+        }
     }
-    texts.put(fixed(SOURCE), event.source());
-    texts.put(fixed("ce_type"), event.kind());
+    let mut put = |name: &str, value: &str| record.put(name.as_bytes(), value.as_bytes());
+    put(SOURCE, event.source());
+    put("ce_type", event.kind());
     let time = event.time().and_then(to_text);
     let optional = [
         ("ce_subject", event.subject()),
         ("ce_time", time.as_deref()),
         (CONTENT_TYPE, event.content_type()),
         ("ce_dataschema", event.schema()),
-        ("ce_partitionkey", event.ordering_key()),
     ];
     for (name, value) in optional {
         if let Some(value) = value {
-            texts.put(fixed(name), value);
+            put(name, value);
         }
     }
+    let key = event.ordering_key().map(|key| put("ce_partitionkey", key));
     for (name, value) in event.attributes() {
-        texts.put(Bytes::from(format!("ce_{name}")), value);
+        put(&format!("{PREFIX}{name}"), value);
     }
-    let text = Bytes::from(texts.text);
-    let mut headers = Vec::with_capacity(texts.ranges.len() + 5);
-    headers.push(Header {
-        name: fixed(SPEC_VERSION),
-        value: Bytes::from_static(b"1.0"),
-    });
-    headers.extend(topic.0.iter().cloned());
-    if event.id().is_none() {
-        headers.push(Header {
-            name: fixed(UNNAMED),
-            value: Bytes::from_static(b"1"),
-        });
-    }
-    headers.extend(texts.ranges.into_iter().map(|(name, range)| Header {
-        name,
-        value: text.slice(range),
-    }));
-    let keyed = event.ordering_key().is_some();
-    let key = headers
-        .iter()
-        .find(|it| keyed && it.name == "ce_partitionkey");
-    Record {
-        key: key.map(|header| header.value.clone()).unwrap_or_default(),
-        headers,
-        value: event.data().clone(),
-    }
+    record.finish(key.unwrap_or_default(), event.data())
 }
 
 /// What is read of a record without reading all of it.
@@ -140,15 +99,19 @@ pub struct Heading<'a> {
 pub fn heading(record: &Record) -> Result<Heading<'_>, Unreadable> {
     let (mut namespace, mut topic, mut source, mut id) = (None, None, None, None);
     let (mut right, mut unnamed) = (false, false);
-    for header in &record.headers {
-        match header.name.as_ref() {
-            b"ce_specversion" => right = header.value == "1.0",
-            b"ce_trellisnamespace" => namespace = Some(text(&header.value)?),
-            b"ce_trellistopic" => topic = Some(text(&header.value)?),
-            b"ce_source" => source = Some(text(&header.value)?),
-            b"ce_id" => id = Some(text(&header.value)?),
+    for header in record.headers.iter() {
+        match header.name {
+            b"ce_specversion" => right = header.value == b"1.0",
+            b"ce_trellisnamespace" => namespace = Some(text(header.value)?),
+            b"ce_trellistopic" => topic = Some(text(header.value)?),
+            b"ce_source" => source = Some(text(header.value)?),
             b"ce_trellisunnamed" => unnamed = true,
+            b"ce_id" => id = Some(text(header.value)?),
             _ => {}
+        }
+        // Whether it is unnamed stands before its id.
+        if right && namespace.is_some() && topic.is_some() && source.is_some() && id.is_some() {
+            break;
         }
     }
     let missing = |what: &str| Unreadable(format!("it has no {what}"));
@@ -198,9 +161,9 @@ pub fn read_event(record: &Record, heading: &Heading<'_>) -> Result<Event, Unrea
         data: record.value.clone(),
         ..ReadEvent::default()
     };
-    for header in &record.headers {
-        let value = || text(&header.value);
-        match header.name.as_ref() {
+    for header in record.headers.iter() {
+        let value = || text(header.value);
+        match header.name {
             b"ce_type" => event.kind = value()?,
             b"ce_subject" => event.subject = value()?,
             b"ce_time" => event.time = Some(from_text(value()?)?),
@@ -215,7 +178,7 @@ pub fn read_event(record: &Record, heading: &Heading<'_>) -> Result<Event, Unrea
             | b"ce_trellisunnamed" => {}
             other => {
                 // Headers that are no attributes are somebody else's.
-                if let Some(name) = other.strip_prefix(b"ce_") {
+                if let Some(name) = other.strip_prefix(PREFIX.as_bytes()) {
                     let name = std::str::from_utf8(name).unwrap_or_default();
                     let name = Attribute::new(name, "attributes");
                     let name = name.map_err(|error| Unreadable(error.message))?;
@@ -227,7 +190,7 @@ pub fn read_event(record: &Record, heading: &Heading<'_>) -> Result<Event, Unrea
     Ok(event.into())
 }
 
-fn text(bytes: &Bytes) -> Result<&str, Unreadable> {
+fn text(bytes: &[u8]) -> Result<&str, Unreadable> {
     std::str::from_utf8(bytes).map_err(|_| Unreadable("a header is not UTF-8".to_owned()))
 }
 
@@ -247,7 +210,6 @@ fn from_text(text: &str) -> Result<Time, Unreadable> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::stamp::Stamp;
     use super::*;
     use proptest::prelude::*;
 
@@ -286,10 +248,11 @@ mod tests {
     proptest! {
         #[test]
         fn an_event_is_read_as_it_was_written(event in event()) {
-            let mut record = to_record(&TopicHeaders::new(&topic()), &event, "made-up");
-            Stamp { writer: u64::MAX, sequence: 1 }.put(&mut record);
-            let id = record.headers.iter().find(|header| header.name == ID).unwrap();
-            prop_assert_eq!(&id.value, event.id().unwrap_or("made-up"));
+            let stamp = Stamp { writer: u64::MAX, sequence: 1 };
+            let record = to_record(&TopicHeaders::new(&topic()), &event, "made-up", stamp);
+            prop_assert_eq!(Stamp::of(&record), Some(stamp));
+            let id = record.headers.iter().find(|header| header.name == ID.as_bytes()).unwrap();
+            prop_assert_eq!(id.value, event.id().unwrap_or("made-up").as_bytes());
             let heading = heading(&record).unwrap();
             prop_assert_eq!((heading.namespace, heading.topic), ("default", "orders"));
             prop_assert_eq!((heading.source, heading.id), (event.source(), event.id()));
@@ -302,10 +265,7 @@ mod tests {
         fn whatever_a_record_holds_it_is_an_event_or_told_why_not(
             names in proptest::collection::vec("ce_[a-z]{0,12}|content-type|x", 0..6), value in "\\PC{0,20}",
         ) {
-            let headers = names.into_iter().map(|name| Header {
-                name: name.into(),
-                value: value.clone().into(),
-            });
+            let headers = names.into_iter().map(|name| (name, &value));
             let record = Record { headers: headers.collect(), ..Record::default() };
             prop_assert!(from_record(&record).is_err());
         }

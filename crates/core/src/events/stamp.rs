@@ -1,9 +1,11 @@
 //! Who has appended a record, and in which order: by this, readers know the repeats that a log may bring.
 
-use crate::log::{Header, Record};
-use bytes::Bytes;
+use crate::log::{Record, RecordWriter};
 
-const NAME: &str = "trellis-writer";
+const NAME: &[u8] = b"trellis-writer";
+
+/// What it takes of a record.
+pub(super) const BYTES: usize = NAME.len() + 16 + 2;
 
 /// The identity of a record within its partition. Whoever opens a log for writing takes a higher writer than all before, and a
 /// higher sequence for each record; so, in the order of the log, a record counts only if its stamp is above all before it. One that
@@ -17,24 +19,33 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    /// Puts it on a record that has none.
+    /// Puts it on a record, in place of one that it has.
     pub fn put(self, record: &mut Record) {
+        let mut stamped = RecordWriter::with_capacity(record.bytes() + BYTES);
+        self.begin(&mut stamped);
+        let others = record.headers.iter().filter(|header| header.name != NAME);
+        for header in others {
+            stamped.put(header.name, header.value);
+        }
+        record.headers = stamped.finish(0..0, &[]).headers;
+    }
+
+    /// Puts it on a record that is begun: it stands first.
+    pub(super) fn begin(self, record: &mut RecordWriter) {
         let mut value = [0; 16];
         let (writer, sequence) = value.split_at_mut(8);
         writer.copy_from_slice(&self.writer.to_be_bytes());
         sequence.copy_from_slice(&self.sequence.to_be_bytes());
-        record.headers.push(Header {
-            name: Bytes::from_static(NAME.as_bytes()),
-            value: Bytes::copy_from_slice(&value),
-        });
+        record.put(NAME, &value);
     }
 
     /// The stamp of a record; `None` for one that Trellis did not write.
     #[must_use]
     pub fn of(record: &Record) -> Option<Self> {
-        // It is put on last.
-        let mut headers = record.headers.iter().rev();
-        let header = headers.find(|header| header.name == NAME.as_bytes())?;
+        let header = record.headers.iter().next()?;
+        if header.name != NAME {
+            return None;
+        }
         let (writer, sequence) = header.value.split_first_chunk::<8>()?;
         Some(Self {
             writer: u64::from_be_bytes(*writer),
@@ -54,6 +65,11 @@ mod tests {
         assert_eq!(Stamp::of(&record), None);
         stamp(7, 9).put(&mut record);
         assert_eq!(Stamp::of(&record), Some(stamp(7, 9)));
+        stamp(7, 10).put(&mut record);
+        assert_eq!(
+            (Stamp::of(&record), record.headers.len()),
+            (Some(stamp(7, 10)), 1)
+        );
         assert!(stamp(8, 0) > stamp(7, 9) && stamp(7, 10) > stamp(7, 9));
     }
 }

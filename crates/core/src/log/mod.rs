@@ -1,19 +1,22 @@
 //! The ordered log that jobs and events stand on: the port that every backend implements, and what goes through it.
 //!
 //! - [`Log`]: the port; [`Appending`]: an append under way.
-//! - [`Record`], [`Header`], [`Batch`]: what is appended. [`LogRecord`], [`Read`]: what is read.
+//! - [`Record`], [`Headers`], [`Batch`]: what is appended; [`RecordWriter`] writes one. [`LogRecord`], [`Read`]: what is read.
 //! - [`Partition`], [`Offset`], [`History`], [`Bounds`]: where.
-//! - [`LogError`]: why not.
+//! - [`LogError`]: why not. [`wire`]: how byte strings stand one behind the other.
 //!
 //! What records mean is not known here: a log keeps bytes in order.
 
 mod error;
+mod headers;
 mod port;
 mod types;
+pub mod wire;
 
 pub use error::{LogError, LogResult};
+pub use headers::{Header, Headers, RecordWriter};
 pub use port::{Appending, Log};
 pub use types::{
-    Appended, Batch, Bounds, Durability, HEADER_OVERHEAD, Header, History, LogLimits, LogRecord,
-    Offset, Partition, RECORD_OVERHEAD, Read, Record,
+    Appended, Batch, Bounds, Durability, HEADER_OVERHEAD, History, LogLimits, LogRecord, Offset,
+    Partition, RECORD_OVERHEAD, Read, Record, Records,
 };

@@ -69,6 +69,9 @@ pub trait Log: Send + Sync {
     /// What an acknowledged append survives. Never waits.
     fn durability(&self) -> Durability;
 
+    /// Why nothing can be appended before the daemon is started again, if so. Never waits.
+    fn failure(&self) -> Option<String>;
+
     /// Appends a batch at the end of a partition.
     ///
     /// Begins with the call, not with the first poll: batches that one task appends to a partition stand in the order

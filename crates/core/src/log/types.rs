@@ -1,8 +1,10 @@
 //! What goes through the log port.
 
 use super::error::{LogError, LogResult};
+use super::headers::Headers;
 use crate::{MAX_NAME_BYTES, Time};
 use bytes::Bytes;
+use smallvec::{SmallVec, smallvec};
 
 /// One ordered sequence of records among those of a log, by number from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,22 +51,13 @@ pub enum Durability {
     Replicated,
 }
 
-/// A named value beside a record's own.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Header {
-    /// 1 to 256 bytes of UTF-8. A name may occur several times.
-    pub name: Bytes,
-    /// Any bytes.
-    pub value: Bytes,
-}
-
 /// What is kept in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Record {
     /// Any bytes; empty for none. A log gives them no meaning.
     pub key: Bytes,
-    /// In the order in which they were given.
-    pub headers: Vec<Header>,
+    /// Named values beside its own.
+    pub headers: Headers,
     /// Any bytes.
     pub value: Bytes,
 }
@@ -79,23 +72,23 @@ impl Record {
     /// The size that bounds and budgets count.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let headers = self
-            .headers
-            .iter()
-            .map(|header| header.name.len() + header.value.len() + HEADER_OVERHEAD);
-        self.key.len() + self.value.len() + RECORD_OVERHEAD + headers.sum::<usize>()
+        let headers = self.headers.size() + self.headers.len() * HEADER_OVERHEAD;
+        self.key.len() + self.value.len() + RECORD_OVERHEAD + headers
     }
 }
 
 /// Records that are appended together, all or none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
-    records: Vec<Record>,
+    records: Records,
     bytes: usize,
 }
 
+/// The records of a batch; mostly there is one.
+pub type Records = SmallVec<[Record; 1]>;
+
 impl Batch {
-    /// Checks what holds for every log: at least one record, names of headers as [`Header::name`] says.
+    /// Checks what holds for every log: at least one record, names of headers as [`Headers`] says.
     pub fn new(records: Vec<Record>) -> LogResult<Self> {
         if records.is_empty() {
             return Err(LogError::invalid(
@@ -106,7 +99,7 @@ impl Batch {
         for (index, record) in records.iter().enumerate() {
             for (place, header) in record.headers.iter().enumerate() {
                 let fits = (1..=MAX_NAME_BYTES).contains(&header.name.len());
-                if !fits || std::str::from_utf8(&header.name).is_err() {
+                if !fits || std::str::from_utf8(header.name).is_err() {
                     return Err(LogError::invalid(
                         format!("batch.records[{index}].headers[{place}].name"),
                         "must be 1 to 256 bytes of UTF-8",
@@ -115,7 +108,10 @@ impl Batch {
             }
         }
         let bytes = records.iter().map(Record::bytes).sum();
-        Ok(Self { records, bytes })
+        Ok(Self {
+            records: records.into(),
+            bytes,
+        })
     }
 
     /// Its records, in order.
@@ -126,7 +122,7 @@ impl Batch {
 
     /// Gives the records back.
     #[must_use]
-    pub fn into_records(self) -> Vec<Record> {
+    pub fn into_records(self) -> Records {
         self.records
     }
 
@@ -142,7 +138,7 @@ impl From<Record> for Batch {
     fn from(record: Record) -> Self {
         let bytes = record.bytes();
         Self {
-            records: vec![record],
+            records: smallvec![record],
             bytes,
         }
     }

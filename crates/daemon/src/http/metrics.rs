@@ -3,6 +3,7 @@
 //! Names: `trellis_` and the noun; counters end in `_total`, times in `_seconds`.
 
 mod cache;
+mod events;
 mod figures;
 mod locks;
 
@@ -15,6 +16,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use trellis_core::cache::Cache;
+use trellis_core::events::Events;
 use trellis_core::limits::{Limits, LimitsStatus};
 use trellis_core::locks::Locks;
 use trellis_core::{Clock, Cluster, Now};
@@ -25,6 +27,7 @@ pub(crate) struct DaemonMetrics {
     pub limits: Arc<dyn Limits>,
     pub locks: Arc<dyn Locks>,
     pub cache: Arc<dyn Cache>,
+    pub events: Option<Arc<dyn Events>>,
     pub cluster: Option<Arc<dyn Cluster>>,
     pub stats: Arc<RpcStats>,
     pub readiness: Arc<Readiness>,
@@ -46,6 +49,9 @@ impl Collector for DaemonMetrics {
         self.encode_limits(&mut encoder)?;
         locks::encode(&mut encoder, &self.locks.status())?;
         cache::encode(&mut encoder, &self.cache.status())?;
+        if let Some(events) = &self.events {
+            events::encode(&mut encoder, &events.status())?;
+        }
         self.encode_store(&mut encoder)?;
         self.encode_fallback(&mut encoder)?;
         encode_rpcs(&mut encoder, &self.stats.snapshot())

@@ -12,7 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use trellis_core::events::{
-    Cursor, Heading, Stamp, StoredEvent, Topic, TopicRetention, Unreadable, heading, read_event,
+    Cursor, EventsStatus, Heading, Stamp, StoredEvent, Topic, TopicRetention, Unreadable, heading,
+    read_event,
 };
 use trellis_core::log::{Bounds, History, Log, LogError, LogRecord, Offset, Partition, Record};
 use trellis_core::{Error, ErrorCode, Name, Namespace, Time};
@@ -39,6 +40,9 @@ pub(super) struct Lane {
     pub folded: watch::Sender<u64>,
     /// Behind the last append of this life that was acknowledged.
     acked: AtomicU64,
+    /// Events published in this life, and those that had been before.
+    pub published: AtomicU64,
+    pub duplicates: AtomicU64,
     /// Below it we have trimmed.
     pub trimmed: AtomicU64,
     /// Why nothing comes any more.
@@ -105,6 +109,8 @@ impl Lane {
             past: Mutex::default(),
             folded: watch::Sender::new(bounds.start.0),
             acked: AtomicU64::new(0),
+            published: AtomicU64::new(0),
+            duplicates: AtomicU64::new(0),
             trimmed: AtomicU64::new(bounds.start.0),
             ended: watch::Sender::new(None),
             config,
@@ -281,6 +287,18 @@ impl Lane {
         }
     }
 
+    /// Adds what it keeps and what was published.
+    pub fn count(&self, status: &mut EventsStatus) {
+        for entry in self.topics.all() {
+            let held = entry.held.lock();
+            status.topics += 1;
+            status.events += held.events;
+            status.bytes += held.bytes;
+        }
+        status.published += self.published.load(Ordering::Relaxed);
+        status.duplicates += self.duplicates.load(Ordering::Relaxed);
+    }
+
     // Retention.
 
     /// What a topic keeps.
@@ -362,7 +380,9 @@ impl Lane {
 }
 
 pub(super) fn is_marker(record: &Record) -> bool {
-    record.headers.first().is_some_and(|it| it.name == MARKER)
+    // Its stamp stands first.
+    let second = record.headers.iter().nth(1);
+    second.is_some_and(|it| it.name == MARKER)
 }
 
 /// The backend is being closed.

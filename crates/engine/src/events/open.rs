@@ -10,14 +10,13 @@ use super::steady::SteadyClock;
 use super::tasks::EventsTask;
 use super::topics::TopicCount;
 use super::underway::Underway;
-use bytes::Bytes;
 use futures::future::try_join_all;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use tokio_util::sync::CancellationToken;
 use trellis_core::events::Stamp;
 use trellis_core::events::control::ControlRecord;
-use trellis_core::log::{Batch, Header, Log, LogError, Partition, Record};
+use trellis_core::log::{Batch, Log, LogError, Partition, Record};
 use trellis_core::{Clock, Error, ErrorCode, Result};
 
 /// How often a marker is sent of which the log does not know whether it stands.
@@ -164,12 +163,13 @@ async fn scan(lane: &Arc<Lane>) -> Result<Tail> {
 async fn begin_lane(lane: &Arc<Lane>, mut tail: Tail, writer: u64) -> Result<Tail> {
     lane.order.begin(writer);
     for _ in 0..TRIES {
-        let marker = Record {
-            headers: vec![Header {
-                name: Bytes::from_static(MARKER),
-                value: Bytes::new(),
-            }],
-            ..Record::default()
+        let marker = |stamp: Stamp| {
+            let mut marker = Record {
+                headers: [(MARKER, b"")].into_iter().collect(),
+                ..Record::default()
+            };
+            stamp.put(&mut marker);
+            marker
         };
         let appending = lane
             .order

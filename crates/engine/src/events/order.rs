@@ -62,12 +62,12 @@ impl Order {
         self.writer.load(Ordering::Acquire)
     }
 
-    /// Appends a record, behind all that were appended before. `Err` has the answer of a log where nothing more is to be learnt.
+    /// Appends the record of a stamp, behind all that were appended before. `Err` has the answer of a log where nothing more is to be learnt.
     pub fn append(
         &self,
         log: &dyn Log,
         partition: Partition,
-        mut record: Record,
+        record: impl FnOnce(Stamp) -> Record,
         tell: Tell,
     ) -> Result<Ordered, Appending> {
         let mut state = self.state.lock();
@@ -77,8 +77,7 @@ impl Order {
             writer: self.writer(),
             sequence,
         };
-        stamp.put(&mut record);
-        let appending = log.append(partition, Batch::from(record));
+        let appending = log.append(partition, Batch::from(record(stamp)));
         match &appending {
             Appending::Done(Ok(_)) if tell == Tell::InDoubt => return Err(appending),
             Appending::Done(Err(error)) if !matches!(error, LogError::Unknown { .. }) => {

@@ -1,7 +1,6 @@
 //! The port.
 
-use super::lane::Lane;
-use super::publish::{done, refused};
+use super::lane::{Lane, draining};
 use super::reader::Reader;
 use super::topics::TopicEntry;
 use super::{EventEngine, groups};
@@ -11,8 +10,9 @@ use std::sync::atomic::Ordering;
 use trellis_core::events::control::ControlRecord;
 use trellis_core::events::group::LeaseKey;
 use trellis_core::events::{
-    DeadEvent, Delivered, Event, Events, GroupId, GroupSpec, GroupState, ListTopics, Publishing,
-    Replay, Room, Settlement, Start, Subscribe, Subscription, Topic, TopicRetention, TopicState,
+    DeadEvent, Delivered, Event, Events, EventsStatus, GroupId, GroupSpec, GroupState, ListTopics,
+    Publishing, Replay, Room, Settlement, Start, Subscribe, Subscription, Topic, TopicRetention,
+    TopicState,
 };
 use trellis_core::log::{Durability, Offset};
 use trellis_core::{Micros, Name, Result, Scope};
@@ -67,17 +67,34 @@ impl Events for EventEngine {
         Scope::Local
     }
 
+    fn status(&self) -> EventsStatus {
+        let mut status = EventsStatus::default();
+        for lane in &self.control.lanes {
+            lane.count(&mut status);
+        }
+        for group in self.control.groups.all() {
+            let state = group.look();
+            status.groups += 1;
+            status.leased += state.leased;
+            status.retrying += state.retrying;
+            status.dead += state.dead;
+        }
+        let lanes = self.control.lanes.first();
+        status.failure = lanes.and_then(|lane| lane.log.failure());
+        status
+    }
+
     fn publish(&self, topic: &Topic, event: Event) -> Publishing {
         if self.underway.is_closed() {
-            return refused();
+            return Publishing::Done(Err(draining()));
         }
         let lane = self.lane(topic);
         if let Some(error) = lane.ended() {
-            return done(Err(error));
+            return Publishing::Done(Err(error));
         }
         let entry = match lane.topics.find_or_make(topic) {
             Ok(entry) => entry,
-            Err(error) => return done(Err(error)),
+            Err(error) => return Publishing::Done(Err(error)),
         };
         let number = self.unnamed.fetch_add(1, Ordering::Relaxed);
         let unnamed = format_args!("{:x}-{number:x}", self.writer);

@@ -1,12 +1,13 @@
 //! Publishing: an append in the order of calls, answered by the log or by the fold.
 
-use super::lane::{Lane, draining};
+use super::lane::Lane;
 use super::order::{Folded, Ordered, Tell};
 use super::steady::SteadyClock;
 use super::topics::TopicEntry;
 use super::underway::Underway;
 use std::fmt::Display;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 use trellis_core::events::{Cursor, Event, Published, Publishing, to_record};
@@ -32,6 +33,12 @@ impl Drop for Reserved {
 impl Lane {
     fn published(&self, offset: u64, epoch: u64, duplicate: bool) -> Published {
         let offset = Offset(offset);
+        let counted = if duplicate {
+            &self.duplicates
+        } else {
+            &self.published
+        };
+        counted.fetch_add(1, Ordering::Relaxed);
         Published {
             offset,
             cursor: Cursor {
@@ -68,11 +75,11 @@ impl Lane {
             let now = clock.wall();
             let known = self.ids.lock().find(entry, event.source(), id, now);
             if let Some(first) = known {
-                return done(Ok(self.answer(Folded::Repeats(first))));
+                return Publishing::Done(Ok(self.answer(Folded::Repeats(first))));
             }
             match Reserved::new(self, now) {
                 Ok(taken) => reserved = Some(taken),
-                Err(error) => return done(Err(error)),
+                Err(error) => return Publishing::Done(Err(error)),
             }
         }
         let tell = if reserved.is_some() {
@@ -80,19 +87,22 @@ impl Lane {
         } else {
             Tell::InDoubt
         };
-        let record = to_record(&entry.headers, event, unnamed);
+        let record = |stamp| to_record(&entry.headers, event, unnamed, stamp);
         match self.order.append(&*self.log, self.partition, record, tell) {
-            Err(Appending::Done(Ok(appended))) => done(Ok(self.appended(appended))),
+            Err(Appending::Done(appended)) => {
+                let appended = appended.map(|appended| self.appended(appended));
+                Publishing::Done(appended.map_err(Error::from))
+            }
             Err(appending) => {
                 let lane = Arc::clone(self);
-                Box::pin(async move {
+                Publishing::waiting(async move {
                     let appended = appending.outcome().await?;
                     Ok(lane.appended(appended))
                 })
             }
             Ok(ordered) => {
                 let (lane, entry) = (Arc::clone(self), underway.enter());
-                Box::pin(async move {
+                Publishing::waiting(async move {
                     let outcome = lane.outcome(ordered, tell).await;
                     drop((reserved, entry));
                     outcome
@@ -150,14 +160,4 @@ fn overtaken() -> Error {
         ErrorCode::StoreUnavailable,
         "the log lost the event; nothing was published",
     )
-}
-
-/// Decided.
-pub(super) fn done(result: Result<Published>) -> Publishing {
-    Box::pin(std::future::ready(result))
-}
-
-/// Refused, since nothing new begins.
-pub(super) fn refused() -> Publishing {
-    done(Err(draining()))
 }

@@ -169,7 +169,6 @@ async fn what_a_former_life_appended_and_comes_late_does_not_count() {
         let record = read.records[0].record.clone();
         let mut next = record.clone();
         let stamp = Stamp::of(&record).unwrap();
-        next.headers.pop();
         let sequence = stamp.sequence + 1;
         Stamp { sequence, ..stamp }.put(&mut next);
         late.push((partition, vec![record, next]));

@@ -362,7 +362,6 @@ mod liar {
         fn renamed(batch: &Batch) -> Batch {
             let rename = |mut record: trellis_core::log::Record| {
                 let stamp = trellis_core::events::Stamp::of(&record).unwrap();
-                record.headers.pop();
                 let sequence = stamp.sequence + 1_000_000;
                 trellis_core::events::Stamp { sequence, ..stamp }.put(&mut record);
                 record
@@ -390,6 +389,10 @@ mod liar {
 
         fn durability(&self) -> Durability {
             self.inner.durability()
+        }
+
+        fn failure(&self) -> Option<String> {
+            self.inner.failure()
         }
 
         fn append(&self, partition: Partition, batch: Batch) -> Appending {

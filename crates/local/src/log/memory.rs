@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use trellis_core::log::{
     Appended, Appending, Batch, Bounds, Durability, History, Log, LogError, LogLimits, LogRecord,
-    LogResult, Offset, Partition, Read, Record,
+    LogResult, Offset, Partition, Read, Record, Records,
 };
 use trellis_core::{Clock, Time};
 
@@ -71,7 +71,32 @@ struct KeptBatch {
     end: Offset,
     time: Time,
     bytes: u64,
-    records: Arc<[Record]>,
+    records: KeptRecords,
+}
+
+/// What readers share with the log.
+#[derive(Clone)]
+enum KeptRecords {
+    One(Record),
+    Many(Arc<[Record]>),
+}
+
+impl KeptRecords {
+    fn len(&self) -> u64 {
+        match self {
+            Self::One(_) => 1,
+            Self::Many(records) => records.len() as u64,
+        }
+    }
+}
+
+impl From<Records> for KeptRecords {
+    fn from(mut records: Records) -> Self {
+        match records.pop() {
+            Some(only) if records.is_empty() => Self::One(only),
+            last => Self::Many(records.into_iter().chain(last).collect()),
+        }
+    }
 }
 
 impl Kept {
@@ -184,8 +209,8 @@ impl MemoryLog {
         })?;
         let time = now.max(kept.last_time);
         let first = kept.end;
-        let records: Arc<[Record]> = batch.into_records().into();
-        let end = Offset(first.0 + records.len() as u64);
+        let records = KeptRecords::from(batch.into_records());
+        let end = Offset(first.0 + records.len());
         kept.batches.push_back(KeptBatch {
             first,
             end,
@@ -201,31 +226,42 @@ impl MemoryLog {
     }
 }
 
-/// The records of batches from an offset on, up to a budget.
-fn records(batches: &[KeptBatch], from: Offset, max_bytes: usize) -> Read {
-    let mut read = Read {
-        records: Vec::new(),
-        next: from,
-    };
-    let mut bytes = 0;
-    for batch in batches {
-        for (offset, record) in (batch.first.0..).map(Offset).zip(batch.records.iter()) {
-            if offset < from {
-                continue;
-            }
-            if bytes >= max_bytes && !read.records.is_empty() {
-                return read;
-            }
-            bytes += record.bytes();
-            read.next = offset.next();
-            read.records.push(LogRecord {
-                offset,
-                time: batch.time,
-                record: record.clone(),
-            });
+/// What a read brings, up to a budget.
+struct Reading {
+    read: Read,
+    from: Offset,
+    bytes: usize,
+    max_bytes: usize,
+}
+
+impl Reading {
+    /// Takes a record in, unless it lies below the beginning; tells whether there is room for more.
+    fn take(&mut self, offset: Offset, time: Time, record: Record) -> bool {
+        if offset < self.from {
+            return true;
+        }
+        if self.bytes >= self.max_bytes && !self.read.records.is_empty() {
+            return false;
+        }
+        self.bytes += record.bytes();
+        self.read.next = offset.next();
+        self.read.records.push(LogRecord {
+            offset,
+            time,
+            record,
+        });
+        true
+    }
+
+    fn take_batch(&mut self, batch: KeptBatch) -> bool {
+        match batch.records {
+            KeptRecords::One(record) => self.take(batch.first, batch.time, record),
+            KeptRecords::Many(records) => (batch.first.0..)
+                .map(Offset)
+                .zip(records.iter())
+                .all(|(offset, record)| self.take(offset, batch.time, record.clone())),
         }
     }
-    read
 }
 
 #[async_trait]
@@ -236,6 +272,10 @@ impl Log for MemoryLog {
 
     fn durability(&self) -> Durability {
         Durability::Volatile
+    }
+
+    fn failure(&self) -> Option<String> {
+        None
     }
 
     fn append(&self, partition: Partition, batch: Batch) -> Appending {
@@ -258,7 +298,21 @@ impl Log for MemoryLog {
             });
             Ok(wanted.cloned().collect::<Vec<_>>())
         })?;
-        Ok(records(&batches, from, max_bytes))
+        let mut reading = Reading {
+            read: Read {
+                records: Vec::with_capacity(batches.len()),
+                next: from,
+            },
+            from,
+            bytes: 0,
+            max_bytes,
+        };
+        for batch in batches {
+            if !reading.take_batch(batch) {
+                break;
+            }
+        }
+        Ok(reading.read)
     }
 
     async fn wait(&self, partition: Partition, from: Offset) -> LogResult<Bounds> {

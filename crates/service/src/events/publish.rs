@@ -8,7 +8,7 @@ use crate::convert::{self, Context, events as wire};
 use crate::error::item_status;
 use crate::turns::{self, Answering, Turns};
 use futures::stream::FuturesUnordered;
-use futures::{FutureExt as _, Stream, StreamExt as _};
+use futures::{Stream, StreamExt as _};
 use std::collections::HashSet;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -28,13 +28,15 @@ pub(super) const NAME: &str = "trellis.v1.EventService/PublishStream";
 
 type Item = std::result::Result<EventServicePublishStreamResponse, Status>;
 
+type Outcome = Pin<Box<dyn Future<Output = Result<Published>> + Send>>;
+
 /// An event that is being published.
 struct InHand {
     id: u64,
     topic: Arc<Topic>,
     bytes: usize,
     started: Time,
-    publishing: Publishing,
+    outcome: Outcome,
 }
 
 /// An event that was published, or not.
@@ -50,7 +52,7 @@ impl Future for InHand {
     type Output = Done;
 
     fn poll(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Done> {
-        let result = ready!(self.publishing.poll_unpin(task));
+        let result = ready!(self.outcome.as_mut().poll(task));
         Poll::Ready(Done {
             id: self.id,
             topic: Arc::clone(&self.topic),
@@ -181,7 +183,7 @@ impl Answering for PublishStream {
     fn accept(
         &mut self,
         request: EventServicePublishStreamRequest,
-        task: &mut Task<'_>,
+        _: &mut Task<'_>,
     ) -> Result<Option<EventServicePublishStreamResponse>> {
         let EventServicePublishStreamRequest { id, request } = request;
         let Some(namespace) = &self.namespace else {
@@ -211,13 +213,16 @@ impl Answering for PublishStream {
             deadline: None,
         };
         let begun = begin(&self.rpc, &mut self.known, request, &context);
-        let (topic, bytes, mut publishing) = match begun {
+        let (topic, bytes, publishing) = match begun {
             Ok(begun) => begun,
             Err(error) => return Ok(Some(self.answer(id, started, Err(error)))),
         };
-        if let Poll::Ready(published) = publishing.poll_unpin(task) {
-            return Ok(Some(self.finish(id, &topic, started, published)));
-        }
+        let outcome = match publishing {
+            Publishing::Done(published) => {
+                return Ok(Some(self.finish(id, &topic, started, published)));
+            }
+            Publishing::Waiting(outcome) => outcome,
+        };
         self.ids.insert(id);
         self.bytes += bytes;
         self.in_hand.push(InHand {
@@ -225,7 +230,7 @@ impl Answering for PublishStream {
             topic,
             bytes,
             started,
-            publishing,
+            outcome,
         });
         Ok(None)
     }

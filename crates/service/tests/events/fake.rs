@@ -8,9 +8,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use trellis_core::events::group::{DeadReason, LeaseKey};
 use trellis_core::events::{
-    Cursor, DeadEvent, Delivered, Event, Events, GapReason, GroupId, GroupSpec, GroupState,
-    ListTopics, Published, Publishing, Replay, Room, Settlement, Start, StoredEvent, Subscribe,
-    Subscription, Topic, TopicRetention, TopicState,
+    Cursor, DeadEvent, Delivered, Event, Events, EventsStatus, GapReason, GroupId, GroupSpec,
+    GroupState, ListTopics, Published, Publishing, Replay, Room, Settlement, Start, StoredEvent,
+    Subscribe, Subscription, Topic, TopicRetention, TopicState,
 };
 use trellis_core::log::{Durability, History, Offset};
 use trellis_core::{Error, ErrorCode, Micros, Name, Result, Scope, Time};
@@ -255,6 +255,10 @@ impl Events for Fake {
         Durability::Volatile
     }
 
+    fn status(&self) -> EventsStatus {
+        EventsStatus::default()
+    }
+
     fn scope(&self) -> Scope {
         Scope::Local
     }
@@ -290,7 +294,7 @@ impl Events for Fake {
             })
         });
         let (fake, mut changed) = (self.clone(), self.0.changed.subscribe());
-        Box::pin(async move {
+        Publishing::waiting(async move {
             while fake.0.state.lock().held {
                 changed.changed().await.unwrap();
             }

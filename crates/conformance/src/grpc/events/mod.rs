@@ -13,8 +13,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use trellis_core::events::group::LeaseKey;
 use trellis_core::events::{
-    DeadEvent, Delivered, Event, Events, GroupId, GroupSpec, GroupState, ListTopics, Publishing,
-    Replay, Room, Settlement, Start, Subscribe, Subscription, Topic, TopicRetention, TopicState,
+    DeadEvent, Delivered, Event, Events, EventsStatus, GroupId, GroupSpec, GroupState, ListTopics,
+    Publishing, Replay, Room, Settlement, Start, Subscribe, Subscription, Topic, TopicRetention,
+    TopicState,
 };
 use trellis_core::log::{Durability, Offset};
 use trellis_core::{Micros, Name, Result, Scope};
@@ -53,6 +54,10 @@ impl Events for GrpcEvents {
 
     fn scope(&self) -> Scope {
         panic!("the contract tells it with each answer");
+    }
+
+    fn status(&self) -> EventsStatus {
+        panic!("the contract tells it by StatusService");
     }
 
     fn publish(&self, topic: &Topic, event: Event) -> Publishing {

@@ -75,6 +75,6 @@ impl Publisher {
         let request = Some(Request::Publish(publish));
         let request = EventServicePublishStreamRequest { id, request };
         self.requests.try_send(request).unwrap();
-        Box::pin(async move { answer.await.expect("the stream answers every event") })
+        Publishing::waiting(async move { answer.await.expect("the stream answers every event") })
     }
 }

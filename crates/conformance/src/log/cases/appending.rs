@@ -5,17 +5,14 @@ use crate::spawn;
 use bytes::Bytes;
 
 pub async fn an_appended_record_is_read_back_as_it_was(bench: &Bench) {
-    let header = |name: &'static str, value: &'static [u8]| Header {
-        name: Bytes::from_static(name.as_bytes()),
-        value: Bytes::from_static(value),
-    };
+    let headers: [(&str, &[u8]); 3] = [
+        ("ce_type", b"a"),
+        ("ce_type", b""),
+        ("\u{e9}", b"\x00\x80\xff"),
+    ];
     let everything = Record {
         key: Bytes::from_static(b"key \x00\xff"),
-        headers: vec![
-            header("ce_type", b"a"),
-            header("ce_type", b""),
-            header("\u{e9}", b"\x00\x80\xff"),
-        ],
+        headers: headers.into_iter().collect(),
         value: Bytes::from((0..=255).collect::<Vec<u8>>()),
     };
     for original in [Record::default(), everything] {
@@ -176,12 +173,8 @@ pub async fn what_can_never_be_appended_is_refused_with_the_field(bench: &Bench)
     assert_eq!(field(refused), "partition");
     assert_eq!(field(Batch::new(vec![]).unwrap_err()), "batch.records");
     for name in [&b""[..], b"\xff", &[b'x'; 257]] {
-        let header = Header {
-            name: Bytes::copy_from_slice(name),
-            value: Bytes::new(),
-        };
         let bad = Record {
-            headers: vec![header],
+            headers: [(name, b"")].into_iter().collect(),
             ..Record::default()
         };
         let refused = Batch::new(vec![Record::default(), bad]).unwrap_err();

@@ -332,6 +332,10 @@ impl Log for DiskLog {
         Durability::Disk
     }
 
+    fn failure(&self) -> Option<String> {
+        self.shared.state.lock().failed.clone()
+    }
+
     fn append(&self, partition: Partition, batch: Batch) -> Appending {
         match self.request(partition, &batch) {
             Ok(answered) => Appending::Waiting(Box::pin(async {

@@ -38,7 +38,7 @@ fn offset(offset: Offset) -> i64 {
     count(offset.0)
 }
 
-fn durability(durability: Durability) -> v1::Durability {
+pub(crate) fn durability(durability: Durability) -> v1::Durability {
     match durability {
         Durability::Volatile => v1::Durability::Volatile,
         Durability::Disk => v1::Durability::Disk,

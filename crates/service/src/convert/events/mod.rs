@@ -5,8 +5,8 @@ mod requests;
 mod settings;
 
 pub(crate) use answers::{
-    dead_letter_page, deliveries, delivery, gap, group_page, group_state, page, position,
-    published, stored, topic_page, topic_state,
+    dead_letter_page, deliveries, delivery, durability, gap, group_page, group_state, page,
+    position, published, stored, topic_page, topic_state,
 };
 pub(crate) use requests::{
     Known, event, group, max_bytes, max_events, max_wait, publish_topic, read, settlement, start,

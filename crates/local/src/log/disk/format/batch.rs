@@ -1,9 +1,10 @@
-//! The body of a batch: its records one after the other, each as key, number of headers, name and value of each, value;
-//! every byte string behind its length.
+//! The body of a batch: its records one after the other, each as key, number of headers, the headers as the port writes them,
+//! value; every byte string behind its length.
 
-use super::wire::{SharedWire, put_length, put_string};
+use super::wire::SharedWire;
 use bytes::Bytes;
-use trellis_core::log::{Header, Record};
+use trellis_core::log::Record;
+use trellis_core::log::wire::{put_length, put_string};
 
 /// Bytes that no writer of this format has written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -17,10 +18,7 @@ pub(in crate::log::disk) fn encode_records(records: &[Record]) -> Vec<u8> {
     for record in records {
         put_string(&mut out, &record.key);
         put_length(&mut out, record.headers.len());
-        for header in &record.headers {
-            put_string(&mut out, &header.name);
-            put_string(&mut out, &header.value);
-        }
+        out.extend_from_slice(record.headers.written());
         put_string(&mut out, &record.value);
     }
     out
@@ -41,7 +39,7 @@ pub(in crate::log::disk) fn decode_records(
     let mut records = Vec::with_capacity(count);
     for _ in 0..count {
         let key = wire.string()?;
-        let headers = decode_headers(&mut wire)?;
+        let headers = wire.headers()?;
         let value = wire.string()?;
         records.push(Record {
             key,
@@ -53,18 +51,4 @@ pub(in crate::log::disk) fn decode_records(
         return Err(Malformed);
     }
     Ok(records)
-}
-
-fn decode_headers(wire: &mut SharedWire) -> Result<Vec<Header>, Malformed> {
-    let count = wire.length()?;
-    if count > wire.left() / 2 {
-        return Err(Malformed);
-    }
-    let mut headers = Vec::with_capacity(count);
-    for _ in 0..count {
-        let name = wire.string()?;
-        let value = wire.string()?;
-        headers.push(Header { name, value });
-    }
-    Ok(headers)
 }

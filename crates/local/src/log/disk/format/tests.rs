@@ -7,18 +7,18 @@ use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use trellis_core::Time;
-use trellis_core::log::{Header, History, Record};
+use trellis_core::log::{History, Record};
 
 fn any_bytes(most: usize) -> impl Strategy<Value = Bytes> {
     vec(any::<u8>(), 0..most).prop_map(Bytes::from)
 }
 
 fn records() -> impl Strategy<Value = Vec<Record>> {
-    let header = (any_bytes(40), any_bytes(300)).prop_map(|(name, value)| Header { name, value });
+    let header = (any_bytes(40), any_bytes(300));
     let record = (any_bytes(20), vec(header, 0..4), any_bytes(300));
     let record = record.prop_map(|(key, headers, value)| Record {
         key,
-        headers,
+        headers: headers.into_iter().collect(),
         value,
     });
     vec(record, 1..8)

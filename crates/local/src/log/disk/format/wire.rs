@@ -2,6 +2,8 @@
 
 use super::Malformed;
 use bytes::Bytes;
+use trellis_core::log::Headers;
+use trellis_core::log::wire::{take_length, take_string};
 
 /// What is left to read of a slice.
 pub(super) struct Wire<'a>(pub(super) &'a [u8]);
@@ -55,51 +57,33 @@ impl SharedWire {
         self.bytes.len() - self.at
     }
 
-    /// A length in groups of seven bits, the lowest first, at most five of them.
+    /// What is left, to be read by `take`.
+    fn take<T>(&mut self, take: impl FnOnce(&mut &[u8]) -> Option<T>) -> Result<T, Malformed> {
+        let mut left = self.bytes.get(self.at..).ok_or(Malformed)?;
+        let taken = take(&mut left).ok_or(Malformed)?;
+        self.at = self.bytes.len() - left.len();
+        Ok(taken)
+    }
+
+    /// A length.
     pub(super) fn length(&mut self) -> Result<usize, Malformed> {
-        let mut value = 0_u64;
-        for shift in [0, 7, 14, 21, 28] {
-            let byte = *self.bytes.get(self.at).ok_or(Malformed)?;
-            self.at += 1;
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                return usize::try_from(value).map_err(|_| Malformed);
-            }
-        }
-        Err(Malformed)
+        self.take(take_length)
     }
 
     /// A byte string behind its length.
     pub(super) fn string(&mut self) -> Result<Bytes, Malformed> {
-        let length = self.length()?;
+        let length = self.take(|left| take_string(left).map(<[u8]>::len))?;
         if length == 0 {
             return Ok(Bytes::new());
         }
-        if length > self.left() {
-            return Err(Malformed);
-        }
-        let end = self.at + length;
-        let string = self.bytes.slice(self.at..end);
+        Ok(self.bytes.slice(self.at - length..self.at))
+    }
+
+    /// Headers behind their number.
+    pub(super) fn headers(&mut self) -> Result<Headers, Malformed> {
+        let count = self.length()?;
+        let (headers, end) = Headers::read(&self.bytes, self.at, count).ok_or(Malformed)?;
         self.at = end;
-        Ok(string)
+        Ok(headers)
     }
-}
-
-/// Writes a length as [`SharedWire::length`] reads it. Lengths are below 2^32: bounds on batches are.
-pub(super) fn put_length(out: &mut Vec<u8>, length: usize) {
-    let mut left = length;
-    loop {
-        let [low, ..] = (left & 0x7f).to_le_bytes();
-        left >>= 7;
-        if left == 0 {
-            return out.push(low);
-        }
-        out.push(low | 0x80);
-    }
-}
-
-/// Writes a byte string behind its length.
-pub(super) fn put_string(out: &mut Vec<u8>, string: &[u8]) {
-    put_length(out, string.len());
-    out.extend_from_slice(string);
 }
