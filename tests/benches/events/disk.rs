@@ -10,8 +10,12 @@ use trellis_tests::bench::process::{Pinning, Server};
 use trellis_tests::bench::rounds::{Case, Done, Sample, alternate, now};
 use trellis_tests::bench::table::{Row, Table, Target};
 
-/// Publishers that each wait for their event before they publish the next: so many streams with so many in flight.
-const PUBLISHERS: (usize, usize) = (8, 8);
+/// Writers of the bare group commit, each of which waits for its bytes before it writes the next.
+const WRITERS: usize = 64;
+
+/// As many publishers that wait for their event in the same way, as streams with so many in flight; and as many that do not wait.
+const WAITING: (usize, usize) = (8, 8);
+const PIPELINED: (usize, usize) = (WRITERS, 8);
 
 /// About what an event takes on disk.
 const BYTES: usize = 400;
@@ -34,17 +38,21 @@ pub async fn measure(pinning: Pinning, echo: &Side, table: &mut Table) -> Result
     let folder = folder()?;
     let trellis = Side::connect(keeping(pinning, &folder.path().join("events"))?).await?;
     let bare = Bare::open(&folder.path().join("bare"))?;
-    let (streams, in_flight) = PUBLISHERS;
-    let writers = streams * in_flight;
     let own = std::process::id();
     let cases = [
-        Case::new(own, |deadline| write(&bare, writers, deadline)),
-        trellis.publishes(streams, in_flight),
+        Case::new(own, |deadline| write(&bare, WRITERS, deadline)),
+        trellis.publishes(PIPELINED.0, PIPELINED.1),
+        trellis.publishes(WAITING.0, WAITING.1),
     ];
-    let [floor, disk] = alternate(cases, ROUND).await?;
-    let what = format!("published on disk, {writers} publishers: events/s");
-    let row = Row::new(what, "bare group commit").target(Target::AtLeast(0.8));
-    table.add(row.compare(&floor, &disk, Sample::kilocalls_per_second, "k"));
+    let [floor, pipelined, waiting] = alternate(cases, ROUND).await?;
+    let row = |what: &str| {
+        let what = format!("published on disk, {WRITERS} publishers{what}: events/s");
+        Row::new(what, "bare group commit")
+    };
+    let first = row(" with 8 in flight").target(Target::AtLeast(0.8));
+    table.add(first.compare(&floor, &pipelined, Sample::kilocalls_per_second, "k"));
+    let second = row(" with 1 in flight");
+    table.add(second.compare(&floor, &waiting, Sample::kilocalls_per_second, "k"));
 
     let cases = [
         Case::new(own, |deadline| write(&bare, 1, deadline)),

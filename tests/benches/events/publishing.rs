@@ -3,6 +3,7 @@
 use crate::messages;
 use futures::future::try_join_all;
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -55,9 +56,14 @@ impl Publishers {
         Publisher::open(self.channels[turn % self.channels.len()].clone()).await
     }
 
-    /// Publishes until the deadline on so many streams, to a topic each, and waits for every answer.
-    pub async fn run(&self, streams: usize, in_flight: usize, deadline: Instant) -> Result<Done> {
-        let lanes = (0..streams).map(|lane| async move {
+    /// Publishes until the deadline on streams of these numbers, to a topic each, and waits for every answer.
+    pub async fn run(
+        &self,
+        streams: Range<usize>,
+        in_flight: usize,
+        deadline: Instant,
+    ) -> Result<Done> {
+        let lanes = streams.map(|lane| async move {
             let mut stream = self.stream(lane).await?;
             let request = messages::publish(&messages::topic(lane));
             let (mut done, mut sent) = (Done::default(), VecDeque::new());

@@ -169,19 +169,19 @@ impl RecordWriter {
     pub fn finish(mut self, key: Range<usize>, value: &[u8]) -> Record {
         let end = self.out.len();
         self.out.extend_from_slice(value);
-        let all = Bytes::from(self.out);
-        let part = |range: Range<usize>| match range.is_empty() {
-            true => Bytes::new(),
-            false => all.slice(range),
-        };
+        let mut written = Bytes::from(self.out);
+        let value = written.split_off(end);
         Record {
-            key: part(key),
+            key: match key.is_empty() {
+                true => Bytes::new(),
+                false => written.slice(key),
+            },
             headers: Headers {
-                written: part(0..end),
+                written,
                 count: self.count,
                 size: self.size,
             },
-            value: part(end..all.len()),
+            value,
         }
     }
 }

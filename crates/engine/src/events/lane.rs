@@ -200,7 +200,9 @@ impl Lane {
         held.add(offset, found.time, bytes, retention);
         if let Some(live) = held.live() {
             // While the topic is held, so that a window that is made meanwhile begins behind it.
-            live.push(Arc::new(self.stored(found, &heading, stamp.writer)?));
+            if !live.push(Arc::new(self.stored(found, &heading, stamp.writer)?)) {
+                held.let_go();
+            }
             if tail
                 .pushed
                 .last()

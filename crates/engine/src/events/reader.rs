@@ -19,8 +19,8 @@ use trellis_core::{Result, Scope};
 /// So many readers of a topic are told of each event by itself.
 const FEW: u32 = 8;
 
-/// How much further apart each reader puts the moments, and how far apart they are at most.
-const PACE_EACH: Duration = Duration::from_micros(50);
+/// How much longer each reader lets all of them wait between two looks, and how long they wait at most.
+const PACE_EACH: Duration = Duration::from_micros(100);
 const SLOWEST: Duration = Duration::from_millis(10);
 
 /// Which events a reader wants, and how many of them.
@@ -59,6 +59,8 @@ pub(super) struct Reader {
     filter: Filter,
     live: Arc<Live>,
     changes: watch::Receiver<u64>,
+    /// See [`phase`].
+    phase: Duration,
     /// Everything before it was told or filtered out.
     place: u64,
     gap: Option<GapReason>,
@@ -66,6 +68,22 @@ pub(super) struct Reader {
     /// Read from the log and not told yet, with their bytes.
     chunk: VecDeque<(Arc<StoredEvent>, usize)>,
     chunk_end: u64,
+}
+
+/// The window of a topic: it has what is folded from now on.
+fn follow(lane: &Lane, entry: &TopicEntry) -> Arc<Live> {
+    let bounds = LiveBounds {
+        events: lane.config.live_events,
+        bytes: lane.config.live_bytes,
+    };
+    let folded = *lane.folded.borrow();
+    entry.held.lock().follow(folded, bounds)
+}
+
+/// Puts a reader's moments behind those of the readers that are there.
+fn phase(live: &Live) -> Duration {
+    let others = u32::try_from(live.readers()).unwrap_or(u32::MAX);
+    PACE_EACH.saturating_mul(others)
 }
 
 /// Where a reader was.
@@ -90,13 +108,9 @@ impl Reader {
         filter: Filter,
         (place, gap): (u64, Option<GapReason>),
     ) -> Self {
-        let bounds = LiveBounds {
-            events: lane.config.live_events,
-            bytes: lane.config.live_bytes,
-        };
-        let folded = *lane.folded.borrow();
-        let live = entry.held.lock().follow(folded, bounds);
+        let live = follow(&lane, &entry);
         Self {
+            phase: phase(&live),
             changes: live.changes(),
             lane,
             entry,
@@ -180,13 +194,13 @@ impl Reader {
         }
     }
 
-    /// Where many follow a topic, all take what has come at the same moments, further apart the more they are: else an event
-    /// for each of them at a time would keep the processor from those who publish.
+    /// Where many follow a topic, each takes what has come at moments of its own, further apart the more they are: else an
+    /// event for each of them at a time would keep the processor from those who publish.
     async fn keep_pace(&self) {
         let readers = u32::try_from(self.live.readers()).unwrap_or(u32::MAX);
         if readers > FEW {
             let pace = PACE_EACH.saturating_mul(readers).min(SLOWEST);
-            let since = self.lane.born.elapsed().as_nanos() % pace.as_nanos();
+            let since = (self.lane.born.elapsed() + self.phase).as_nanos() % pace.as_nanos();
             let passed = Duration::from_nanos(u64::try_from(since).unwrap_or(0));
             sleep(pace.saturating_sub(passed)).await;
         }
@@ -211,6 +225,13 @@ impl Reader {
     /// Reads on where the window does not reach.
     async fn read_chunk(&mut self) -> Result<()> {
         let folded = *self.lane.folded.borrow();
+        let near = folded.saturating_sub(self.place) <= self.lane.config.live_events as u64;
+        if near && self.live.is_let_go() {
+            self.live = follow(&self.lane, &self.entry);
+            (self.phase, self.changes) = (phase(&self.live), self.live.changes());
+            // It may have what comes next.
+            return Ok(());
+        }
         if self.place >= folded {
             // The window begins behind what is being folded now.
             return self.lane.until_folded(self.place + 1).await;

@@ -138,6 +138,11 @@ impl Held {
         live
     }
 
+    /// Nobody takes from the window: whoever comes back makes another one.
+    pub fn let_go(&mut self) {
+        self.live = Weak::new();
+    }
+
     fn is_empty(&self) -> bool {
         self.events == 0 && self.retention.is_none() && self.groups == 0
     }

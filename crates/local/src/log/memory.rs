@@ -1,7 +1,7 @@
 //! The log in memory: each partition a queue of batches behind a lock of its own.
 //!
-//! Under the lock a read takes references to batches; records are handed out from those after it is released,
-//! so that a reader far behind keeps no writer waiting. Everything is lost with the process.
+//! Under the lock a read takes references to the bytes of records, no more than its budget at a time. Everything is lost
+//! with the process.
 
 use super::DEFAULT_LIMITS;
 use super::retention::Retention;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use trellis_core::log::{
     Appended, Appending, Batch, Bounds, Durability, History, Log, LogError, LogLimits, LogRecord,
-    LogResult, Offset, Partition, Read, Record, Records,
+    LogResult, Offset, Partition, Read, Records,
 };
 use trellis_core::{Clock, Time};
 
@@ -65,41 +65,43 @@ struct Kept {
     last_time: Time,
 }
 
-#[derive(Clone)]
 struct KeptBatch {
     first: Offset,
     end: Offset,
     time: Time,
     bytes: u64,
-    records: KeptRecords,
-}
-
-/// What readers share with the log.
-#[derive(Clone)]
-enum KeptRecords {
-    One(Record),
-    Many(Arc<[Record]>),
-}
-
-impl KeptRecords {
-    fn len(&self) -> u64 {
-        match self {
-            Self::One(_) => 1,
-            Self::Many(records) => records.len() as u64,
-        }
-    }
-}
-
-impl From<Records> for KeptRecords {
-    fn from(mut records: Records) -> Self {
-        match records.pop() {
-            Some(only) if records.is_empty() => Self::One(only),
-            last => Self::Many(records.into_iter().chain(last).collect()),
-        }
-    }
+    records: Records,
 }
 
 impl Kept {
+    /// The records from an offset on, up to a budget, at least one if there is one.
+    fn read(&self, from: Offset, max_bytes: usize) -> Read {
+        let mut read = Read {
+            records: Vec::new(),
+            next: from,
+        };
+        let mut bytes = 0;
+        let begin = self.batches.partition_point(|batch| batch.end <= from);
+        for batch in self.batches.range(begin..) {
+            for (offset, record) in (batch.first.0..).map(Offset).zip(&batch.records) {
+                if offset < from {
+                    continue;
+                }
+                if bytes >= max_bytes && !read.records.is_empty() {
+                    return read;
+                }
+                bytes += record.bytes();
+                read.next = offset.next();
+                read.records.push(LogRecord {
+                    offset,
+                    time: batch.time,
+                    record: record.clone(),
+                });
+            }
+        }
+        read
+    }
+
     /// Drops the batches below the start, and tells how many bytes they had.
     fn drop_below_start(&mut self) -> u64 {
         let mut dropped = 0;
@@ -209,8 +211,8 @@ impl MemoryLog {
         })?;
         let time = now.max(kept.last_time);
         let first = kept.end;
-        let records = KeptRecords::from(batch.into_records());
-        let end = Offset(first.0 + records.len());
+        let records = batch.into_records();
+        let end = Offset(first.0 + records.len() as u64);
         kept.batches.push_back(KeptBatch {
             first,
             end,
@@ -223,44 +225,6 @@ impl MemoryLog {
         drop(kept);
         queue.end.rise(end);
         Ok(Appended { first, end, time })
-    }
-}
-
-/// What a read brings, up to a budget.
-struct Reading {
-    read: Read,
-    from: Offset,
-    bytes: usize,
-    max_bytes: usize,
-}
-
-impl Reading {
-    /// Takes a record in, unless it lies below the beginning; tells whether there is room for more.
-    fn take(&mut self, offset: Offset, time: Time, record: Record) -> bool {
-        if offset < self.from {
-            return true;
-        }
-        if self.bytes >= self.max_bytes && !self.read.records.is_empty() {
-            return false;
-        }
-        self.bytes += record.bytes();
-        self.read.next = offset.next();
-        self.read.records.push(LogRecord {
-            offset,
-            time,
-            record,
-        });
-        true
-    }
-
-    fn take_batch(&mut self, batch: KeptBatch) -> bool {
-        match batch.records {
-            KeptRecords::One(record) => self.take(batch.first, batch.time, record),
-            KeptRecords::Many(records) => (batch.first.0..)
-                .map(Offset)
-                .zip(records.iter())
-                .all(|(offset, record)| self.take(offset, batch.time, record.clone())),
-        }
     }
 }
 
@@ -283,36 +247,12 @@ impl Log for MemoryLog {
     }
 
     async fn read(&self, partition: Partition, from: Offset, max_bytes: usize) -> LogResult<Read> {
-        let budget = max_bytes as u64;
-        let batches = self.look(partition, |kept, bounds| {
+        self.look(partition, |kept, bounds| {
             if from < bounds.start || from > bounds.end {
                 return Err(LogError::OutOfRange(bounds));
             }
-            let begin = kept.batches.partition_point(|batch| batch.end <= from);
-            let mut bytes = 0;
-            let wanted = kept.batches.range(begin..).take_while(|batch| {
-                // The first one may lie partly below `from`, so it does not count.
-                let wanted = bytes <= budget;
-                bytes += if batch.first < from { 0 } else { batch.bytes };
-                wanted
-            });
-            Ok(wanted.cloned().collect::<Vec<_>>())
-        })?;
-        let mut reading = Reading {
-            read: Read {
-                records: Vec::with_capacity(batches.len()),
-                next: from,
-            },
-            from,
-            bytes: 0,
-            max_bytes,
-        };
-        for batch in batches {
-            if !reading.take_batch(batch) {
-                break;
-            }
-        }
-        Ok(reading.read)
+            Ok(kept.read(from, max_bytes))
+        })
     }
 
     async fn wait(&self, partition: Partition, from: Offset) -> LogResult<Bounds> {
