@@ -75,8 +75,8 @@ async fn what_was_acknowledged_is_there_after_a_kill_and_repeats_are_known() {
     let status = status.get_status(v1::GetStatusRequest {}).await.unwrap();
     let kept = status.into_inner().events.unwrap();
     assert_eq!(kept.durability(), v1::Durability::Disk);
-    // Besides the daemon's own.
-    assert!(kept.topics >= 2 && kept.events >= 3, "{kept:?}");
+    // Besides the daemon's own, which nobody waits for.
+    assert!(kept.topics >= 1 && kept.events >= 1, "{kept:?}");
     assert_eq!((kept.duplicates, kept.failure), (1, String::new()));
 
     // One daemon at a time.
