@@ -13,10 +13,6 @@ use tokio::runtime::Builder;
 use tokio_util::sync::CancellationToken;
 use trellis_daemon::{Config, Listeners, RunError, run, start_logging};
 
-/// After so many steps of tasks a worker looks for what has come over the network, also while tasks are ready: else a request
-/// waits until a hundred subscribers have been served. The runtime's own is 61.
-const EVENT_INTERVAL: u32 = 8;
-
 const FAILED: u8 = 1;
 const BAD_SETTING: u8 = 2;
 
@@ -50,7 +46,6 @@ fn main() -> ExitCode {
 fn serve(config: Config) -> Result<(), Box<dyn Error>> {
     let mut runtime = Builder::new_multi_thread();
     runtime.enable_all().thread_name("trellisd");
-    runtime.event_interval(EVENT_INTERVAL);
     if let Some(workers) = config.workers() {
         runtime.worker_threads(workers);
     }
