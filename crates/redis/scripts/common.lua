@@ -26,15 +26,19 @@ local function store_time()
   return moment
 end
 
+-- The last token minted, once it is known.
+local minted
+
 -- A new token: above every token minted before, above `floor`, and not below the store's time.
 -- Generations, incarnations, versions, lease and fencing tokens all come from this one counter.
 local function mint(guard, floor)
-  local last = tonumber(redis.call('HGET', guard, 'minted') or '0')
+  local last = tonumber(minted or redis.call('HGET', guard, 'minted') or '0')
   local token = math.max(last + 1, floor + 1, store_time())
   if token >= 9007199254740992 then
     error({err = 'TOKENS_EXHAUSTED the next token would not fit 53 bits'})
   end
   redis.call('HSET', guard, 'minted', whole(token))
+  minted = token
   return token
 end
 

@@ -12,11 +12,11 @@
 --
 -- Atomic with the body, because Redis runs a script whole: nothing can be declared between the two.
 
-local held = redis.call('HMGET', KEYS[1], 'generation', 'm:' .. ARGV[2])
+local held = redis.call('HMGET', KEYS[1], 'generation', 'm:' .. ARGV[2], 'minted')
 if held[1] ~= ARGV[1] then
   return redis.error_reply('STALE_GENERATION the store is at generation ' .. (held[1] or 'none'))
 end
 if held[2] ~= ARGV[3] then
   return redis.error_reply('STALE_INCARNATION the daemon stands as ' .. (held[2] or 'absent'))
 end
-
+minted = held[3]

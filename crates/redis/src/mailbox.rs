@@ -13,7 +13,47 @@ use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 /// How many events a reader may lag behind.
-pub(crate) const BACKLOG: usize = 4096;
+const BACKLOG: usize = 4096;
+
+/// How a message of locks goes on behind the head of its array: its kind.
+const LOCKS: &[u8] = b"\xa5locks";
+
+/// Passes events on to their readers. Messages of locks, which come with each hand-off, wake nobody else.
+pub(crate) struct Post {
+    pub(crate) locks: broadcast::Sender<MailboxEvent>,
+    pub(crate) others: broadcast::Sender<MailboxEvent>,
+}
+
+impl Default for Post {
+    fn default() -> Self {
+        Self {
+            locks: broadcast::Sender::new(BACKLOG),
+            others: broadcast::Sender::new(BACKLOG),
+        }
+    }
+}
+
+impl Post {
+    // Without readers there is nobody to tell; a later reader begins by looking at the store.
+    fn pass_on(&self, event: MailboxEvent) {
+        match &event {
+            MailboxEvent::Gap => {
+                let _ = self.locks.send(MailboxEvent::Gap);
+                let _ = self.others.send(event);
+            }
+            MailboxEvent::Message(bytes) if is_of_locks(bytes) => {
+                let _ = self.locks.send(event);
+            }
+            MailboxEvent::Message(_) => {
+                let _ = self.others.send(event);
+            }
+        }
+    }
+}
+
+fn is_of_locks(bytes: &[u8]) -> bool {
+    bytes.get(1..).is_some_and(|rest| rest.starts_with(LOCKS))
+}
 
 /// Something that happened to the mailbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,13 +110,13 @@ async fn receive(shared: &Shared, connection: &Connection, backoff: &mut Backoff
     }
     // The ping was answered after the subscription, which therefore stands.
     backoff.succeeded();
-    pass_on(shared, MailboxEvent::Gap);
+    shared.post.pass_on(MailboxEvent::Gap);
     let mut check = tokio::time::interval(shared.config.heartbeat_interval);
     loop {
         tokio::select! {
             message = messages.recv() => match message {
-                Ok(message) => pass_on(shared, event(message)),
-                Err(broadcast::error::RecvError::Lagged(_)) => pass_on(shared, MailboxEvent::Gap),
+                Ok(message) => shared.post.pass_on(event(message)),
+                Err(broadcast::error::RecvError::Lagged(_)) => shared.post.pass_on(MailboxEvent::Gap),
                 Err(broadcast::error::RecvError::Closed) => return,
             },
             _ = check.tick() => if !alive(shared, connection).await {
@@ -101,7 +141,22 @@ fn event(message: Message) -> MailboxEvent {
     }
 }
 
-fn pass_on(shared: &Shared, event: MailboxEvent) {
-    // Without readers there is nobody to tell; a later reader begins by looking at the store.
-    let _ = shared.mailbox.send(event);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_of_locks_go_to_their_readers_and_gaps_to_all() {
+        let post = Post::default();
+        let (mut locks, mut others) = (post.locks.subscribe(), post.others.subscribe());
+        let message = |kind| MailboxEvent::Message(rmp_serde::to_vec(&(kind, 1)).unwrap().into());
+        for event in [message("locks"), message("lock"), MailboxEvent::Gap] {
+            post.pass_on(event);
+        }
+        let told = |reader: &mut broadcast::Receiver<_>| {
+            std::iter::from_fn(|| reader.try_recv().ok()).collect::<Vec<_>>()
+        };
+        assert_eq!(told(&mut locks), [message("locks"), MailboxEvent::Gap]);
+        assert_eq!(told(&mut others), [message("lock"), MailboxEvent::Gap]);
+    }
 }

@@ -31,6 +31,14 @@ pub(crate) fn pack(value: &impl Serialize) -> trellis_core::Result<Bytes> {
         .map_err(|error| unreadable(error.to_string()))
 }
 
+/// The same, its fields by name.
+pub(crate) fn pack_named(value: &impl Serialize) -> trellis_core::Result<Bytes> {
+    let bytes = rmp_serde::to_vec_named(value);
+    bytes
+        .map(Bytes::from)
+        .map_err(|error| unreadable(error.to_string()))
+}
+
 /// The next item of an array that must have one.
 pub(crate) fn next<'de, T: Deserialize<'de>, A: SeqAccess<'de>>(
     items: &mut A,

@@ -5,11 +5,11 @@ use crate::connection::Driver;
 use crate::health::HealthBoard;
 use crate::keys::Keys;
 use crate::link::Link;
-use crate::mailbox::MailboxEvent;
+use crate::mailbox::Post;
 use crate::{Identity, RedisConfig, Session};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use tokio::sync::{Semaphore, broadcast, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use trellis_core::Clock;
 
 pub(crate) struct Shared {
@@ -24,7 +24,7 @@ pub(crate) struct Shared {
     /// The attached connection. Calls go nowhere else.
     pub(crate) link: watch::Sender<Option<Arc<Link>>>,
     pub(crate) session: watch::Sender<Option<Session>>,
-    pub(crate) mailbox: broadcast::Sender<MailboxEvent>,
+    pub(crate) post: Post,
     pub(crate) permits: Arc<Semaphore>,
     pub(crate) jobs: mpsc::Sender<Job>,
     /// Links that were numbered so far.

@@ -4,7 +4,7 @@ use crate::call::{Call, CallsTask, Reads, Way};
 use crate::connection::{Connection, Driver, End};
 use crate::health::{Health, HealthBoard};
 use crate::keys::Keys;
-use crate::mailbox::{self, Mailbox};
+use crate::mailbox::{self, Mailbox, Post};
 use crate::membership::{self, LEAVE, Membership, MembershipTask};
 use crate::shared::Shared;
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use tokio::sync::{Semaphore, broadcast, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use trellis_core::Clock;
 
@@ -68,7 +68,7 @@ impl Store {
             board: HealthBoard::new(clock.clone()),
             link: watch::Sender::new(None),
             session: watch::Sender::new(None),
-            mailbox: broadcast::Sender::new(mailbox::BACKLOG),
+            post: Post::default(),
             permits: Arc::new(Semaphore::new(config.max_in_flight)),
             jobs,
             links_made: AtomicU64::new(0),
@@ -224,10 +224,15 @@ impl Store {
         self.shared.board.watch()
     }
 
-    /// A reader of this daemon's mailbox. It sees what comes from now on.
+    /// A reader of this daemon's mailbox, messages of locks apart. It sees what comes from now on.
     #[must_use]
     pub fn mailbox(&self) -> Mailbox {
-        Mailbox(self.shared.mailbox.subscribe())
+        Mailbox(self.shared.post.others.subscribe())
+    }
+
+    /// A reader of messages of locks alone.
+    pub(crate) fn locks_mailbox(&self) -> Mailbox {
+        Mailbox(self.shared.post.locks.subscribe())
     }
 
     /// Takes note of a token seen elsewhere: should the store lose its memory, it mints above this one.

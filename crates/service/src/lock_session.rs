@@ -4,6 +4,7 @@
 //! a stream that broke, takes back the calls that wait and tells the port. While it is full it does not
 //! read, which holds the caller back; news of lost leases come through all the same.
 
+use crate::ServiceConfig;
 use crate::convert::{self, Context, locks as wire};
 use crate::drain::draining;
 use crate::error::{item_status, status};
@@ -11,6 +12,7 @@ use crate::locks::LockRpc;
 use futures::stream::{AbortHandle, Abortable, BoxStream, SelectAll};
 use futures::{FutureExt as _, StreamExt as _, stream};
 use std::collections::{HashMap, VecDeque};
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -18,7 +20,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::{Status, Streaming};
 use trellis_core::locks::{
-    AcquiringLocks, Locks, Progress, SessionFeed, SessionKey, SessionNews, SessionState,
+    AcquiringLocks, LeaseRef, Locks, Progress, SessionFeed, SessionKey, SessionNews, SessionState,
 };
 use trellis_core::{Error, ErrorCode, Namespace, Result, Time};
 use trellis_proto::v1::lock_service_session_request::Request;
@@ -293,23 +295,25 @@ impl LockSession {
             return;
         };
         let started = self.rpc.clock.mono();
-        let call = Call {
-            rpc: Arc::clone(&self.rpc),
-            locks: Arc::clone(&attachment.locks),
-            namespace: attachment.namespace.clone(),
-            key: attachment.key,
-        };
-        let mut answers = call.answers(request).map(move |(result, last)| News {
+        let news = move |(result, last)| News {
             id,
             result,
             last,
             started,
-        });
+        };
+        let hands_on = matches!(request, Request::Release(_));
+        let mut answers = match attachment.begin(request, &self.rpc.config) {
+            Begun::Done(result) => return self.answer(news((result, true))),
+            Begun::Waits(answers) => answers.map(news),
+        };
         // One look, so that most requests are answered without being kept.
         while let Poll::Ready(Some(news)) = futures::poll!(answers.next()) {
             let last = news.last;
             self.answer(news);
             if last {
+                if hands_on {
+                    step_back().await;
+                }
                 return;
             }
         }
@@ -320,77 +324,91 @@ impl LockSession {
     }
 }
 
-/// What a request needs of its session.
-struct Call {
-    rpc: Arc<LockRpc>,
-    locks: Arc<dyn Locks>,
-    namespace: Namespace,
-    key: SessionKey,
+/// Lets tasks that were just woken go first: whoever is let in by a release is told before the one who released.
+async fn step_back() {
+    let mut has_stepped = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut has_stepped, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
-impl Call {
-    /// The answers to a request, each with whether it is the last.
-    fn answers(self, request: Request) -> BoxStream<'static, (Result<Response>, bool)> {
-        let Request::Acquire(request) = request else {
-            let run = async move { (self.run(request).await, true) };
-            return run.into_stream().boxed();
-        };
-        match self.acquire(request) {
-            Err(error) => stream::iter([(Err(error), true)]).boxed(),
-            Ok(AcquiringLocks::Done(acquired)) => {
-                let response = acquired.map(wire::session_acquired);
-                stream::iter([(response, true)]).boxed()
-            }
-            Ok(AcquiringLocks::Waiting(waiting)) => {
-                stream::unfold(Some(waiting), |waiting| async {
-                    let mut waiting = waiting?;
-                    Some(match waiting.next().await {
-                        Progress::Queued(place) => {
-                            let position = i64::from(place);
-                            let queued = Response::Queued(v1::LockSessionQueued { position });
-                            ((Ok(queued), false), Some(waiting))
-                        }
-                        Progress::Ended(ended) => ((ended.map(wire::session_acquired), true), None),
-                    })
-                })
-                .boxed()
-            }
-        }
-    }
+/// What a request has come to at once.
+enum Begun {
+    Done(Result<Response>),
+    /// Its answers, each with whether it is the last.
+    Waits(BoxStream<'static, (Result<Response>, bool)>),
+}
 
-    fn context(&self) -> Context<'_> {
-        Context {
-            config: &self.rpc.config,
+impl Attachment {
+    fn begin(&self, request: Request, config: &ServiceConfig) -> Begun {
+        let context = Context {
+            config,
             namespace: &self.namespace,
             deadline: None,
-        }
-    }
-
-    fn acquire(&self, request: v1::LockSessionAcquire) -> Result<AcquiringLocks> {
-        let acquire = wire::session_acquire(request, self.key, &self.context())?;
-        Ok(Arc::clone(&self.locks).acquire(acquire))
-    }
-
-    async fn run(&self, request: Request) -> Result<Response> {
-        match request {
+        };
+        let locks = Arc::clone(&self.locks);
+        let begun = match request {
+            Request::Acquire(request) => wire::session_acquire(request, self.key, &context)
+                .map(|acquire| acquiring(locks.acquire(acquire))),
+            Request::Release(request) => wire::lease(String::new(), &request.lease_id, &context)
+                .map(|lease| once(release(locks, lease))),
             Request::KeepAlive(_) => {
-                let kept = self.locks.keep_session(self.namespace.clone(), self.key);
-                let (remaining, scope) = kept.await?;
-                Ok(Response::Kept(v1::LockServiceKeepAliveResponse {
-                    lease_remaining: Some(convert::duration(remaining)),
-                    scope: Some(convert::scope(&scope)),
-                }))
+                let namespace = self.namespace.clone();
+                Ok(once(keep_alive(locks, namespace, self.key)))
             }
-            Request::Release(request) => {
-                let lease = wire::lease(String::new(), &request.lease_id, &self.context())?;
-                let scope = self.locks.release(lease).await?;
-                let scope = Some(convert::scope(&scope));
-                Ok(Response::Released(v1::LockServiceReleaseResponse { scope }))
-            }
-            Request::Open(_) | Request::Acquire(_) | Request::Cancel(_) | Request::Close(_) => {
+            Request::Open(_) | Request::Cancel(_) | Request::Close(_) => {
                 let message = "not a request of this kind";
                 Err(Error::new(ErrorCode::Internal, message))
             }
-        }
+        };
+        begun.unwrap_or_else(|error| Begun::Done(Err(error)))
     }
+}
+
+fn acquiring(acquiring: AcquiringLocks) -> Begun {
+    let waiting = match acquiring {
+        AcquiringLocks::Done(acquired) => {
+            return Begun::Done(acquired.map(wire::session_acquired));
+        }
+        AcquiringLocks::Waiting(waiting) => waiting,
+    };
+    let answers = stream::unfold(Some(waiting), |waiting| async {
+        let mut waiting = waiting?;
+        Some(match waiting.next().await {
+            Progress::Queued(place) => {
+                let position = i64::from(place);
+                let queued = Response::Queued(v1::LockSessionQueued { position });
+                ((Ok(queued), false), Some(waiting))
+            }
+            Progress::Ended(ended) => ((ended.map(wire::session_acquired), true), None),
+        })
+    });
+    Begun::Waits(answers.boxed())
+}
+
+fn once(answer: impl Future<Output = Result<Response>> + Send + 'static) -> Begun {
+    Begun::Waits(stream::once(answer.map(|result| (result, true))).boxed())
+}
+
+async fn release(locks: Arc<dyn Locks>, lease: LeaseRef) -> Result<Response> {
+    let scope = locks.release(lease).await?;
+    let scope = Some(convert::scope(&scope));
+    Ok(Response::Released(v1::LockServiceReleaseResponse { scope }))
+}
+
+async fn keep_alive(
+    locks: Arc<dyn Locks>,
+    namespace: Namespace,
+    key: SessionKey,
+) -> Result<Response> {
+    let (remaining, scope) = locks.keep_session(namespace, key).await?;
+    Ok(Response::Kept(v1::LockServiceKeepAliveResponse {
+        lease_remaining: Some(convert::duration(remaining)),
+        scope: Some(convert::scope(&scope)),
+    }))
 }

@@ -28,12 +28,13 @@ impl TestSession {
         }
     }
 
-    pub(super) async fn keep(&self) -> Result<Micros> {
-        let kept = self
-            .locks
-            .keep_session(self.namespace.clone(), self.state.key)
-            .await;
-        kept.map(|(remaining, _)| remaining)
+    /// Borrows nothing, so that it may be awaited in any task.
+    pub(super) fn keep(&self) -> impl Future<Output = Result<Micros>> + Send + use<> {
+        let (locks, namespace, key) = (self.locks.clone(), self.namespace.clone(), self.state.key);
+        async move {
+            let kept = locks.keep_session(namespace, key).await;
+            kept.map(|(remaining, _)| remaining)
+        }
     }
 
     pub(super) async fn close(&self) -> Result<usize> {

@@ -2,7 +2,7 @@
 --
 -- KEYS[1]  the guard    KEYS[2]  <root>, before all keys of the namespace    KEYS[3]  set of all namespaces in use
 -- KEYS[4]  the grace, see `grace.lua`
--- ARGV[1..3]  the guard's    ARGV[4]  the environment, below    ARGV[5]  `args`; both msgpack
+-- ARGV[1..3]  the guard's    ARGV[4]  `env`    ARGV[5]  `args`; both msgpack
 --
 -- <root>:k            hash lock -> "<mode>|<token>" while it is held
 -- <root>:o:<lock>     sorted set: the leases that hold it, by number
@@ -14,7 +14,7 @@
 -- <root>:e            sorted set: leases with a life of their own and sessions by their end. Only shown: nothing ends by it
 -- <root>:h:<host>     hash claim -> "l<lease>", "w<ticket>", "j<ticket>" or "s<session>": what a daemon has the care of
 -- <root>:hosts        set of hosts, "<daemon>|<incarnation>", that have or had the care of something
--- <root>:r, :rz       requests, see `requests`                <root>:x, :xz  what has ended, see `table`
+-- <root>:r, :rz       requests, see `requests`                <root>:x, :xz  what has ended, see `ended`
 -- <root>:d:<lock>     hash host -> watches of a lock          <root>:dt  hash host -> its watches in all
 --
 -- Result   msgpack of {ok = {payload, told}}, where `told` is what the caller's daemon is told besides; or,
@@ -29,15 +29,11 @@
 local root, spaces, GRACE = KEYS[2], KEYS[3], KEYS[4]
 local generation, me = ARGV[1], ARGV[2]
 local here = me .. '|' .. ARGV[3]:match('^%d+')
-local e, args = cmsgpack.unpack(ARGV[4]), cmsgpack.unpack(ARGV[5])
+-- {max_locks, max_leases, max_waiters, max_watchers, max_request_ids, window, max_namespaces, namespace, base, mailbox,
+-- floor, lost}, by name; `lost` is 1 where something may have been held before this generation that the store does not
+-- know, else 0.
+local env, args = cmsgpack.unpack(ARGV[4]), cmsgpack.unpack(ARGV[5])
 local now = store_time()
-
-local env = {
-  max_locks = e[1], max_leases = e[2], max_waiters = e[3], max_watchers = e[4], max_request_ids = e[5],
-  window = e[6], max_namespaces = e[7], namespace = e[8], base = e[9], mailbox = e[10], floor = e[11],
-  -- Whether something may have been held before this generation that the store does not know.
-  lost = e[12],
-}
 
 local HELD, NAMES, LEASES, WAITERS = root .. ':k', root .. ':n', root .. ':l', root .. ':w'
 local SESSIONS, ENDS, HOSTS = root .. ':s', root .. ':e', root .. ':hosts'
@@ -69,6 +65,14 @@ local function tell(host, message)
   local daemon = host:match('^(.*)|')
   told[daemon] = told[daemon] or {}
   table.insert(told[daemon], message)
+end
+
+-- Tells who is to be told, and makes the answer.
+local function answer(payload)
+  for daemon, messages in pairs(told) do
+    redis.call('PUBLISH', env.mailbox .. daemon, cmsgpack.pack({'locks', env.namespace, messages}))
+  end
+  return cmsgpack.pack({ok = {payload, told_here}})
 end
 
 -- Whether a daemon lives, by its "<daemon>|<incarnation>".

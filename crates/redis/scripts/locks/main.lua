@@ -2,10 +2,7 @@
 
 local done, payload = pcall(op)
 if done then
-  for daemon, messages in pairs(told) do
-    redis.call('PUBLISH', env.mailbox .. daemon, cmsgpack.pack({'locks', env.namespace, messages}))
-  end
-  return cmsgpack.pack({ok = {payload, told_here}})
+  return answer(payload)
 end
 if type(payload) == 'table' and payload.fail then
   return cmsgpack.pack({error = payload.fail})

@@ -6,6 +6,10 @@
 -- Atomic, because the next in line must hold the locks as soon as this one does not.
 
 function op()
+  if handing_on then
+    serve({handing_on})
+    return true
+  end
   local number, claim = unpack(args)
   local lease = find_lease(number)
   if not lease or lease[CLAIM] ~= claim then

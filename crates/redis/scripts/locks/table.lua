@@ -1,7 +1,4 @@
--- Who holds each lock and who awaits it, who watches it, and what has ended.
---
--- <root>:x    hash: number -> msgpack {claim, how, reason, actor} of a lease or session that has ended
--- <root>:xz   sorted set: numbers by when they ended
+-- Who holds each lock and who awaits it, who watches it, and what became of what is gone; see `ended`.
 --
 -- A lock that is neither held nor awaited is in no key.
 
@@ -96,17 +93,6 @@ local function changed(name)
   for _, host in ipairs(redis.call('HKEYS', root .. ':d:' .. name)) do
     tell(host, {'changed', name})
   end
-end
-
-local function note_end(number, claim, how, reason, actor)
-  -- What is over is forgotten by sweeps; at the bound the oldest.
-  if redis.call('ZCARD', ENDED_BY) >= env.max_request_ids then
-    local oldest = redis.call('ZRANGE', ENDED_BY, 0, 0)
-    redis.call('HDEL', ENDED, unpack(oldest))
-    redis.call('ZREM', ENDED_BY, unpack(oldest))
-  end
-  redis.call('HSET', ENDED, whole(number), cmsgpack.pack({claim, how, reason or '', actor or ''}))
-  redis.call('ZADD', ENDED_BY, whole(now), whole(number))
 end
 
 -- {claim, how, reason, actor} of what has ended, as long as it is remembered.

@@ -185,11 +185,14 @@ impl RedisLocks {
             }
             None => false,
         };
+        let sooner = state.take_sooner();
         drop(state);
         if may_be_done && !is_astray && !received.load(Ordering::Acquire) {
             self.let_go(namespace, claim, CALLER_GONE);
         }
-        self.sooner.notify_one();
+        if sooner {
+            self.sooner.notify_one();
+        }
     }
 
     /// What a call has come to; whether it is to be made again.

@@ -3,7 +3,7 @@
 use super::RedisLocks;
 use super::wire::{Env, News, Reply};
 use crate::failure::{RETRY_AFTER, Repeat, unreadable, without_answer};
-use crate::packed::{bound, pack, span};
+use crate::packed::{bound, pack, pack_named, span};
 use crate::{Call, CallError, Heir, Script, Session};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
@@ -109,7 +109,7 @@ impl RedisLocks {
             .key(keys.of("locks", &[namespace.as_str()]))
             .key(self.spaces_key())
             .key(self.grace_key())
-            .bytes(pack(&self.env(namespace.as_str()))?)
+            .bytes(pack_named(&self.env(namespace.as_str()))?)
             .bytes(pack(args)?))
     }
 
@@ -123,20 +123,20 @@ impl RedisLocks {
 
     fn env<'a>(&'a self, namespace: &'a str) -> Env<'a> {
         let machine = &self.config.machine;
-        (
-            bound(machine.max_locks),
-            bound(machine.max_leases),
-            bound(machine.max_waiters),
-            bound(self.config.max_watchers),
-            bound(machine.max_request_ids),
-            span(machine.request_window),
-            bound(self.config.max_namespaces),
+        Env {
+            max_locks: bound(machine.max_locks),
+            max_leases: bound(machine.max_leases),
+            max_waiters: bound(machine.max_waiters),
+            max_watchers: bound(self.config.max_watchers),
+            max_request_ids: bound(machine.max_request_ids),
+            window: span(machine.request_window),
+            max_namespaces: bound(self.config.max_namespaces),
             namespace,
-            &self.base,
-            &self.mailbox,
-            self.store.highest_token(),
-            u8::from(self.store.lost_before().is_some()),
-        )
+            base: &self.base,
+            mailbox: &self.mailbox,
+            floor: self.store.highest_token(),
+            lost: u8::from(self.store.lost_before().is_some()),
+        }
     }
 }
 

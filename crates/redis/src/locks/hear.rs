@@ -53,8 +53,11 @@ impl RedisLocks {
             self.hear_one(&mut state, namespace, one, now);
         }
         state.tidy(namespace);
+        let sooner = state.take_sooner();
         drop(state);
-        self.sooner.notify_one();
+        if sooner {
+            self.sooner.notify_one();
+        }
     }
 
     fn hear_one(&self, state: &mut State, namespace: &Namespace, news: News, now: Time) {

@@ -10,12 +10,17 @@ macro_rules! lua {
 }
 
 /// The parts stand in a function of their own: what a function that is made there uses of the call is found at once, and
-/// not searched for among all that the script has named, which cost a tenth of the script.
+/// not searched for among all that the script has named, which cost a tenth of the script. What stands before it answers
+/// usual calls, for which its functions are then not made.
 macro_rules! operation {
     ($constant:ident, [$($part:literal),*]) => {
+        operation!($constant, [], [$($part),*]);
+    };
+    ($constant:ident, [$($first:literal),*], [$($part:literal),*]) => {
         pub(super) static $constant: LazyLock<Script> = LazyLock::new(|| {
             Script::guarded(concat!(
                 lua!("call"),
+                $(lua!($first),)*
                 "local function body()\n",
                 $(lua!($part),)*
                 lua!("main"),
@@ -27,21 +32,29 @@ macro_rules! operation {
 
 operation!(
     ACQUIRE,
-    ["space", "requests", "table", "lease", "attached", "acquire"]
+    ["one", "acquire_one"],
+    [
+        "space", "requests", "ended", "table", "lease", "attached", "acquire"
+    ]
 );
-operation!(RELEASE, ["requests", "table", "lease", "release"]);
-operation!(EXPIRE, ["requests", "table", "lease", "expire"]);
-operation!(KEEP, ["requests", "table", "lease", "keep"]);
+operation!(
+    RELEASE,
+    ["one", "ended", "release_one"],
+    ["requests", "table", "lease", "release"]
+);
+operation!(EXPIRE, ["requests", "ended", "table", "lease", "expire"]);
+operation!(KEEP, ["requests", "ended", "table", "lease", "keep"]);
 operation!(
     OPEN,
     [
-        "space", "requests", "table", "lease", "attached", "session", "open"
+        "space", "requests", "ended", "table", "lease", "attached", "session", "open"
     ]
 );
 operation!(
     SESSION,
     [
         "requests",
+        "ended",
         "table",
         "lease",
         "attached",
@@ -49,12 +62,16 @@ operation!(
         "session_op"
     ]
 );
-operation!(FORCE, ["space", "requests", "table", "lease", "force"]);
-operation!(LOOK, ["requests", "table", "lease", "look"]);
+operation!(
+    FORCE,
+    ["space", "requests", "ended", "table", "lease", "force"]
+);
+operation!(LOOK, ["requests", "ended", "table", "lease", "look"]);
 operation!(
     END_WAITS,
     [
         "requests",
+        "ended",
         "table",
         "lease",
         "attached",
@@ -66,20 +83,23 @@ operation!(CLAIMS, ["claims"]);
 operation!(
     INHERIT,
     [
-        "requests", "table", "lease", "attached", "session", "inherit"
+        "requests", "ended", "table", "lease", "attached", "session", "inherit"
     ]
 );
 operation!(
     REASSERT,
     [
-        "space", "requests", "table", "lease", "attached", "session", "reassert"
+        "space", "requests", "ended", "table", "lease", "attached", "session", "reassert"
     ]
 );
-operation!(VERIFY, ["requests", "table", "lease", "attached", "verify"]);
-operation!(SERVE, ["requests", "table", "lease", "serve"]);
+operation!(
+    VERIFY,
+    ["requests", "ended", "table", "lease", "attached", "verify"]
+);
+operation!(SERVE, ["requests", "ended", "table", "lease", "serve"]);
 operation!(WATCH, ["space", "watch"]);
 operation!(TELL_ENDS, ["tell_ends"]);
-operation!(SWEEP, ["requests", "table", "sweep"]);
+operation!(SWEEP, ["requests", "ended", "table", "sweep"]);
 
 /// Ends the grace of a generation.
 pub(super) static GRACE: LazyLock<Script> = LazyLock::new(|| Script::guarded(lua!("grace")));

@@ -159,6 +159,8 @@ pub(super) struct State {
     due: BTreeSet<(Time, Namespace, Due)>,
     /// Calls that are to be made again.
     astray: Vec<(Namespace, Claim)>,
+    /// The task has something to do earlier than it knows.
+    is_sooner: bool,
 }
 
 impl State {
@@ -169,6 +171,7 @@ impl State {
             && !std::mem::replace(&mut seat.astray, true)
         {
             self.astray.push((namespace.clone(), claim));
+            self.is_sooner = true;
         }
     }
 
@@ -204,8 +207,14 @@ impl State {
 
     pub fn set_due(&mut self, namespace: &Namespace, at: Time, due: Due) {
         if at != Time::NEVER {
+            self.is_sooner |= self.next_due().is_none_or(|first| at < first);
             self.due.insert((at, namespace.clone(), due));
         }
+    }
+
+    /// Whether the task has something to do earlier than it knew when it was asked last.
+    pub fn take_sooner(&mut self) -> bool {
+        std::mem::take(&mut self.is_sooner)
     }
 
     fn clear_due(&mut self, namespace: &Namespace, at: Time, due: Due) {

@@ -41,7 +41,7 @@ impl RedisLocksTask {
     /// others once the store is left.
     pub async fn run(self, stop: CancellationToken) {
         let locks = &self.locks;
-        let mut mailbox = locks.store.mailbox();
+        let mut mailbox = locks.store.locks_mailbox();
         let mut sessions = locks.store.sessions();
         sessions.mark_changed();
         let mut members = locks.membership.watch();

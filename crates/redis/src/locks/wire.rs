@@ -39,21 +39,26 @@ impl<'de> Deserialize<'de> for Claim {
     }
 }
 
-/// Bounds and names, in the order of `call.lua`.
-pub(super) type Env<'a> = (
-    u64,
-    u64,
-    u64,
-    u64,
-    u64,
-    u64,
-    u64,
-    /* namespace */ &'a str,
-    /* before an escaped namespace: its root */ &'a str,
-    /* before the name of a daemon: its mailbox */ &'a str,
-    /* the highest token seen */ u64,
-    /* whether data may have been lost before the generation */ u8,
-);
+/// Bounds and names, as `call.lua` has them.
+#[derive(Serialize)]
+pub(super) struct Env<'a> {
+    pub max_locks: u64,
+    pub max_leases: u64,
+    pub max_waiters: u64,
+    pub max_watchers: u64,
+    pub max_request_ids: u64,
+    pub window: u64,
+    pub max_namespaces: u64,
+    pub namespace: &'a str,
+    /// Before an escaped namespace: its root.
+    pub base: &'a str,
+    /// Before the name of a daemon: its mailbox.
+    pub mailbox: &'a str,
+    /// The highest token seen.
+    pub floor: u64,
+    /// Whether data may have been lost before the generation.
+    pub lost: u8,
+}
 
 /// Method, id, digest of the body.
 pub(super) type Request = (String, String, String);

@@ -186,6 +186,9 @@ static BROKEN: LazyLock<Script> = LazyLock::new(|| {
     assert_ne!(lease, lua!("lease"));
     let parts = [
         lua!("call"),
+        lua!("one"),
+        lua!("ended"),
+        lua!("release_one"),
         lua!("requests"),
         lua!("table"),
         &lease,
@@ -214,9 +217,11 @@ impl Locks for BrokenRelease {
         let namespace = lease.namespace.as_str();
         let (base, mailbox) = (keys.of("locks", &[""]), keys.mailbox(""));
         let (many, window) = (1_000, 60_000_000);
-        let env = (
-            many, many, many, many, many, window, many, namespace, base, mailbox, 0, 0,
-        );
+        let env = serde_json::json!({
+            "max_locks": many, "max_leases": many, "max_waiters": many, "max_watchers": many,
+            "max_request_ids": many, "window": window, "max_namespaces": many,
+            "namespace": namespace, "base": base, "mailbox": mailbox, "floor": 0, "lost": 0,
+        });
         let call = Call::new(&BROKEN)
             .key(keys.of("locks", &[namespace]))
             .key(keys.of("locks-namespaces", &[]))

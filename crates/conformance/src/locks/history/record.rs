@@ -3,13 +3,14 @@
 use super::{Event, Operation, Stamp};
 use crate::locks::Bench;
 use crate::locks::bench::ms;
+use crate::locks::session::TestSession;
 use crate::spawn;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
-use trellis_core::locks::LockOutcome;
-use trellis_core::{ErrorCode, Micros};
+use trellis_core::locks::{LockOutcome, OnBreak};
+use trellis_core::{ErrorCode, Micros, Result};
 
 const CALLERS: u64 = 4;
 const TURNS: usize = 5;
@@ -140,28 +141,48 @@ impl Caller {
         });
     }
 
-    /// Asks for the lock; with it renews, and releases it or goes silent.
+    /// A session for half of the turns.
+    async fn session(&self, random: &mut Random, ttl: Micros) -> Result<Option<TestSession>> {
+        if random.below(2) == 0 {
+            return Ok(None);
+        }
+        let session = self.bench.session(ttl, OnBreak::Keep).await?;
+        Ok(Some(session))
+    }
+
+    /// Asks for the lock, by itself or in a session; with it renews, and releases it or goes silent.
     async fn turn(&self, random: &mut Random) {
         let shared = random.below(3) == 0;
         let ttl = ms(100 + 100 * random.below(3));
+        let opened = self.stamp();
+        let Ok(session) = self.session(random, ttl).await else {
+            assert_eq!(self.faults, Faults::Some);
+            return;
+        };
         let mut ask = self.bench.lock(if shared { "a*" } else { "a" }).ttl(ttl);
+        if let Some(session) = &session {
+            ask = ask.of(session);
+        }
         if random.below(2) == 0 {
             ask = ask.wait(ms(400));
         }
-        let mut renewed = self.stamp();
+        let asked = self.stamp();
         let acquired = ask.send().await;
         let answered = self.stamp();
         let acquired = match acquired {
             Ok(acquired) => acquired,
             Err(error) => {
-                assert_eq!(self.faults, Faults::Some, "{error:?}");
-                return self.untold(renewed, shared);
+                // A session may end while its call waits.
+                let is_over = session.is_some() && is_lost(&error);
+                assert!(is_over || self.faults == Faults::Some, "{error:?}");
+                return self.untold(asked, shared);
             }
         };
+        let mut renewed = if session.is_some() { opened } else { asked };
         let grant = match acquired.outcome {
             LockOutcome::Granted(grant) => grant,
             LockOutcome::Held { .. } if self.faults == Faults::None => {
-                return self.write(renewed, Some(answered), Event::Refused);
+                return self.write(asked, Some(answered), Event::Refused);
             }
             _ => return,
         };
@@ -172,13 +193,15 @@ impl Caller {
             shared,
             token: token.get(),
         };
-        self.write(renewed, Some(answered), event);
+        self.write(asked, Some(answered), event);
         if random.below(2) == 0 {
             self.rest(random.below(300)).await;
             let invoked = self.stamp();
-            let kept = match self.broken {
-                Broken::Renewals => Ok(ttl),
-                _ => self.bench.keep_alive(grant.lease).await,
+            let keeping = session.as_ref().map(TestSession::keep);
+            let kept = match keeping {
+                _ if self.broken == Broken::Renewals => Ok(ttl),
+                Some(keeping) => keeping.await,
+                None => self.bench.keep_alive(grant.lease).await,
             };
             let returned = Some(self.stamp());
             match &kept {
