@@ -51,14 +51,11 @@ pub fn to_record(topic: &TopicHeaders, event: &Event, id: impl Display, stamp: S
     let mut record = RecordWriter::with_capacity(size);
     stamp.begin(&mut record);
     record.put_all(&topic.0);
-    match event.id() {
-        Some(id) => {
-            record.put(ID.as_bytes(), id.as_bytes());
-        }
-        None => {
-            record.put(UNNAMED.as_bytes(), b"1");
-            record.put_shown(ID.as_bytes(), id);
-        }
+    if let Some(id) = event.id() {
+        record.put(ID.as_bytes(), id.as_bytes());
+    } else {
+        record.put(UNNAMED.as_bytes(), b"1");
+        record.put_shown(ID.as_bytes(), id);
     }
     let mut put = |name: &str, value: &str| record.put(name.as_bytes(), value.as_bytes());
     put(SOURCE, event.source());

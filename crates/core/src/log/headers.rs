@@ -68,9 +68,10 @@ impl Headers {
             size += take_string(&mut left)?.len();
         }
         let end = bytes.len() - left.len();
-        let written = match end > from {
-            true => bytes.slice(from..end),
-            false => Bytes::new(),
+        let written = if end > from {
+            bytes.slice(from..end)
+        } else {
+            Bytes::new()
         };
         Some((
             Self {
@@ -172,9 +173,10 @@ impl RecordWriter {
         let mut written = Bytes::from(self.out);
         let value = written.split_off(end);
         Record {
-            key: match key.is_empty() {
-                true => Bytes::new(),
-                false => written.slice(key),
+            key: if key.is_empty() {
+                Bytes::new()
+            } else {
+                written.slice(key)
             },
             headers: Headers {
                 written,

@@ -8,7 +8,7 @@ use trellis_core::log::{LogError, LogResult, Offset};
 /// Where a partition ends. Whoever waits says so before it looks, and the end rises before anybody looks for those who wait:
 /// so one of the two sees the other. While nobody waits, rising costs no lock.
 pub(super) struct End {
-    end: AtomicU64,
+    offset: AtomicU64,
     closed: AtomicBool,
     waiting: AtomicUsize,
     changed: Notify,
@@ -34,7 +34,7 @@ impl End {
     /// A partition that ends at `end`.
     pub(super) fn new(end: Offset) -> Self {
         Self {
-            end: AtomicU64::new(end.0),
+            offset: AtomicU64::new(end.0),
             closed: AtomicBool::new(false),
             waiting: AtomicUsize::new(0),
             changed: Notify::new(),
@@ -43,7 +43,7 @@ impl End {
 
     /// The end has risen.
     pub(super) fn rise(&self, end: Offset) {
-        self.end.fetch_max(end.0, Ordering::SeqCst);
+        self.offset.fetch_max(end.0, Ordering::SeqCst);
         self.tell();
     }
 
@@ -61,7 +61,7 @@ impl End {
 
     /// Waits until the end is above `from`. Safe to cancel.
     pub(super) async fn above(&self, from: Offset) -> LogResult<()> {
-        let is_above = || self.end.load(Ordering::SeqCst) > from.0;
+        let is_above = || self.offset.load(Ordering::SeqCst) > from.0;
         if is_above() {
             return Ok(());
         }
