@@ -1,6 +1,7 @@
 //! Where a subscription goes on: opaque to callers, and never misread in a log that is not the one it came from.
 
 use super::event::Topic;
+use crate::hash::hash;
 use crate::log::{Bounds, History, Offset};
 use crate::{Error, Result};
 use bytes::Bytes;
@@ -46,7 +47,8 @@ pub enum GapReason {
 }
 
 impl Cursor {
-    /// Its bytes, for a topic: those of another topic are refused.
+    /// Its bytes, for a topic: those of another topic are refused. The check in them tells accidents, not forgers, and a forged
+    /// cursor shows nothing that its topic does not.
     #[must_use]
     pub fn encode(&self, topic: &Topic) -> Bytes {
         let mut bytes = Vec::with_capacity(LENGTH);
@@ -126,15 +128,6 @@ fn hash_of(topic: &Topic) -> u64 {
         b"\0",
         topic.name.as_str().as_bytes(),
     ])
-}
-
-/// FNV-1a (Fowler, Noll, Vo) of 64 bits: the same in every version and on every machine. It tells accidents, not forgers,
-/// and a forged cursor shows nothing that its topic does not.
-fn hash<const N: usize>(parts: [&[u8]; N]) -> u64 {
-    let bytes = parts.into_iter().flatten();
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
 }
 
 #[cfg(test)]
