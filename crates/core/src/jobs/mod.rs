@@ -1,5 +1,6 @@
 //! Jobs: what is logged of them, and what the records amount to.
 //!
+//! - [`Jobs`]: the port.
 //! - [`JobSpec`], [`QueueSpec`]: what a caller asks for; [`JobId`], [`LeaseId`], [`QueueId`]: names.
 //! - [`JobRecord`], [`Entry`]: one change, and as the log has it; [`JobWriter`]: the owner's pen.
 //! - [`JobFold`]: the state of a partition. Nothing but a record changes it, and the same records give the same.
@@ -26,6 +27,7 @@ mod ids;
 mod index;
 mod job;
 mod look;
+mod port;
 mod queue;
 mod record;
 mod replay;
@@ -39,6 +41,10 @@ mod writer;
 pub use fold::{Change, JobFold, Submission, Verdict};
 pub use ids::{Epoch, JobId, LeaseId};
 pub use job::{Ending, Job, JobState, Lease, Outcome, Phase, Place};
+pub use port::{
+    Assigned, Attempt, Decision, JobView, Jobs, ListJobs, QueueState, Reserve, Submitted,
+    Submitting,
+};
 pub use record::{AttemptEnd, Entry, JobRecord, Mark, Part};
 pub use replay::{Checkpoint, Checkpoints, Restore};
 pub use slice::{HeadSlice, JobSlice, QueueSlice, Slice, TurnSlice};
