@@ -1,6 +1,6 @@
 //! What a case of whichever suite works with: the backend's handles by turns, a namespace, and time.
 
-use crate::Subject;
+use crate::{Pace, Subject};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -124,6 +124,11 @@ impl<P: ?Sized> Bench<P> {
             assert!(patience.lasts(), "it stays at {seen:?}");
             yield_now().await;
         }
+    }
+
+    /// Whether time passes without taking any.
+    pub(crate) fn is_virtual(&self) -> bool {
+        self.subject.pace == Pace::Virtual
     }
 
     /// Asserts that a span told by the backend is the expected one.

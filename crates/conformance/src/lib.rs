@@ -12,6 +12,7 @@
 //!
 //! - [`log`]: the suite of the log port, by `log_conformance!`, and a log that does all the harm the port allows.
 //! - [`events`]: the suite of the events port, by `events_conformance!`.
+//! - [`jobs`]: the suite of the jobs port, by `jobs_conformance!`.
 //! - [`pipelines`]: that of pipelines, and of the limits that obey them, by `pipelines_conformance!`.
 //! - [`limits`]: the suite of the limits port. [`cache`]: that of the cache port, by `cache_conformance!`. [`locks`]: that
 //!   of locks.
@@ -35,6 +36,7 @@ pub mod cache;
 mod clock;
 pub mod events;
 pub mod grpc;
+pub mod jobs;
 pub mod leases;
 pub mod limits;
 pub mod locks;

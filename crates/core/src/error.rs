@@ -78,6 +78,12 @@ pub enum ErrorCode {
     TooManyTopics,
     /// The bound on groups is reached.
     TooManyGroups,
+    /// No such job.
+    JobNotFound,
+    /// The bound on jobs is reached.
+    TooManyJobs,
+    /// The bound on queues is reached.
+    TooManyQueues,
 }
 
 /// A field at fault and what is allowed there.

@@ -6,10 +6,11 @@
 //! - [`Error`], [`ErrorCode`]: why a call failed, and whether trying again helps.
 //! - [`Clock`], [`Now`], [`Time`], [`Micros`]: time, injected.
 //! - [`Namespace`], [`Name`], [`Key`], [`FairKey`], [`OrderingKey`], [`RequestId`],
-//!   [`EntryKey`], [`Tag`]: names that cannot be malformed.
+//!   [`UniqueKey`], [`ConcurrencyKey`], [`EntryKey`], [`Tag`]: names that cannot be malformed.
 //! - [`Scope`]: the guarantee an answer carries.
 //! - [`cache`]: the cache: its port, and the machine by which a value is computed once.
 //! - [`events`]: events: what they are, where a reader goes on, how a group shares them.
+//! - [`jobs`]: the job queue: what is logged of jobs, and what the records amount to.
 //! - [`limits`]: the quota: its port, and the machine that memory backends run.
 //! - [`locks`]: mutual exclusion by leases: its port, and the machine that memory backends run.
 //! - [`log`]: the ordered log that jobs and events stand on: its port.
@@ -19,19 +20,25 @@ pub mod cache;
 mod cluster;
 mod error;
 pub mod events;
+mod hash;
+pub mod jobs;
 pub mod limits;
 pub mod locks;
 pub mod log;
 mod name;
 pub mod pipelines;
+#[cfg(test)]
+mod random;
 mod requests;
 mod scope;
 mod time;
+mod wire;
 
 pub use cluster::{Cluster, MemberState, StoreState, StoreView};
 pub use error::{Error, ErrorCode, Violation, check_rules};
 pub use name::{
-    EntryKey, FairKey, Key, MAX_NAME_BYTES, Name, Namespace, OrderingKey, RequestId, Tag, same_text,
+    ConcurrencyKey, EntryKey, FairKey, Key, MAX_NAME_BYTES, Name, Namespace, OrderingKey,
+    RequestId, Tag, UniqueKey, same_text,
 };
 pub use scope::Scope;
 pub use time::{Clock, Micros, Now, Time};

@@ -118,6 +118,16 @@ impl OrderingKey {
 }
 
 name! {
+    /// Of which a queue has one job that has not ended.
+    UniqueKey
+}
+required!(UniqueKey);
+name! {
+    /// Of whose jobs a queue runs a bounded number at once.
+    ConcurrencyKey
+}
+required!(ConcurrencyKey);
+name! {
     /// The key of a cache entry.
     EntryKey
 }

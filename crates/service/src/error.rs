@@ -52,6 +52,9 @@ fn mapped(code: ErrorCode) -> (Code, ErrorReason) {
         ErrorCode::GroupNotFound => (Code::NotFound, ErrorReason::GroupNotFound),
         ErrorCode::TooManyTopics => (Code::ResourceExhausted, ErrorReason::TooManyTopics),
         ErrorCode::TooManyGroups => (Code::ResourceExhausted, ErrorReason::TooManyGroups),
+        ErrorCode::JobNotFound => (Code::NotFound, ErrorReason::JobNotFound),
+        ErrorCode::TooManyJobs => (Code::ResourceExhausted, ErrorReason::TooManyJobs),
+        ErrorCode::TooManyQueues => (Code::ResourceExhausted, ErrorReason::TooManyQueues),
     }
 }
 

@@ -136,6 +136,7 @@ fn advice_for_reason(reason: ErrorReason) -> RetryAdvice {
         | ErrorReason::TokenMismatch
         | ErrorReason::PipelineNotFound
         | ErrorReason::GroupNotFound
+        | ErrorReason::JobNotFound
         | ErrorReason::PipelineChanged
         | ErrorReason::Unauthenticated
         | ErrorReason::PermissionDenied
@@ -156,6 +157,8 @@ fn advice_for_reason(reason: ErrorReason) -> RetryAdvice {
         | ErrorReason::TooManyPipelines
         | ErrorReason::TooManyTopics
         | ErrorReason::TooManyGroups
+        | ErrorReason::TooManyJobs
+        | ErrorReason::TooManyQueues
         | ErrorReason::TooManyLeases
         | ErrorReason::TooManyBytes => RetryAdvice::Later(FULL_PAUSE),
     }

@@ -336,6 +336,9 @@ fn code_in(reason: ErrorReason) -> ErrorCode {
         ErrorReason::GroupNotFound => ErrorCode::GroupNotFound,
         ErrorReason::TooManyTopics => ErrorCode::TooManyTopics,
         ErrorReason::TooManyGroups => ErrorCode::TooManyGroups,
+        ErrorReason::JobNotFound => ErrorCode::JobNotFound,
+        ErrorReason::TooManyJobs => ErrorCode::TooManyJobs,
+        ErrorReason::TooManyQueues => ErrorCode::TooManyQueues,
         ErrorReason::TooManyLeases => ErrorCode::TooManyLeases,
         // The port has no such codes.
         ErrorReason::Unspecified

@@ -47,7 +47,8 @@ pub enum GapReason {
 }
 
 impl Cursor {
-    /// Its bytes, for a topic: those of another topic are refused.
+    /// Its bytes, for a topic: those of another topic are refused. The check in them tells accidents, not forgers, and a forged
+    /// cursor shows nothing that its topic does not.
     #[must_use]
     pub fn encode(&self, topic: &Topic) -> Bytes {
         let mut bytes = Vec::with_capacity(LENGTH);

@@ -21,23 +21,20 @@ mod port;
 mod publish;
 mod reader;
 mod start;
-mod steady;
 mod tasks;
 mod topics;
-mod underway;
 
 pub use config::EventsConfig;
-pub use tasks::EventsTask;
 
+use crate::steady::SteadyClock;
+use crate::underway::Underway;
 use control::Control;
 use lane::draining;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use steady::SteadyClock;
 use tokio_util::sync::CancellationToken;
 use trellis_core::Error;
 use trellis_core::log::Durability;
-use underway::Underway;
 
 #[cfg(doc)]
 use trellis_core::events::Stamp;

@@ -6,10 +6,11 @@ use super::control::{CONTROL, Control, ControlTask, Replayed, to_log};
 use super::groups::Groups;
 use super::lane::{Lane, MARKER, Tail};
 use super::order::Tell;
-use super::steady::SteadyClock;
-use super::tasks::EventsTask;
+use super::tasks;
 use super::topics::TopicCount;
-use super::underway::Underway;
+use crate::EngineTask;
+use crate::steady::SteadyClock;
+use crate::underway::Underway;
 use futures::future::try_join_all;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
@@ -29,7 +30,7 @@ impl EventEngine {
         log: Arc<dyn Log>,
         clock: Arc<dyn Clock>,
         config: EventsConfig,
-    ) -> Result<(Arc<Self>, Vec<EventsTask>)> {
+    ) -> Result<(Arc<Self>, Vec<EngineTask>)> {
         config.check()?;
         if log.limits().partitions <= config.partitions {
             let allowed = format!("must be below the log's {}", log.limits().partitions);
@@ -75,7 +76,7 @@ impl EventEngine {
             closed: CancellationToken::new(),
         });
         let task = ControlTask::new(control, log, (writer, begun.sequence), begun.replayed);
-        let tasks = EventsTask::all(&engine, tails, task);
+        let tasks = tasks::all(&engine, tails, task);
         Ok((engine, tasks))
     }
 }

@@ -2,9 +2,9 @@
 
 use super::lane::Lane;
 use super::order::{Folded, Ordered, Tell};
-use super::steady::SteadyClock;
 use super::topics::TopicEntry;
-use super::underway::Underway;
+use crate::steady::SteadyClock;
+use crate::underway::Underway;
 use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

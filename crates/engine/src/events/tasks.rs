@@ -4,8 +4,7 @@ use super::EventEngine;
 use super::control::ControlTask;
 use super::groups;
 use super::lane::{Lane, Tail, draining};
-use std::fmt;
-use std::pin::Pin;
+use crate::EngineTask;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::sleep;
@@ -15,69 +14,37 @@ use trellis_core::log::LogError;
 /// How long to wait when a partition cannot be read.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// One of the tasks of an [`EventEngine`]. It ends once that is closed, never before; without it nothing goes on.
-pub struct EventsTask {
+/// All tasks of an engine.
+pub(super) fn all(
+    engine: &Arc<EventEngine>,
+    tails: Vec<Tail>,
+    control: ControlTask,
+) -> Vec<EngineTask> {
+    let closed = &engine.closed;
+    let lanes = engine.control.lanes.iter().zip(tails);
+    let mut tasks: Vec<EngineTask> = lanes
+        .map(|(lane, tail)| {
+            let lane = Arc::clone(lane);
+            until_closed("events lane", closed, follow(lane, tail, closed.clone()))
+        })
+        .collect();
+    let groups = groups::run(Arc::clone(&engine.control));
+    tasks.push(until_closed("events groups", closed, groups));
+    let retention = retain(Arc::clone(engine));
+    tasks.push(until_closed("events retention", closed, retention));
+    tasks.push(EngineTask::new("events control", control.run()));
+    tasks
+}
+
+fn until_closed(
     name: &'static str,
-    run: Pin<Box<dyn Future<Output = ()> + Send>>,
-}
-
-impl fmt::Debug for EventsTask {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut it = formatter.debug_struct("EventsTask");
-        it.field("name", &self.name).finish_non_exhaustive()
-    }
-}
-
-impl EventsTask {
-    /// Its name in logs.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        self.name
-    }
-
-    /// Runs it to its end.
-    pub async fn run(self) {
-        self.run.await;
-    }
-
-    /// All tasks of an engine.
-    pub(super) fn all(
-        engine: &Arc<EventEngine>,
-        tails: Vec<Tail>,
-        control: ControlTask,
-    ) -> Vec<Self> {
-        let closed = &engine.closed;
-        let lanes = engine.control.lanes.iter().zip(tails);
-        let mut tasks: Vec<Self> = lanes
-            .map(|(lane, tail)| {
-                let lane = Arc::clone(lane);
-                Self::new("events lane", closed, follow(lane, tail, closed.clone()))
-            })
-            .collect();
-        let groups = groups::run(Arc::clone(&engine.control));
-        tasks.push(Self::new("events groups", closed, groups));
-        let retention = retain(Arc::clone(engine));
-        tasks.push(Self::new("events retention", closed, retention));
-        tasks.push(Self {
-            name: "events control",
-            run: Box::pin(control.run()),
-        });
-        tasks
-    }
-
-    fn new(
-        name: &'static str,
-        closed: &CancellationToken,
-        run: impl Future<Output = ()> + Send + 'static,
-    ) -> Self {
-        let closed = closed.clone();
-        Self {
-            name,
-            run: Box::pin(async move {
-                closed.run_until_cancelled(run).await;
-            }),
-        }
-    }
+    closed: &CancellationToken,
+    run: impl Future<Output = ()> + Send + 'static,
+) -> EngineTask {
+    let closed = closed.clone();
+    EngineTask::new(name, async move {
+        closed.run_until_cancelled(run).await;
+    })
 }
 
 /// Folds a partition.

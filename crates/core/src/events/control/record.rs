@@ -3,7 +3,7 @@
 use super::super::event::Topic;
 use super::super::group::GroupRecord;
 use super::super::port::{GroupId, GroupSpec, TopicRetention};
-use super::wire::{Put, Take};
+use crate::wire::{Put, Take};
 use crate::{Error, ErrorCode, Result};
 
 /// The first byte of every record of this version.

@@ -14,7 +14,7 @@ pub(super) use group::Group;
 
 use super::config::EventsConfig;
 use super::control::Control;
-use super::steady::SteadyClock;
+use crate::steady::SteadyClock;
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::ops::Bound;

@@ -3,27 +3,11 @@
 use super::harness::*;
 use crate::Micros;
 use crate::limits::{LimitSpec, MachineConfig, Outcome, RateSpec, ReservationId, WindowSpec};
+use crate::random::Random;
 use std::collections::VecDeque;
 
 const DAY: u64 = 86_400 * SECOND;
 const MINUTE: u64 = 60 * SECOND;
-
-/// `SplitMix64`: small, and its seed tells the whole run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((mixed ^ (mixed >> 31)) % (bound as u64)).unwrap()
-    }
-
-    fn up_to(&mut self, most: u64) -> u64 {
-        self.below(usize::try_from(most + 1).unwrap()) as u64
-    }
-}
 
 /// What was admitted, counted apart from the machine.
 #[derive(Default)]

@@ -1,11 +1,11 @@
-//! A wall clock that never goes back and is never set: what leases, back-offs and waits of groups are timed by. Times outlive
+//! A wall clock that never goes back and is never set: what leases, back-offs and waits are timed by. Times outlive
 //! the daemon in the log, so they are times of the wall; where it is set meanwhile, a new life goes by it.
 
 use std::sync::Arc;
 use trellis_core::{Clock, Now, Time};
 
 /// See the module.
-pub(super) struct SteadyClock {
+pub(crate) struct SteadyClock {
     clock: Arc<dyn Clock>,
     start: Now,
 }

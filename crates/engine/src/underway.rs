@@ -6,7 +6,7 @@ use tokio::sync::Notify;
 
 /// Counts what has begun and not ended, until it is closed.
 #[derive(Default)]
-pub(super) struct Underway(Arc<State>);
+pub(crate) struct Underway(Arc<State>);
 
 #[derive(Default)]
 struct State {
@@ -16,7 +16,7 @@ struct State {
 }
 
 /// Something that has begun; it ends when this is dropped.
-pub(super) struct Entry(Arc<State>);
+pub(crate) struct Entry(Arc<State>);
 
 impl Drop for Entry {
     fn drop(&mut self) {

@@ -1,0 +1,202 @@
+//! What a case works with: the calls of the port.
+
+use bytes::Bytes;
+use trellis_core::jobs::{
+    Assigned, Attempt, AttemptEnd, JobId, JobSpec, JobState, JobView, Jobs, ListJobs, QueueId,
+    QueueSpec, QueueState, Reserve, Submitted,
+};
+use trellis_core::{Error, ErrorCode, Micros, Name, Result};
+
+/// Longer than any case.
+pub(super) const HOUR: Micros = Micros::from_secs(3600);
+/// One second.
+pub(super) const SECOND: Micros = Micros::from_secs(1);
+
+pub(super) fn ms(millis: u64) -> Micros {
+    Micros::from_millis(millis)
+}
+
+/// The code of the error that a call must end with.
+#[track_caller]
+pub(super) fn code<T>(result: Result<T>) -> ErrorCode {
+    match result {
+        Ok(_) => panic!("not refused"),
+        Err(error) => error.code,
+    }
+}
+
+/// The field at fault of the error that a call must end with.
+#[track_caller]
+pub(super) fn namely<T>(result: Result<T>) -> String {
+    match result {
+        Ok(_) => panic!("not refused"),
+        Err(Error { violation, .. }) => violation.unwrap().field,
+    }
+}
+
+/// A job is done, with this result.
+pub(super) fn succeeded(result: &str) -> AttemptEnd {
+    AttemptEnd::Succeeded(Bytes::copy_from_slice(result.as_bytes()))
+}
+
+/// An attempt in vain that may be made again.
+pub(super) fn failed() -> AttemptEnd {
+    AttemptEnd::Failed {
+        error: "no".into(),
+        retryable: true,
+        retry_after: None,
+    }
+}
+
+/// A namespace of the backend under test, and its time.
+pub type Bench = crate::Bench<dyn Jobs>;
+
+impl Bench {
+    pub(super) fn queue(&self, name: &str) -> QueueId {
+        QueueId {
+            namespace: self.namespace.clone(),
+            name: Name::new(name, "queue").unwrap(),
+        }
+    }
+
+    /// A job of the queue `ocr`.
+    pub(super) fn job(&self, data: &str) -> JobSpec {
+        JobSpec::new(self.queue("ocr"), data.to_owned())
+    }
+
+    pub(super) fn job_with(&self, data: &str, change: impl FnOnce(&mut JobSpec)) -> JobSpec {
+        let mut job = self.job(data);
+        change(&mut job);
+        job
+    }
+
+    pub(super) async fn ask(&self, job: JobSpec) -> Result<Submitted> {
+        self.port().submit(vec![job]).await.remove(0)
+    }
+
+    /// Submits a job, which is taken in.
+    pub(super) async fn submit(&self, job: JobSpec) -> JobId {
+        self.ask(job).await.unwrap().job
+    }
+
+    /// Submits jobs of the queue `ocr`, in order.
+    pub(super) async fn submit_all(&self, data: &[&str]) -> Vec<JobId> {
+        let mut jobs = Vec::new();
+        for data in data {
+            jobs.push(self.submit(self.job(data)).await);
+        }
+        jobs
+    }
+
+    pub(super) async fn reserve(
+        &self,
+        queue: &str,
+        max_jobs: usize,
+        max_wait: Micros,
+    ) -> Result<Vec<Assigned>> {
+        let reserve = Reserve {
+            queue: self.queue(queue),
+            worker: Name::new("worker", "worker").unwrap(),
+            max_jobs,
+            max_wait,
+            lease: None,
+        };
+        self.port().reserve(reserve).await
+    }
+
+    /// What there is of `ocr` now, at most so many.
+    pub(super) async fn get(&self, max_jobs: usize) -> Vec<Assigned> {
+        self.reserve("ocr", max_jobs, Micros::ZERO).await.unwrap()
+    }
+
+    /// The payloads of what there is now, in order.
+    pub(super) async fn names(&self, max_jobs: usize) -> Vec<String> {
+        let got = self.get(max_jobs).await;
+        let names = got
+            .iter()
+            .map(|it| String::from_utf8(it.payload.data.to_vec()).unwrap());
+        names.collect()
+    }
+
+    /// The next job of `ocr`, waited for.
+    pub(super) async fn one(&self) -> Assigned {
+        let mut got = self.reserve("ocr", 1, HOUR).await.unwrap();
+        assert_eq!(got.len(), 1);
+        got.remove(0)
+    }
+
+    pub(super) async fn end(&self, got: &Assigned, how: AttemptEnd) -> Result<()> {
+        let port = self.port();
+        let ends = vec![(attempt(got), how)];
+        port.finish(&self.namespace, ends).await.remove(0)
+    }
+
+    pub(super) async fn extend(&self, got: &Assigned, span: Option<Micros>) -> Result<Micros> {
+        let port = self.port();
+        port.extend(&self.namespace, attempt(got), span).await
+    }
+
+    pub(super) async fn progress(&self, got: &Assigned, checkpoint: &str) -> Result<()> {
+        let checkpoint = Bytes::copy_from_slice(checkpoint.as_bytes());
+        let port = self.port();
+        port.progress(&self.namespace, attempt(got), checkpoint)
+            .await
+    }
+
+    pub(super) async fn look(&self, job: JobId) -> JobView {
+        self.port().job(&self.namespace, job).await.unwrap()
+    }
+
+    pub(super) async fn state(&self, job: JobId) -> JobState {
+        self.look(job).await.state
+    }
+
+    /// A job once it has ended, and its result.
+    pub(super) async fn wait(
+        &self,
+        job: JobId,
+        max_wait: Micros,
+    ) -> Result<(JobView, Option<Bytes>)> {
+        self.port().wait(&self.namespace, job, max_wait).await
+    }
+
+    pub(super) async fn cancel(&self, job: JobId) -> Result<JobView> {
+        self.port().cancel(&self.namespace, job).await
+    }
+
+    pub(super) async fn set(&self, spec: QueueSpec) -> QueueState {
+        self.port()
+            .set_queue(self.queue("ocr"), spec)
+            .await
+            .unwrap()
+    }
+
+    /// A page of the jobs of `ocr` in these states, and whether there are more.
+    pub(super) async fn page(
+        &self,
+        states: &[JobState],
+        after: Option<JobId>,
+        page_size: usize,
+    ) -> (Vec<JobId>, bool) {
+        let list = ListJobs {
+            queue: self.queue("ocr"),
+            states: states.to_vec(),
+            after,
+            page_size,
+        };
+        let (jobs, more) = self.port().jobs(list).await.unwrap();
+        (jobs.into_iter().map(|job| job.id).collect(), more)
+    }
+
+    /// The call itself, for a task of its own.
+    pub(super) fn backend(&self) -> std::sync::Arc<dyn Jobs> {
+        self.port()
+    }
+}
+
+pub(super) fn attempt(got: &Assigned) -> Attempt {
+    Attempt {
+        job: got.job,
+        lease: got.lease,
+    }
+}

@@ -1,0 +1,106 @@
+//! The list of cases, and the one line by which a backend runs them all.
+
+/// Hands every case, by theme, to the macro `$then`, after `$context`.
+///
+/// The only place that lists cases: tests, names and exports are made from it.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __jobs_cases {
+    ($then:ident, $context:tt) => {
+        $then! { $context
+            submitting {
+                a_job_is_run_and_its_result_told,
+                a_job_is_told_as_it_was_submitted,
+                a_repeated_request_is_told_its_first_job,
+                a_request_id_with_another_body_is_refused,
+                a_unique_job_is_refused_or_told_or_takes_the_place,
+                jobs_of_one_call_are_answered_by_themselves,
+                a_submission_whose_caller_has_gone_stands,
+                queues_and_namespaces_do_not_see_each_other,
+            }
+            order {
+                the_highest_priority_goes_first_and_then_who_came_first,
+                fair_keys_take_turns_by_their_weights,
+                a_delayed_job_runs_at_its_time,
+            }
+            working {
+                each_job_goes_to_one_worker,
+                a_worker_waits_for_what_comes,
+                a_wait_in_vain_ends_at_its_time,
+                a_call_that_was_given_up_takes_nothing,
+                a_worker_gets_no_more_than_it_asks_for,
+                a_job_whose_lease_ends_runs_again,
+                a_lease_that_is_extended_stands,
+                an_attempt_that_is_over_speaks_for_nothing,
+                to_succeed_twice_does_nothing,
+                a_checkpoint_reaches_the_next_attempt,
+            }
+            retries {
+                an_attempt_in_vain_waits_and_the_job_is_dead_in_the_end,
+                a_job_fails_for_good_if_its_worker_says_so,
+                what_is_throttled_or_released_does_not_count,
+                an_attempt_that_takes_too_long_is_over,
+                a_job_ends_at_its_deadline_also_while_it_runs,
+                a_dead_job_is_retried_as_a_new_one,
+            }
+            endings {
+                whoever_waits_is_told_how_it_ended,
+                a_wait_in_vain_tells_what_the_job_is_at,
+                a_cancelled_job_is_over_whether_it_runs_or_not,
+                a_job_ends_once_whatever_comes_at_the_same_time,
+                a_result_is_kept_for_its_time,
+            }
+            queues {
+                a_paused_queue_starts_nothing_until_it_goes_on,
+                a_queue_runs_no_more_at_once_than_it_may,
+                jobs_of_one_concurrency_key_run_one_after_the_other,
+                a_queue_tells_what_it_is_at,
+                pages_of_jobs_are_complete_and_in_order,
+                pages_of_queues_are_complete_and_in_order,
+                many_jobs_pass_while_checkpoints_are_taken,
+            }
+            bounds {
+                what_is_out_of_bounds_is_refused_with_the_field,
+                a_job_above_the_bounds_is_refused,
+                a_queue_above_the_bound_is_refused,
+                a_waiting_call_above_the_bound_is_refused,
+            }
+        }
+    };
+}
+
+/// Makes a test of every case of the jobs suite.
+///
+/// `$subject` is a function from `Settings` to a `Subject`, `async` or not, that makes a fresh backend
+/// under those settings.
+/// The tests run on a paused Tokio runtime, unless other attributes are given.
+#[macro_export]
+macro_rules! jobs_conformance {
+    ($subject:path) => {
+        $crate::jobs_conformance!($subject, #[tokio::test(start_paused = true)]);
+    };
+    ($subject:path, $(#[$attribute:meta])+) => {
+        use $crate::{__jobs_test, __jobs_tests};
+        $crate::__jobs_cases!(__jobs_tests, ($subject, [$(#[$attribute])+]));
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __jobs_tests {
+    ($context:tt $($theme:ident { $($case:ident),+ $(,)? })+) => {
+        $($(__jobs_test! { $context $case })+)+
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __jobs_test {
+    (($subject:path, [$(#[$attribute:meta])+]) $case:ident) => {
+        $(#[$attribute])+
+        async fn $case() {
+            let make = async || $subject($crate::jobs::Settings::default()).await;
+            $crate::run(make, $crate::jobs::cases::$case).await;
+        }
+    };
+}

@@ -1,0 +1,233 @@
+//! The jobs port: what is run for everybody, and what a caller may rely on.
+
+use super::ids::{JobId, LeaseId};
+use super::job::{JobState, Lease};
+use super::record::AttemptEnd;
+use super::spec::{JobOptions, JobSpec, Payload, QueueId, QueueSpec};
+use crate::log::Durability;
+use crate::{Micros, Name, Namespace, Result, Scope, Time};
+use async_trait::async_trait;
+use bytes::Bytes;
+use std::pin::Pin;
+
+/// Submissions under way, each answered by itself, in order: they go on when this is dropped.
+pub type Submitting = Pin<Box<dyn Future<Output = Vec<Result<Submitted>>> + Send>>;
+
+/// What became of a submission.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// There is a new job.
+    New,
+    /// There is a new job, in whose favour another one of the same unique key has ended.
+    Replaced(JobId),
+    /// The same request made the job before.
+    Repeat,
+    /// A job of the same unique key has not ended; it is told, and there is no new one.
+    Existing,
+    /// As `Existing`, and the caller asked to be refused then.
+    Rejected,
+}
+
+/// The answer to a submission.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Submitted {
+    /// The job: the new one, or the one that was there.
+    pub job: JobId,
+    /// Which.
+    pub decision: Decision,
+    /// What it survives.
+    pub durability: Durability,
+}
+
+/// Asks for jobs to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reserve {
+    /// Of which queue.
+    pub queue: QueueId,
+    /// Who asks.
+    pub worker: Name,
+    /// At most so many, at least 1.
+    pub max_jobs: usize,
+    /// How long to wait for the first.
+    pub max_wait: Micros,
+    /// How long the worker has a job unless it extends; the daemon's default if none.
+    pub lease: Option<Micros>,
+}
+
+/// An attempt, for its worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assigned {
+    /// Which job.
+    pub job: JobId,
+    /// By which it is ended or extended.
+    pub lease: LeaseId,
+    /// How long the worker has it from now.
+    pub remaining: Micros,
+    /// The how manieth attempt it is, from 1.
+    pub attempt: u32,
+    /// What is to be done.
+    pub payload: Payload,
+    /// What an earlier attempt left for this one.
+    pub checkpoint: Option<Bytes>,
+    /// What was asked for.
+    pub options: JobOptions,
+}
+
+/// An attempt, as its worker speaks of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// Of which job.
+    pub job: JobId,
+    /// Which one.
+    pub lease: LeaseId,
+}
+
+/// What a job is at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobView {
+    /// Which.
+    pub id: JobId,
+    /// Where.
+    pub queue: QueueId,
+    /// Phase or outcome.
+    pub state: JobState,
+    /// Attempts begun.
+    pub attempts: u32,
+    /// 0 to 9; the highest goes first.
+    pub priority: u8,
+    /// When it was submitted, as wall-clock time.
+    pub submitted: Time,
+    /// When it is ready, of a job that waits for its time.
+    pub ready_at: Option<Time>,
+    /// The attempt under way.
+    pub lease: Option<Lease>,
+    /// When it ended.
+    pub ended: Option<Time>,
+    /// Why the last attempt was in vain.
+    pub error: Option<Box<str>>,
+    /// What was asked for.
+    pub options: JobOptions,
+}
+
+/// Asks for jobs of a queue, by id, which is by when they were submitted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListJobs {
+    /// Which queue.
+    pub queue: QueueId,
+    /// Those in these states; all if none is named.
+    pub states: Vec<JobState>,
+    /// Those after this id.
+    pub after: Option<JobId>,
+    /// At most so many, at least 1.
+    pub page_size: usize,
+}
+
+/// What a queue is at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueState {
+    /// Which.
+    pub queue: QueueId,
+    /// How it runs its jobs.
+    pub spec: QueueSpec,
+    /// Jobs in each state, in the order of [`JobState::ALL`].
+    pub counts: [u64; JobState::ALL.len()],
+}
+
+impl QueueState {
+    /// How many jobs are in a state.
+    #[must_use]
+    pub fn count(&self, state: JobState) -> u64 {
+        self.counts[state as usize]
+    }
+}
+
+/// Jobs, shared by all who call the same backend.
+///
+/// **Kept.** A job that was acknowledged is not lost, as far as [`Jobs::durability`] says, and runs until it has ended.
+///
+/// **At least once.** A job runs again when an attempt was in vain, its worker let the lease run out, or the backend lost sight of it. Only
+/// one attempt at a time is under way, and only it speaks for the job.
+///
+/// **One outcome.** A job ends once. Whoever asks is told the same, for as long as the job is kept.
+///
+/// **Order.** The highest priority first; there, fair keys by turns; of a key, who came first.
+///
+/// **Errors.** Besides those named: `StoreUnavailable` and `OutcomeUnknown` as the log brings them, `Draining` when it is closed.
+/// After `OutcomeUnknown` the change may stand, and a repeat under the same request id is right in every case.
+#[async_trait]
+pub trait Jobs: Send + Sync {
+    /// What an answer survives. Never waits.
+    fn durability(&self) -> Durability;
+
+    /// The guarantee that holds now.
+    fn scope(&self) -> Scope;
+
+    /// Takes jobs in. Begins with the call, not with the first poll; jobs of one queue stand in the order of the calls. Errors of each:
+    /// `InvalidField`, `TooManyJobs`, `TooManyBytes`, `RequestIdReused`.
+    fn submit(&self, jobs: Vec<JobSpec>) -> Submitting;
+
+    /// The next jobs for a worker; waits for the first one at most `max_wait`, then none. Dropping the future leaves jobs that nobody
+    /// received to the end of their leases. Errors: `TooManyWaiters`, `InvalidField`.
+    async fn reserve(&self, reserve: Reserve) -> Result<Vec<Assigned>>;
+
+    /// Ends attempts, each by itself, in order. Goes on when it is dropped. To end an attempt again that succeeded does nothing. Errors of
+    /// each: `LeaseLost`, `JobNotFound`, `TooManyBytes`.
+    async fn finish(
+        &self,
+        namespace: &Namespace,
+        ends: Vec<(Attempt, AttemptEnd)>,
+    ) -> Vec<Result<()>>;
+
+    /// The worker needs longer: the lease lasts so long from now, or as long as at first, and is never made shorter. Errors:
+    /// `LeaseLost`, `JobNotFound`.
+    async fn extend(
+        &self,
+        namespace: &Namespace,
+        attempt: Attempt,
+        span: Option<Micros>,
+    ) -> Result<Micros>;
+
+    /// Keeps what the next attempt is to go on from, if there is one. Errors: `LeaseLost`, `JobNotFound`, `InvalidField`, `TooManyBytes`.
+    async fn progress(
+        &self,
+        namespace: &Namespace,
+        attempt: Attempt,
+        checkpoint: Bytes,
+    ) -> Result<()>;
+
+    /// A job. Errors: `JobNotFound`.
+    async fn job(&self, namespace: &Namespace, job: JobId) -> Result<JobView>;
+
+    /// A job once it has ended, and its result if it succeeded; or as it is after `max_wait`. Errors: `JobNotFound`,
+    /// `TooManyWaiters`.
+    async fn wait(
+        &self,
+        namespace: &Namespace,
+        job: JobId,
+        max_wait: Micros,
+    ) -> Result<(JobView, Option<Bytes>)>;
+
+    /// Jobs of a queue, and whether there are more.
+    async fn jobs(&self, list: ListJobs) -> Result<(Vec<JobView>, bool)>;
+
+    /// Takes a job back, whether it runs or not; one that has ended stays as it is. Errors: `JobNotFound`.
+    async fn cancel(&self, namespace: &Namespace, job: JobId) -> Result<JobView>;
+
+    /// Makes a new job like one that has ended without success. Errors: `JobNotFound`, `InvalidField` for one that has not ended or has
+    /// succeeded, those of [`Jobs::submit`].
+    async fn retry(&self, namespace: &Namespace, job: JobId) -> Result<Submitted>;
+
+    /// Sets how a queue runs its jobs. Errors: `InvalidField`, `TooManyQueues`.
+    async fn set_queue(&self, queue: QueueId, spec: QueueSpec) -> Result<QueueState>;
+
+    /// A queue. One that nothing was submitted to is empty, not unknown.
+    async fn queue(&self, queue: QueueId) -> Result<QueueState>;
+
+    /// Queues that have jobs or were set, by name, those after `after`, at most `page_size`, and whether there are more.
+    async fn queues(
+        &self,
+        namespace: &Namespace,
+        after: Option<Name>,
+        page_size: usize,
+    ) -> Result<(Vec<QueueState>, bool)>;
+}

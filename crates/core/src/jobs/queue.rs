@@ -1,0 +1,217 @@
+//! What is known of one queue, and which of its jobs are next.
+
+use super::ids::JobId;
+use super::job::{Job, JobState, Phase};
+use super::spec::{PRIORITIES, QueueId, QueueSpec};
+use crate::{ConcurrencyKey, RequestId, UniqueKey};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// The place of a ready job: the highest priority, then its turn, then who came first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Order {
+    rank: u8,
+    tag: u64,
+    number: u64,
+}
+
+impl Order {
+    fn of(job: &Job) -> Self {
+        Self {
+            rank: PRIORITIES - job.priority,
+            tag: job.tag.unwrap_or(0),
+            number: job.number,
+        }
+    }
+}
+
+/// Jobs of one concurrency key: as many of the first as may start are shown, the others are hidden.
+#[derive(Debug, Default)]
+struct Line {
+    running: u32,
+    shown: BTreeMap<Order, JobId>,
+    hidden: BTreeMap<Order, JobId>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Queue {
+    pub id: QueueId,
+    pub spec: QueueSpec,
+    /// By priority: the tag of the job that was started last, which never falls.
+    pub started: [u64; PRIORITIES as usize],
+    /// Jobs in each state, in the order of [`JobState::ALL`].
+    pub counts: [u64; JobState::ALL.len()],
+    /// All its jobs.
+    pub members: BTreeSet<JobId>,
+    /// Those that have not ended, by what is unique of them.
+    pub unique: HashMap<UniqueKey, JobId>,
+    pub requests: HashMap<RequestId, JobId>,
+    /// Those that may start, as far as their keys are concerned.
+    ready: BTreeMap<Order, JobId>,
+    lines: HashMap<ConcurrencyKey, Line>,
+}
+
+impl Queue {
+    pub fn new(id: QueueId) -> Self {
+        Self {
+            id,
+            spec: QueueSpec::default(),
+            started: [0; PRIORITIES as usize],
+            counts: [0; JobState::ALL.len()],
+            members: BTreeSet::new(),
+            unique: HashMap::new(),
+            requests: HashMap::new(),
+            ready: BTreeMap::new(),
+            lines: HashMap::new(),
+        }
+    }
+
+    /// Whether forgetting it changes nothing.
+    pub fn is_idle(&self) -> bool {
+        self.members.is_empty() && self.spec == QueueSpec::default()
+    }
+
+    pub fn running(&self) -> u64 {
+        self.counts[JobState::Running as usize]
+    }
+
+    /// Jobs that have not ended.
+    pub fn open(&self) -> u64 {
+        self.counts[..=JobState::Running as usize].iter().sum()
+    }
+
+    /// Jobs that may start now, the next one first.
+    pub fn next(&self) -> impl Iterator<Item = JobId> {
+        let most = self.spec.concurrency.map_or(u64::MAX, u64::from);
+        let room = if self.spec.paused {
+            0
+        } else {
+            most.saturating_sub(self.running())
+        };
+        let room = usize::try_from(room).unwrap_or(usize::MAX);
+        self.ready.values().copied().take(room)
+    }
+
+    /// Whether a ready job may start now.
+    pub fn may_start(&self, job: &Job) -> bool {
+        let most = self.spec.concurrency.map_or(u64::MAX, u64::from);
+        let ready = self.ready.contains_key(&Order::of(job));
+        ready && !self.spec.paused && self.running() < most
+    }
+
+    /// Takes a job in, as it is.
+    pub fn enlist(&mut self, id: JobId, job: &Job) {
+        self.members.insert(id);
+        self.counts[job.state() as usize] += 1;
+        let options = job.options();
+        if let Some(request) = &options.request {
+            self.requests.insert(request.id.clone(), id);
+        }
+        if matches!(job.phase, Phase::Ended(_)) {
+            return;
+        }
+        if let Some(unique) = &options.unique {
+            self.unique.insert(unique.key.clone(), id);
+        }
+        let order = Order::of(job);
+        match (&job.phase, &options.concurrency_key) {
+            (Phase::Ready, None) => {
+                self.ready.insert(order, id);
+            }
+            (Phase::Ready, Some(key)) => {
+                let line = self.lines.entry(key.clone()).or_default();
+                line.hidden.insert(order, id);
+                self.level(key);
+            }
+            (Phase::Running(_), Some(key)) => {
+                self.lines.entry(key.clone()).or_default().running += 1;
+                self.level(key);
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes a job out, as it was.
+    pub fn unlist(&mut self, id: JobId, job: &Job) {
+        self.members.remove(&id);
+        self.counts[job.state() as usize] -= 1;
+        let options = job.options();
+        if let Some(request) = &options.request
+            && self.requests.get(&request.id) == Some(&id)
+        {
+            self.requests.remove(&request.id);
+        }
+        if let Some(unique) = &options.unique
+            && self.unique.get(&unique.key) == Some(&id)
+        {
+            self.unique.remove(&unique.key);
+        }
+        let order = Order::of(job);
+        match &job.phase {
+            Phase::Ready => {
+                self.ready.remove(&order);
+            }
+            Phase::Running(_) => {}
+            Phase::Delayed(_) | Phase::Ended(_) => return,
+        }
+        let Some(key) = &options.concurrency_key else {
+            return;
+        };
+        if let Some(line) = self.lines.get_mut(key) {
+            line.shown.remove(&order);
+            line.hidden.remove(&order);
+            if job.lease().is_some() {
+                line.running -= 1;
+            }
+        }
+        self.level(key);
+    }
+
+    /// Runs its jobs otherwise. Looks at each key that has jobs.
+    pub fn set(&mut self, spec: QueueSpec) {
+        self.spec = spec;
+        let keys: Vec<ConcurrencyKey> = self.lines.keys().cloned().collect();
+        for key in keys {
+            self.level(&key);
+        }
+    }
+
+    /// Shows as many of a key's jobs as may start: the first ones.
+    fn level(&mut self, key: &ConcurrencyKey) {
+        let Some(line) = self.lines.get_mut(key) else {
+            return;
+        };
+        let most = self.spec.key_concurrency.unwrap_or(u32::MAX);
+        let room = most.saturating_sub(line.running) as usize;
+        while line.shown.len() < room
+            && let Some((order, id)) = line.hidden.pop_first()
+        {
+            line.shown.insert(order, id);
+            self.ready.insert(order, id);
+        }
+        while let Some((order, id)) = line.last_to_hide(room) {
+            line.shown.remove(&order);
+            self.ready.remove(&order);
+            line.hidden.insert(order, id);
+            if line.shown.len() < room
+                && let Some((order, id)) = line.hidden.pop_first()
+            {
+                line.shown.insert(order, id);
+                self.ready.insert(order, id);
+            }
+        }
+        if line.running == 0 && line.shown.is_empty() && line.hidden.is_empty() {
+            self.lines.remove(key);
+        }
+    }
+}
+
+impl Line {
+    /// The last that is shown, if it is one too many or stands behind one that is hidden.
+    fn last_to_hide(&self, room: usize) -> Option<(Order, JobId)> {
+        let (&last, &id) = self.shown.last_key_value()?;
+        let earlier = self.hidden.first_key_value();
+        let overtaken = earlier.is_some_and(|(first, _)| *first < last);
+        (self.shown.len() > room || overtaken).then_some((last, id))
+    }
+}

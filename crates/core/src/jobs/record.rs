@@ -1,0 +1,151 @@
+//! What is logged of jobs.
+
+use super::ids::{Epoch, JobId, LeaseId};
+use super::slice::Slice;
+use super::spec::{JobSpec, QueueId, QueueSpec};
+use crate::log::Offset;
+use crate::{Micros, Name, Time};
+use bytes::Bytes;
+
+/// What an owner puts on its records, by which they are known, and by which it shows if one is missing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// Who wrote it.
+    pub epoch: Epoch,
+    /// Its place among the records of that epoch: 0 for `EpochStart`, then one more each.
+    pub sequence: u64,
+    /// When, by the owner's clock: never before the time of a record before it.
+    pub time: Time,
+    /// A checksum over all records of the epoch up to this one.
+    pub chain: u32,
+}
+
+impl Mark {
+    /// The name of the lease that a record of this mark begins.
+    #[must_use]
+    pub fn lease(&self) -> LeaseId {
+        LeaseId {
+            epoch: self.epoch.number,
+            sequence: self.sequence,
+        }
+    }
+}
+
+/// A record and its mark.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The owner's; none on the log's first record.
+    pub mark: Option<Mark>,
+    /// What it says.
+    pub record: JobRecord,
+    /// A checksum over what it says.
+    pub(super) checksum: u32,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AttemptEnd {
+    /// The job is done, with this result.
+    Succeeded(Bytes),
+    /// It was in vain.
+    Failed {
+        /// Why.
+        error: Box<str>,
+        /// Whether trying again may help.
+        retryable: bool,
+        /// Not before this has passed, however short the back-off is.
+        retry_after: Option<Micros>,
+    },
+    /// It was refused by what it needs, and does not count. The job runs again after this.
+    Throttled(Micros),
+    /// Its worker gave it back without having begun; it does not count.
+    Released,
+    /// Its worker is gone.
+    Lost,
+}
+
+/// Which bytes of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// What the worker gets.
+    Payload,
+    /// What the last attempt left.
+    Left,
+}
+
+/// One change, or part of a checkpoint. All but the first are the owner's alone, and count only while it is the owner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JobRecord {
+    /// The first of a partition: over so many partitions queues are spread, for ever.
+    Partitions(u32),
+    /// A job is asked for.
+    Submitted {
+        /// Its name.
+        id: JobId,
+        /// What was asked for.
+        spec: Box<JobSpec>,
+    },
+    /// Whoever logs this is the owner, if its epoch is higher than all before.
+    EpochStart,
+    /// Time has come.
+    Tick,
+    /// A worker gets a ready job, under the lease that the mark names.
+    Leased {
+        /// Which.
+        job: JobId,
+        /// Who.
+        worker: Name,
+    },
+    /// An attempt has ended.
+    Ended {
+        /// Of which job.
+        job: JobId,
+        /// Which one.
+        lease: LeaseId,
+        /// How.
+        how: AttemptEnd,
+    },
+    /// An attempt has left what the next one is to go on from.
+    Progressed {
+        /// Of which job.
+        job: JobId,
+        /// Which one.
+        lease: LeaseId,
+        /// For the next attempt.
+        checkpoint: Bytes,
+    },
+    /// Somebody takes a job back.
+    Cancelled(JobId),
+    /// A queue runs its jobs otherwise.
+    QueueSet {
+        /// Which.
+        queue: QueueId,
+        /// How.
+        spec: QueueSpec,
+    },
+    /// Bytes of a job, logged again so that what stands before can go.
+    Moved {
+        /// Of which.
+        job: JobId,
+        /// Which.
+        part: Part,
+        /// Where they stand so far.
+        from: Offset,
+        /// The same as there.
+        data: Bytes,
+    },
+    /// A checkpoint of the state up to here begins.
+    CheckpointBegin {
+        /// Which.
+        number: u64,
+    },
+    /// A part of the checkpoint.
+    Slice(Slice),
+    /// The checkpoint is whole.
+    CheckpointEnd {
+        /// Which.
+        number: u64,
+        /// Of so many parts.
+        slices: u64,
+    },
+}

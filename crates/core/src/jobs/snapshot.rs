@@ -1,0 +1,298 @@
+//! The state as it was at one place of the log, told in parts while the state goes on: what is changed before it was told is kept as it was.
+
+use super::fold::{Head, JobFold};
+use super::ids::JobId;
+use super::index::{TurnKey, Turns};
+use super::job::{Job, Outcome, Phase, Place};
+use super::record::Part;
+use super::slice::{HeadSlice, JobSlice, QueueSlice, Slice, TurnSlice};
+use super::spec::{JobOptions, QueueId};
+use crate::log::Offset;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
+
+/// What a queue, and the turns of a key, take in a checkpoint at most.
+const QUEUE_BYTES: usize = 720;
+const TURNS_BYTES: usize = 800;
+
+/// A map as it was, told in order.
+#[derive(Debug)]
+struct Frozen<K, V> {
+    /// Told up to here.
+    told: Option<K>,
+    /// What has changed since, as it was; `None` for what was not there.
+    kept: BTreeMap<K, Option<V>>,
+}
+
+impl<K: Ord + Clone, V: Clone> Frozen<K, V> {
+    fn new() -> Self {
+        Self {
+            told: None,
+            kept: BTreeMap::new(),
+        }
+    }
+
+    /// Something is about to be changed.
+    fn keep(&mut self, key: &K, now: Option<&V>) {
+        let told = self.told.as_ref().is_some_and(|told| key <= told);
+        if !told && !self.kept.contains_key(key) {
+            self.kept.insert(key.clone(), now.cloned());
+        }
+    }
+
+    /// The next ones, after those that were told, until they weigh so much; none when all were told.
+    fn next(
+        &mut self,
+        live: &BTreeMap<K, V>,
+        most: usize,
+        weigh: impl Fn(&V) -> usize,
+    ) -> Vec<(K, V)> {
+        let (mut next, mut weight) = (Vec::new(), 0);
+        while weight < most {
+            let from = self.told.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+            let live = live.range((from, Bound::Unbounded)).next();
+            let kept = self.kept.first_key_value();
+            let is_kept = match (&live, &kept) {
+                (None, None) => break,
+                (Some((live, _)), Some((kept, _))) => kept <= live,
+                (live, _) => live.is_none(),
+            };
+            let was = if is_kept {
+                self.kept.pop_first()
+            } else {
+                live.map(|(key, value)| (key.clone(), Some(value.clone())))
+            };
+            let Some((key, value)) = was else {
+                break;
+            };
+            self.told = Some(key.clone());
+            if let Some(value) = value {
+                weight += weigh(&value);
+                next.push((key, value));
+            }
+        }
+        next
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    head: Head,
+    queues: Vec<QueueSlice>,
+    names: HashMap<usize, QueueId>,
+    turns: Frozen<TurnKey, Turns>,
+    jobs: Frozen<JobId, Job>,
+    stage: Stage,
+    /// The oldest record that a job needs of which was told.
+    oldest: Option<Offset>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Head,
+    Queues,
+    Turns,
+    Jobs,
+    Told,
+}
+
+impl Snapshot {
+    /// The state as it is now.
+    pub fn new(fold: &JobFold) -> Self {
+        let queues = fold.index.queues.iter();
+        let names = queues.clone().map(|(at, queue)| (at, queue.id.clone()));
+        let slices = queues.map(|(_, queue)| QueueSlice {
+            id: queue.id.clone(),
+            spec: queue.spec,
+            started: queue.started,
+        });
+        Self {
+            head: fold.head,
+            queues: slices.collect(),
+            names: names.collect(),
+            turns: Frozen::new(),
+            jobs: Frozen::new(),
+            stage: Stage::Head,
+            oldest: None,
+        }
+    }
+
+    /// A job is about to be changed, or to come.
+    pub fn keep_job(&mut self, id: JobId, now: Option<&Job>) {
+        self.jobs.keep(&id, now);
+    }
+
+    /// Turns are about to be changed, or to come.
+    pub fn keep_turns(&mut self, key: &TurnKey, now: Option<&Turns>) {
+        self.turns.keep(key, now);
+    }
+
+    fn next(
+        &mut self,
+        turns: &BTreeMap<TurnKey, Turns>,
+        jobs: &BTreeMap<JobId, Job>,
+        most: usize,
+    ) -> Option<Slice> {
+        match self.stage {
+            Stage::Head => {
+                self.stage = Stage::Queues;
+                Some(Slice::Head(HeadSlice {
+                    partitions: self.head.partitions.unwrap_or_default(),
+                    time: self.head.time,
+                    watermark: self.head.watermark,
+                }))
+            }
+            Stage::Queues => {
+                let count = (most / QUEUE_BYTES).clamp(1, self.queues.len().max(1));
+                let rest = self.queues.split_off(count.min(self.queues.len()));
+                let some = std::mem::replace(&mut self.queues, rest);
+                if some.is_empty() {
+                    self.stage = Stage::Turns;
+                }
+                Some(Slice::Queues(some))
+            }
+            Stage::Turns => {
+                let some = self.turns.next(turns, most, |_| TURNS_BYTES);
+                if some.is_empty() {
+                    self.stage = Stage::Jobs;
+                }
+                let some = some
+                    .into_iter()
+                    .filter_map(|(key, turns)| self.turn(key, turns));
+                Some(Slice::Turns(some.collect()))
+            }
+            Stage::Jobs => {
+                let some = self.jobs.next(jobs, most, Job::weight);
+                if some.is_empty() {
+                    self.stage = Stage::Told;
+                }
+                let some = some.into_iter().filter_map(|(id, job)| self.job(id, job));
+                let some: Vec<JobSlice> = some.collect();
+                let needed = some.iter().flat_map(JobSlice::needed);
+                let oldest = needed.map(|(_, place)| place.offset).min();
+                self.oldest = self.oldest.into_iter().chain(oldest).min();
+                Some(Slice::Jobs(some))
+            }
+            Stage::Told => None,
+        }
+    }
+
+    fn turn(&self, (queue, priority, fair_key): TurnKey, turns: Turns) -> Option<TurnSlice> {
+        Some(TurnSlice {
+            queue: self.names.get(&queue)?.clone(),
+            priority,
+            fair_key,
+            last: turns.last,
+        })
+    }
+
+    fn job(&self, id: JobId, job: Job) -> Option<JobSlice> {
+        let queue = self.names.get(&job.queue)?.clone();
+        let options = job.options().clone();
+        Some(JobSlice {
+            id,
+            queue,
+            number: job.number,
+            submitted: job.submitted,
+            payload: job.payload,
+            is_reference: job.is_reference,
+            left: job.left,
+            priority: job.priority,
+            attempts: job.attempts,
+            phase: job.phase,
+            error: job.error,
+            tag: job.tag,
+            options,
+        })
+    }
+}
+
+impl JobSlice {
+    /// What must stay in the log for it: nobody needs the payload of a job that has succeeded.
+    pub fn needed(&self) -> impl Iterator<Item = (Part, Place)> {
+        let ending = match &self.phase {
+            Phase::Ended(ending) => Some(ending.outcome),
+            _ => None,
+        };
+        let payload = (ending != Some(Outcome::Succeeded)).then_some((Part::Payload, self.payload));
+        payload
+            .into_iter()
+            .chain(self.left.map(|left| (Part::Left, left)))
+    }
+}
+
+impl Job {
+    /// About how many bytes it takes in a checkpoint.
+    fn weight(&self) -> usize {
+        let options = self.options();
+        let labels = options.labels.iter();
+        let labels = labels.map(|(name, value)| name.as_str().len() + value.len() + 4);
+        let error = self.error.as_deref().map_or(0, str::len);
+        1_024 + labels.sum::<usize>() + options.trace.len() + error
+    }
+}
+
+impl JobFold {
+    /// The next part of the checkpoint that has begun, of about so many bytes, or of one job; `None` when all of it was told.
+    pub fn next_slice(&mut self, bytes: usize) -> Option<Slice> {
+        let snapshot = self.snapshot.as_mut()?;
+        snapshot.next(&self.index.turns, &self.jobs, bytes.max(1))
+    }
+
+    /// The checkpoint is not gone on with, because it is whole, or because it cannot be. Tells the oldest record that a job needed
+    /// where it begins.
+    pub fn end_snapshot(&mut self) -> Option<Offset> {
+        self.snapshot.take()?.oldest
+    }
+
+    /// Takes over a part of a checkpoint, into a fold that was nothing before.
+    pub(super) fn restore(&mut self, slice: &Slice) {
+        match slice {
+            Slice::Head(head) => {
+                self.head.partitions = Some(head.partitions);
+                self.head.time = head.time;
+                self.head.watermark = head.watermark;
+            }
+            Slice::Queues(queues) => {
+                for it in queues {
+                    let at = self.index.find_or_make(&it.id);
+                    let queue = &mut self.index.queues[at];
+                    queue.spec = it.spec;
+                    queue.started = it.started;
+                }
+            }
+            Slice::Turns(turns) => {
+                for it in turns {
+                    let queue = self.index.find_or_make(&it.queue);
+                    let key = (queue, it.priority, it.fair_key.clone());
+                    self.index.turns.entry(key).or_default().last = it.last;
+                }
+            }
+            Slice::Jobs(jobs) => {
+                for it in jobs {
+                    self.restore_job(it);
+                }
+            }
+        }
+    }
+
+    fn restore_job(&mut self, it: &JobSlice) {
+        let job = Job {
+            number: it.number,
+            submitted: it.submitted,
+            payload: it.payload,
+            is_reference: it.is_reference,
+            left: it.left,
+            priority: it.priority,
+            attempts: it.attempts,
+            phase: it.phase.clone(),
+            error: it.error.clone(),
+            tag: it.tag,
+            queue: self.index.find_or_make(&it.queue),
+            options: (it.options != JobOptions::default()).then(|| Box::new(it.options.clone())),
+        };
+        self.index.enlist(it.id, &job);
+        self.jobs.insert(it.id, job);
+    }
+}

@@ -1,0 +1,11 @@
+//! Rules one by one; records and checkpoints; and random lives of owners on a log that does harm, against a model.
+
+mod checkpoints;
+mod harness;
+mod lives;
+mod model;
+mod proposals;
+mod records;
+mod rules;
+mod turns;
+mod world;

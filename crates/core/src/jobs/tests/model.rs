@@ -1,0 +1,364 @@
+//! The rules again, by looking at everything each time: no index, no order that is kept, nothing that is counted.
+
+use super::super::*;
+use crate::log::Offset;
+use crate::{ConcurrencyKey, FairKey, Micros, Time};
+use std::collections::BTreeMap;
+
+const SHARE: u64 = 1 << 20;
+
+#[derive(Clone, Debug)]
+pub(super) struct ModelJob {
+    pub id: JobId,
+    pub spec: JobSpec,
+    pub number: u64,
+    pub state: JobState,
+    pub attempts: u32,
+    until: Time,
+    lease: Option<LeaseId>,
+    since: Time,
+    tag: Option<u64>,
+}
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Model {
+    owner: Option<(Epoch, u64)>,
+    time: Time,
+    watermark: Time,
+    jobs: Vec<ModelJob>,
+    specs: BTreeMap<QueueId, QueueSpec>,
+    started: BTreeMap<(QueueId, u8), u64>,
+    lasts: BTreeMap<(QueueId, u8, Option<FairKey>), u64>,
+}
+
+impl ModelJob {
+    fn turn(&self) -> (QueueId, u8, Option<FairKey>) {
+        let turn = self.spec.options.turn.as_ref();
+        let key = turn.map(|turn| turn.fair_key.clone());
+        (self.spec.queue.clone(), self.spec.priority, key)
+    }
+
+    fn order(&self) -> (u8, Option<u64>, u64) {
+        (9 - self.spec.priority, self.tag, self.number)
+    }
+
+    fn is_open(&self) -> bool {
+        !self.state.is_ended()
+    }
+
+    fn due(&self) -> Option<Time> {
+        match self.state {
+            JobState::Ready => None,
+            JobState::Running => self.spec.options.timeout.map(|most| self.since + most),
+            _ => Some(self.until),
+        }
+    }
+}
+
+impl Model {
+    /// Jobs that are known.
+    pub fn jobs(&self) -> impl Iterator<Item = &ModelJob> {
+        self.jobs.iter()
+    }
+
+    fn spec(&self, queue: &QueueId) -> QueueSpec {
+        self.specs.get(queue).copied().unwrap_or_default()
+    }
+
+    fn find(&mut self, id: JobId) -> Option<&mut ModelJob> {
+        self.jobs.iter_mut().find(|job| job.id == id)
+    }
+
+    pub fn apply(&mut self, offset: Offset, entry: &Entry) {
+        let Some(mark) = entry.mark else {
+            return;
+        };
+        let start = entry.record == JobRecord::EpochStart;
+        let right = match self.owner {
+            None => start,
+            Some((epoch, _)) if start => mark.epoch.number > epoch.number,
+            Some((epoch, last)) => mark.epoch == epoch && mark.sequence > last,
+        };
+        if !right {
+            return;
+        }
+        self.owner = Some((mark.epoch, mark.sequence));
+        self.time = self.time.max(mark.time);
+        self.pass();
+        self.carry_out(offset, mark, &entry.record);
+        // A key that nobody of waits is forgotten.
+        let jobs = &self.jobs;
+        self.lasts.retain(|key, _| {
+            let mut waiting = jobs.iter().filter(|job| job.state == JobState::Ready);
+            waiting.any(|job| job.turn() == *key)
+        });
+        let jobs = &self.jobs;
+        let known = |queue: &QueueId| jobs.iter().any(|job| job.spec.queue == *queue);
+        let specs = &self.specs;
+        let set = |queue: &QueueId| {
+            specs
+                .get(queue)
+                .is_some_and(|it| *it != QueueSpec::default())
+        };
+        self.started
+            .retain(|(queue, _), _| known(queue) || set(queue));
+    }
+
+    fn carry_out(&mut self, offset: Offset, mark: Mark, record: &JobRecord) {
+        match record {
+            JobRecord::Submitted { id, spec } => self.submit(offset, *id, spec),
+            JobRecord::Leased { job, .. } => self.lease(*job, mark.lease()),
+            JobRecord::Ended { job, lease, how } => {
+                let current = self.find(*job).and_then(|job| job.lease);
+                if current == Some(*lease) {
+                    self.end(*job, how);
+                }
+            }
+            JobRecord::Cancelled(job) => self.finish(*job, JobState::Cancelled),
+            JobRecord::QueueSet { queue, spec } => {
+                self.specs.insert(queue.clone(), *spec);
+            }
+            _ => {}
+        }
+    }
+
+    fn pass(&mut self) {
+        loop {
+            let known = self.jobs().filter_map(|job| Some((job.due()?, 0, job.id)));
+            let open = self.jobs().filter(|job| job.is_open());
+            let late = open.filter_map(|job| Some((job.spec.options.deadline?, 1, job.id)));
+            let Some((_, kind, id)) = known.chain(late).min().filter(|it| it.0 <= self.time) else {
+                return;
+            };
+            let state = self.find(id).unwrap().state;
+            match state {
+                _ if kind == 1 => self.finish(id, JobState::Expired),
+                JobState::Delayed => self.make_ready(id),
+                JobState::Running => self.fail(id, None),
+                _ => {
+                    self.jobs.retain(|job| job.id != id);
+                    self.watermark = self.watermark.max(id.made() + Micros(1_000));
+                }
+            }
+        }
+    }
+
+    fn submit(&mut self, offset: Offset, id: JobId, spec: &JobSpec) {
+        if self.find(id).is_some() || id.made() < self.watermark {
+            return;
+        }
+        let own = || self.jobs().filter(|job| job.spec.queue == spec.queue);
+        let request = |job: &ModelJob| job.spec.options.request.as_ref().map(|it| it.id.clone());
+        let asked = spec.options.request.as_ref().map(|it| it.id.clone());
+        if asked.is_some() && own().any(|job| request(job) == asked) {
+            return;
+        }
+        let mut open = own().filter(|job| job.is_open()).count() as u64;
+        let mut replaced = None;
+        if let Some(unique) = &spec.options.unique {
+            let same = |job: &&ModelJob| {
+                let other = job.spec.options.unique.as_ref();
+                job.is_open() && other.is_some_and(|other| other.key == unique.key)
+            };
+            if let Some(old) = own().find(same) {
+                if unique.on_conflict != OnConflict::Replace {
+                    return;
+                }
+                open -= 1;
+                replaced = Some(old.id);
+            }
+        }
+        if open >= self.spec(&spec.queue).max_jobs.unwrap_or(u64::MAX) {
+            return;
+        }
+        if let Some(old) = replaced {
+            self.finish(old, JobState::Replaced);
+        }
+        let later = spec.run_at.filter(|at| *at > self.time);
+        self.jobs.push(ModelJob {
+            id,
+            spec: spec.clone(),
+            number: offset.0,
+            state: JobState::Delayed,
+            attempts: 0,
+            until: later.unwrap_or_default(),
+            lease: None,
+            since: Time(0),
+            tag: None,
+        });
+        if later.is_none() {
+            self.make_ready(id);
+        }
+    }
+
+    fn make_ready(&mut self, id: JobId) {
+        let job = self.find(id).unwrap().clone();
+        let key = job.turn();
+        let mut tag = job.tag;
+        if tag.is_none() {
+            let weight = job.spec.options.turn.as_ref().map_or(1, |turn| turn.weight);
+            let waiting = |other: &ModelJob| other.state == JobState::Ready && other.turn() == key;
+            let waits = self.jobs().any(waiting);
+            let last = self.lasts.get(&key).filter(|_| waits);
+            let last = last.map(|last| last + SHARE / u64::from(weight));
+            let started = self.started.get(&(key.0.clone(), key.1));
+            tag = last.max(started.copied()).or(Some(0));
+            if !waits {
+                self.lasts.remove(&key);
+            }
+        }
+        let last = self.lasts.entry(key).or_default();
+        *last = (*last).max(tag.unwrap());
+        let job = self.find(id).unwrap();
+        (job.state, job.tag, job.lease) = (JobState::Ready, tag, None);
+    }
+
+    /// Whether a job may start.
+    pub fn may_start(&self, id: JobId) -> bool {
+        let Some(job) = self.jobs().find(|job| job.id == id) else {
+            return false;
+        };
+        if job.state != JobState::Ready {
+            return false;
+        }
+        let spec = self.spec(&job.spec.queue);
+        let own = || self.jobs().filter(|it| it.spec.queue == job.spec.queue);
+        let running = own().filter(|it| it.state == JobState::Running);
+        let running = u32::try_from(running.count()).unwrap();
+        let room = spec.concurrency.is_none_or(|most| running < most);
+        !spec.paused && room && self.has_key(job, spec)
+    }
+
+    fn has_key(&self, job: &ModelJob, spec: QueueSpec) -> bool {
+        let key =
+            |job: &ModelJob| -> Option<ConcurrencyKey> { job.spec.options.concurrency_key.clone() };
+        if key(job).is_none() {
+            return true;
+        }
+        let same = self
+            .jobs()
+            .filter(|it| it.spec.queue == job.spec.queue && key(it) == key(job));
+        let before = same.filter(|it| {
+            let running = it.state == JobState::Running;
+            running || (it.state == JobState::Ready && it.order() < job.order())
+        });
+        let before = u32::try_from(before.count()).unwrap();
+        spec.key_concurrency.is_none_or(|most| before < most)
+    }
+
+    /// Jobs of a queue that may start, the next one first.
+    pub fn next(&self, queue: &QueueId) -> Vec<JobId> {
+        let own = self.jobs().filter(|job| job.spec.queue == *queue);
+        let mut ready: Vec<&ModelJob> = own.filter(|job| self.may_start(job.id)).collect();
+        ready.sort_by_key(|job| job.order());
+        ready.into_iter().map(|job| job.id).collect()
+    }
+
+    fn lease(&mut self, id: JobId, lease: LeaseId) {
+        if !self.may_start(id) {
+            return;
+        }
+        let time = self.time;
+        let job = self.find(id).unwrap();
+        job.state = JobState::Running;
+        job.attempts += 1;
+        (job.lease, job.since) = (Some(lease), time);
+        let (key, tag) = (
+            (job.spec.queue.clone(), job.spec.priority),
+            job.tag.unwrap(),
+        );
+        let started = self.started.entry(key).or_default();
+        *started = (*started).max(tag);
+    }
+
+    fn end(&mut self, id: JobId, how: &AttemptEnd) {
+        let time = self.time;
+        match how {
+            AttemptEnd::Succeeded(_) => self.finish(id, JobState::Succeeded),
+            AttemptEnd::Failed {
+                retryable: true,
+                retry_after,
+                ..
+            } => self.fail(id, *retry_after),
+            AttemptEnd::Failed { .. } => self.finish(id, JobState::Failed),
+            AttemptEnd::Throttled(wait) => {
+                let job = self.find(id).unwrap();
+                job.attempts -= 1;
+                (job.state, job.until, job.lease) = (JobState::Delayed, time + *wait, None);
+            }
+            AttemptEnd::Released => {
+                self.find(id).unwrap().attempts -= 1;
+                self.make_ready(id);
+            }
+            AttemptEnd::Lost => {
+                let job = self.find(id).unwrap();
+                if job.attempts >= job.spec.options.retry.max_attempts {
+                    self.finish(id, JobState::Dead);
+                } else {
+                    self.make_ready(id);
+                }
+            }
+        }
+    }
+
+    fn fail(&mut self, id: JobId, retry_after: Option<Micros>) {
+        let time = self.time;
+        let job = self.find(id).unwrap();
+        let retry = &job.spec.options.retry;
+        if job.attempts >= retry.max_attempts {
+            return self.finish(id, JobState::Dead);
+        }
+        let wait = retry.backoff(id, job.attempts);
+        job.until = time + wait.max(retry_after.unwrap_or_default());
+        (job.state, job.lease) = (JobState::Delayed, None);
+    }
+
+    fn finish(&mut self, id: JobId, state: JobState) {
+        let time = self.time;
+        let Some(job) = self.find(id).filter(|job| job.is_open()) else {
+            return;
+        };
+        (job.state, job.lease) = (state, None);
+        let queue = job.spec.queue.clone();
+        let spec = self.spec(&queue);
+        let kept = match state {
+            JobState::Dead | JobState::Failed => spec.dead_retention,
+            _ => spec.result_retention,
+        };
+        self.find(id).unwrap().until = time + kept.max(MEMORY);
+    }
+
+    /// Holds a fold against it.
+    pub fn check(&self, fold: &JobFold, queues: &[QueueId]) -> Result<(), String> {
+        let known = self.jobs().count();
+        if known != fold.len() {
+            return Err(format!("{} jobs are known, not {known}", fold.len()));
+        }
+        for job in self.jobs() {
+            let other = fold
+                .job(job.id)
+                .ok_or_else(|| format!("{} is lost", job.id))?;
+            if (other.state(), other.attempts, other.number)
+                != (job.state, job.attempts, job.number)
+            {
+                return Err(format!("{other:?} should be {job:?}"));
+            }
+        }
+        for queue in queues {
+            let mut next = self.next(queue);
+            let spec = self.spec(queue);
+            let running = fold.count(queue, JobState::Running);
+            let room = spec
+                .concurrency
+                .map_or(u64::MAX, u64::from)
+                .saturating_sub(running);
+            next.truncate(usize::try_from(room).unwrap_or(usize::MAX));
+            let told: Vec<JobId> = fold.next(queue).collect();
+            if told != next {
+                return Err(format!("next are {told:?}, and should be {next:?}"));
+            }
+        }
+        Ok(())
+    }
+}

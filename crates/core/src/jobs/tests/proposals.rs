@@ -1,0 +1,180 @@
+//! What an owner proposes: everything that may happen to jobs.
+
+use super::super::*;
+use super::harness::{SECOND, failed, turn, worker};
+use super::world::{Checkpointing, World, data, queues};
+use crate::log::Partition;
+use crate::random::Random;
+use crate::{ConcurrencyKey, Micros, RequestId, UniqueKey};
+
+impl World {
+    pub(super) fn propose(&mut self, at: usize) -> Vec<JobRecord> {
+        let mut records = Vec::new();
+        if let Some(tick) = self.owners[at].fold.tick(self.now) {
+            records.push(tick);
+        }
+        for _ in 0..=self.random.below(4) {
+            records.extend(self.one(at));
+        }
+        records.extend(self.checkpoint(at));
+        if records.is_empty() {
+            records.push(JobRecord::Tick);
+        }
+        records
+    }
+
+    fn one(&mut self, at: usize) -> Option<JobRecord> {
+        let queue = queues()[self.random.below(2)].clone();
+        let kind = self.random.below(20);
+        let fold = &self.owners[at].fold;
+        let jobs: Vec<(JobId, Job)> = fold
+            .jobs_of(&queue, None)
+            .map(|(id, job)| (id, job.clone()))
+            .collect();
+        let running: Vec<_> = jobs
+            .iter()
+            .filter(|(_, job)| job.lease().is_some())
+            .collect();
+        match kind {
+            0..=5 => Some(self.submission(queue)),
+            6..=11 => {
+                let next = fold.next(&queue).next()?;
+                let worker = worker();
+                Some(JobRecord::Leased { job: next, worker })
+            }
+            12 if !self.attempts.is_empty() => {
+                // A worker speaks, late or twice.
+                let (job, lease) = self.attempts[self.random.below(self.attempts.len())];
+                let how = AttemptEnd::Succeeded(data(job));
+                Some(JobRecord::Ended { job, lease, how })
+            }
+            13..=16 if !running.is_empty() => {
+                let (job, it) = running[self.random.below(running.len())];
+                let lease = it.lease()?.id;
+                if self.random.percent(20) {
+                    let checkpoint = data(*job);
+                    return Some(JobRecord::Progressed {
+                        job: *job,
+                        lease,
+                        checkpoint,
+                    });
+                }
+                let how = self.how(*job);
+                Some(JobRecord::Ended {
+                    job: *job,
+                    lease,
+                    how,
+                })
+            }
+            17 if !jobs.is_empty() => {
+                let (job, _) = jobs[self.random.below(jobs.len())];
+                Some(JobRecord::Cancelled(job))
+            }
+            18 => Some(self.queue_set(queue)),
+            19 if !jobs.is_empty() => {
+                let (id, job) = &jobs[self.random.below(jobs.len())];
+                Some(JobRecord::Moved {
+                    job: *id,
+                    part: Part::Payload,
+                    from: job.payload.offset,
+                    data: data(*id),
+                })
+            }
+            _ => None,
+        }
+    }
+
+    fn how(&mut self, job: JobId) -> AttemptEnd {
+        match self.random.below(7) {
+            0 => failed(),
+            1 => AttemptEnd::Throttled(SECOND),
+            2 => AttemptEnd::Released,
+            3 => AttemptEnd::Lost,
+            4 => AttemptEnd::Failed {
+                error: "hopeless".into(),
+                retryable: false,
+                retry_after: None,
+            },
+            _ => AttemptEnd::Succeeded(data(job)),
+        }
+    }
+
+    fn queue_set(&mut self, queue: QueueId) -> JobRecord {
+        let some = |random: &mut Random| {
+            let most = u32::try_from(random.below(4)).unwrap();
+            Some(most).filter(|most| *most > 0)
+        };
+        let spec = QueueSpec {
+            paused: self.random.percent(10),
+            concurrency: some(&mut self.random),
+            key_concurrency: some(&mut self.random),
+            max_jobs: some(&mut self.random).map(|most| u64::from(most) * 8),
+            result_retention: SECOND,
+            dead_retention: SECOND,
+        };
+        JobRecord::QueueSet { queue, spec }
+    }
+
+    fn submission(&mut self, queue: QueueId) -> JobRecord {
+        let id = JobId::new(self.now, Partition(0), self.random.next());
+        let random = &mut self.random;
+        let mut spec = JobSpec::new(queue, data(id));
+        spec.priority = u8::try_from(random.below(3)).unwrap();
+        if random.percent(20) {
+            spec.run_at = Some(self.now + Micros(random.up_to(2 * SECOND.0)));
+        }
+        let options = &mut spec.options;
+        options.retry.max_attempts = 1 + u32::try_from(random.below(3)).unwrap();
+        if random.percent(20) {
+            options.deadline = Some(self.now + Micros(random.up_to(9 * SECOND.0)));
+        }
+        if random.percent(20) {
+            options.timeout = Some(SECOND);
+        }
+        let name = ["a", "b", "c"][random.below(3)];
+        if random.percent(50) {
+            options.turn = Some(turn(name, 1 + u32::try_from(random.below(3)).unwrap()));
+        }
+        if random.percent(30) {
+            let key = ConcurrencyKey::new(name, "concurrency_key").unwrap();
+            options.concurrency_key = Some(key);
+        }
+        if random.percent(15) {
+            options.request = Some(Request {
+                id: RequestId::new(name, "request_id").unwrap(),
+                digest: random.up_to(1),
+            });
+        }
+        if random.percent(20) {
+            let conflicts = [OnConflict::Reject, OnConflict::Return, OnConflict::Replace];
+            options.unique = Some(Unique {
+                key: UniqueKey::new(name, "unique.key").unwrap(),
+                on_conflict: conflicts[random.below(3)],
+            });
+        }
+        let spec = Box::new(spec);
+        JobRecord::Submitted { id, spec }
+    }
+
+    fn checkpoint(&mut self, at: usize) -> Option<JobRecord> {
+        let begins = self.random.percent(15);
+        let owner = &mut self.owners[at];
+        let Some(checkpoint) = &mut owner.checkpoint else {
+            let number = self.figures.owners as u64 * 1_000 + owner.next as u64;
+            owner.checkpoint = begins.then_some(Checkpointing {
+                number,
+                ..Checkpointing::default()
+            });
+            return begins.then_some(JobRecord::CheckpointBegin { number });
+        };
+        checkpoint.begin?;
+        if let Some(slice) = owner.fold.next_slice(3_000) {
+            checkpoint.slices += 1;
+            return Some(JobRecord::Slice(slice));
+        }
+        Some(JobRecord::CheckpointEnd {
+            number: checkpoint.number,
+            slices: checkpoint.slices,
+        })
+    }
+}

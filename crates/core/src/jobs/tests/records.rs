@@ -1,0 +1,152 @@
+//! Records are read as they were written.
+
+use super::super::*;
+use super::harness::*;
+use crate::log::{Offset, Record};
+use crate::{ConcurrencyKey, Micros, Name, RequestId, Time, UniqueKey};
+use proptest::prelude::*;
+
+fn options() -> impl Strategy<Value = JobOptions> {
+    let some = || proptest::option::of("[a-z]{1,9}");
+    let numbers = proptest::option::of(1..1_000_000_u64);
+    (some(), some(), some(), some(), numbers).prop_map(|(one, two, three, four, number)| {
+        JobOptions {
+            deadline: number.map(Time),
+            timeout: number.map(Micros),
+            retry: RetryPolicy {
+                max_attempts: number.map_or(3, |number| u32::try_from(number % 999 + 1).unwrap()),
+                ..RetryPolicy::default()
+            },
+            unique: one.map(|key| Unique {
+                key: UniqueKey::new(key, "key").unwrap(),
+                on_conflict: OnConflict::Return,
+            }),
+            turn: two.as_deref().map(|key| turn(key, 3)),
+            concurrency_key: three.map(|key| ConcurrencyKey::new(key, "key").unwrap()),
+            labels: two
+                .map(|name| (Name::new(name, "labels").unwrap(), "value".to_owned()))
+                .into_iter()
+                .collect(),
+            trace: four.clone().unwrap_or_default(),
+            request: four.map(|id| Request {
+                id: RequestId::new(id, "request_id").unwrap(),
+                digest: 9,
+            }),
+            retry_of: number.map(|number| JobId(u128::from(number) << 70)),
+        }
+    })
+}
+
+fn job_spec() -> impl Strategy<Value = JobSpec> {
+    let plain = prop_oneof![Just(JobOptions::default()), options()];
+    (plain, 0..10_u8, any::<bool>(), "[ -~]{0,40}").prop_map(|(options, priority, flag, data)| {
+        let mut spec = JobSpec::new(queue("ocr"), data);
+        spec.payload.is_reference = flag;
+        spec.run_at = flag.then_some(Time(77));
+        JobSpec {
+            priority,
+            options,
+            ..spec
+        }
+    })
+}
+
+fn record() -> impl Strategy<Value = JobRecord> {
+    let id = || any::<u128>().prop_map(JobId);
+    let lease =
+        || (any::<u64>(), any::<u64>()).prop_map(|(epoch, sequence)| LeaseId { epoch, sequence });
+    let how = prop_oneof![
+        "[ -~]{0,40}".prop_map(|result| AttemptEnd::Succeeded(result.into())),
+        ("\\PC{0,20}", any::<bool>(), any::<Option<u64>>()).prop_map(|(error, retryable, wait)| {
+            AttemptEnd::Failed {
+                error: error.into(),
+                retryable,
+                retry_after: wait.map(Micros),
+            }
+        }),
+        any::<u64>().prop_map(|wait| AttemptEnd::Throttled(Micros(wait))),
+        Just(AttemptEnd::Released),
+        Just(AttemptEnd::Lost),
+    ];
+    prop_oneof![
+        any::<u32>().prop_map(JobRecord::Partitions),
+        Just(JobRecord::EpochStart),
+        Just(JobRecord::Tick),
+        (id(), job_spec()).prop_map(|(id, spec)| JobRecord::Submitted {
+            id,
+            spec: Box::new(spec)
+        }),
+        id().prop_map(|job| JobRecord::Leased {
+            job,
+            worker: worker()
+        }),
+        (id(), lease(), how).prop_map(|(job, lease, how)| JobRecord::Ended { job, lease, how }),
+        (id(), lease()).prop_map(|(job, lease)| JobRecord::Progressed {
+            job,
+            lease,
+            checkpoint: "page".into()
+        }),
+        id().prop_map(JobRecord::Cancelled),
+        any::<Option<u32>>().prop_map(|most| JobRecord::QueueSet {
+            queue: queue("ocr"),
+            spec: QueueSpec {
+                concurrency: most.filter(|most| *most > 0),
+                paused: most.is_none(),
+                ..QueueSpec::default()
+            }
+        }),
+        (id(), any::<bool>(), any::<u64>()).prop_map(|(job, left, from)| JobRecord::Moved {
+            job,
+            part: if left { Part::Left } else { Part::Payload },
+            from: Offset(from),
+            data: "page".into()
+        }),
+        any::<u64>().prop_map(|number| JobRecord::CheckpointBegin { number }),
+        (any::<u64>(), any::<u64>())
+            .prop_map(|(number, slices)| JobRecord::CheckpointEnd { number, slices }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn a_record_is_read_as_it_was_written(record in record(), owner: u64, now in 0..u64::MAX >> 1) {
+        let mut writer = JobWriter::new(Epoch { number: 3, owner }, Time(5));
+        let start = writer.write(&JobRecord::EpochStart, Time(0));
+        prop_assert_eq!(Entry::decode(&start).unwrap().mark.unwrap().sequence, 0);
+        if record != JobRecord::EpochStart {
+            let entry = Entry::decode(&writer.write(&record, Time(now))).unwrap();
+            prop_assert_eq!(entry.mark.unwrap(), writer.last());
+            prop_assert_eq!(entry.mark.unwrap().time, Time(now.max(5)));
+            prop_assert_eq!(entry.record, record);
+        }
+    }
+
+    #[test]
+    fn whatever_bytes_come_nothing_panics(
+        bytes in proptest::collection::vec(any::<u8>(), 0..90), kind in 0..16_u8, value in "[a-z]{0,4}",
+    ) {
+        let read = |key: Vec<u8>| {
+            let record = Record { key: key.into(), value: value.clone().into(), ..Record::default() };
+            Entry::decode(&record).is_ok()
+        };
+        read(bytes.clone());
+        read([&[1, 0, kind], bytes.as_slice()].concat());
+        read([&[1, 0, 12, kind % 5], bytes.as_slice()].concat());
+    }
+}
+
+#[test]
+fn a_record_of_another_version_or_with_something_left_over_is_refused() {
+    let right = Entry::first(4);
+    assert!(Entry::decode(&right).is_ok());
+    for change in [
+        |record: &mut Record| record.value = "more".into(),
+        |record: &mut Record| record.key = [record.key.as_ref(), b"x"].concat().into(),
+        |record: &mut Record| record.key = [&[2], &record.key[1..]].concat().into(),
+        |record: &mut Record| record.key = record.key.slice(..record.key.len() - 1),
+    ] {
+        let mut wrong = right.clone();
+        change(&mut wrong);
+        assert!(Entry::decode(&wrong).is_err());
+    }
+}

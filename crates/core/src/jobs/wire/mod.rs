@@ -1,0 +1,302 @@
+//! Records of jobs as the log has them: what is said as the key, the bytes of a job as the value, so that a payload is never copied.
+//!
+//! The key is a version, a mark if there is one, and the body: a kind and its fields.
+
+mod parts;
+mod spec;
+
+use super::ids::{Epoch, JobId, LeaseId};
+use super::record::{AttemptEnd, Entry, JobRecord, Mark, Part};
+use super::slice::Slice;
+use crate::log::{Headers, Offset, Record};
+use crate::wire::{Put, Take};
+use crate::{Error, ErrorCode, Micros, Name, Result, Time};
+use bytes::Bytes;
+
+/// The first byte of every record of this version.
+const VERSION: u8 = 1;
+
+impl JobRecord {
+    /// The bytes of a job that it carries.
+    #[must_use]
+    pub fn data(&self) -> Bytes {
+        match self {
+            Self::Submitted { spec, .. } => spec.payload.data.clone(),
+            Self::Ended {
+                how: AttemptEnd::Succeeded(data),
+                ..
+            }
+            | Self::Progressed {
+                checkpoint: data, ..
+            }
+            | Self::Moved { data, .. } => data.clone(),
+            _ => Bytes::new(),
+        }
+    }
+}
+
+impl Entry {
+    /// What a record says, and the checksum over it and its data.
+    pub(super) fn body(record: &JobRecord) -> (Vec<u8>, u32) {
+        let mut out = Put::default();
+        put_record(&mut out, record);
+        let checksum = checksum(&out.0, &record.data());
+        (out.0, checksum)
+    }
+
+    pub(super) fn to_log(mark: Option<&Mark>, body: Vec<u8>, data: Bytes) -> Record {
+        let mut out = Put(Vec::with_capacity(body.len() + 40));
+        out.byte(VERSION);
+        out.flag(mark.is_some());
+        if let Some(mark) = mark {
+            out.number(mark.epoch.number);
+            out.number(mark.epoch.owner);
+            out.number(mark.sequence);
+            out.number(mark.time.0);
+            out.number(u64::from(mark.chain));
+        }
+        out.0.extend(body);
+        Record {
+            key: out.0.into(),
+            headers: Headers::default(),
+            value: data,
+        }
+    }
+
+    /// The first record of a partition, the only one without a mark.
+    #[must_use]
+    pub fn first(partitions: u32) -> Record {
+        let (body, _) = Self::body(&JobRecord::Partitions(partitions));
+        Self::to_log(None, body, Bytes::new())
+    }
+
+    /// Reads a record. Errors: `Internal` for one of a version or kind that is not known, which must not be passed over.
+    pub fn decode(record: &Record) -> Result<Self> {
+        let unknown = || {
+            let message = "a record of jobs was written by another version, or is damaged";
+            Error::new(ErrorCode::Internal, message)
+        };
+        Self::take(record).ok_or_else(unknown)
+    }
+
+    fn take(record: &Record) -> Option<Self> {
+        let mut rest = Take(&record.key);
+        (rest.byte()? == VERSION).then_some(())?;
+        let mark = if rest.flag()? {
+            Some(Mark {
+                epoch: Epoch {
+                    number: rest.number()?,
+                    owner: rest.number()?,
+                },
+                sequence: rest.number()?,
+                time: Time(rest.number()?),
+                chain: rest.small()?,
+            })
+        } else {
+            None
+        };
+        let checksum = checksum(rest.0, &record.value);
+        let said = take_record(&mut rest, &record.value)?;
+        let whole = rest.rest().is_empty() && said.data().len() == record.value.len();
+        whole.then_some(Self {
+            mark,
+            record: said,
+            checksum,
+        })
+    }
+}
+
+fn checksum(body: &[u8], data: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(body), data)
+}
+
+impl Put {
+    fn job(&mut self, id: JobId) {
+        self.large(id.0);
+    }
+
+    fn lease(&mut self, id: LeaseId) {
+        self.number(id.epoch);
+        self.number(id.sequence);
+    }
+
+    /// A text that may be longer than a name.
+    fn long_text(&mut self, text: &str) {
+        self.number(text.len() as u64);
+        self.0.extend_from_slice(text.as_bytes());
+    }
+}
+
+impl<'a> Take<'a> {
+    fn job(&mut self) -> Option<JobId> {
+        self.large().map(JobId)
+    }
+
+    fn lease(&mut self) -> Option<LeaseId> {
+        Some(LeaseId {
+            epoch: self.number()?,
+            sequence: self.number()?,
+        })
+    }
+
+    fn long_text(&mut self) -> Option<&'a str> {
+        let length = usize::try_from(self.number()?).ok()?;
+        let (text, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        std::str::from_utf8(text).ok()
+    }
+}
+
+fn put_record(out: &mut Put, record: &JobRecord) {
+    match record {
+        JobRecord::Partitions(count) => {
+            out.byte(1);
+            out.number(u64::from(*count));
+        }
+        JobRecord::EpochStart => out.byte(2),
+        JobRecord::Tick => out.byte(3),
+        JobRecord::Submitted { id, spec } => {
+            out.byte(4);
+            out.job(*id);
+            out.job_spec(spec);
+        }
+        JobRecord::Leased { job, worker } => {
+            out.byte(5);
+            out.job(*job);
+            out.text(worker.as_str());
+        }
+        JobRecord::Ended { job, lease, how } => {
+            out.byte(6);
+            out.job(*job);
+            out.lease(*lease);
+            put_end(out, how);
+        }
+        JobRecord::Progressed { job, lease, .. } => {
+            out.byte(7);
+            out.job(*job);
+            out.lease(*lease);
+        }
+        JobRecord::Cancelled(job) => {
+            out.byte(8);
+            out.job(*job);
+        }
+        JobRecord::QueueSet { queue, spec } => {
+            out.byte(9);
+            out.queue(queue);
+            out.queue_spec(spec);
+        }
+        JobRecord::Moved {
+            job, part, from, ..
+        } => {
+            out.byte(10);
+            out.job(*job);
+            out.flag(*part == Part::Left);
+            out.number(from.0);
+        }
+        JobRecord::CheckpointBegin { number } => {
+            out.byte(11);
+            out.number(*number);
+        }
+        JobRecord::Slice(slice) => {
+            out.byte(12);
+            out.slice(slice);
+        }
+        JobRecord::CheckpointEnd { number, slices } => {
+            out.byte(13);
+            out.number(*number);
+            out.number(*slices);
+        }
+    }
+}
+
+fn put_end(out: &mut Put, how: &AttemptEnd) {
+    match how {
+        AttemptEnd::Succeeded(_) => out.byte(1),
+        AttemptEnd::Failed {
+            error,
+            retryable,
+            retry_after,
+        } => {
+            out.byte(2);
+            out.long_text(error);
+            out.flag(*retryable);
+            out.optional(retry_after.map(|wait| wait.0));
+        }
+        AttemptEnd::Throttled(wait) => {
+            out.byte(3);
+            out.number(wait.0);
+        }
+        AttemptEnd::Released => out.byte(4),
+        AttemptEnd::Lost => out.byte(5),
+    }
+}
+
+fn take_record(rest: &mut Take<'_>, data: &Bytes) -> Option<JobRecord> {
+    Some(match rest.byte()? {
+        1 => JobRecord::Partitions(rest.small()?),
+        2 => JobRecord::EpochStart,
+        3 => JobRecord::Tick,
+        4 => JobRecord::Submitted {
+            id: rest.job()?,
+            spec: Box::new(rest.job_spec(data)?),
+        },
+        5 => JobRecord::Leased {
+            job: rest.job()?,
+            worker: Name::new(rest.text()?, "worker").ok()?,
+        },
+        6 => JobRecord::Ended {
+            job: rest.job()?,
+            lease: rest.lease()?,
+            how: take_end(rest, data)?,
+        },
+        7 => JobRecord::Progressed {
+            job: rest.job()?,
+            lease: rest.lease()?,
+            checkpoint: data.clone(),
+        },
+        8 => JobRecord::Cancelled(rest.job()?),
+        9 => JobRecord::QueueSet {
+            queue: rest.queue()?,
+            spec: rest.queue_spec()?,
+        },
+        10 => JobRecord::Moved {
+            job: rest.job()?,
+            part: if rest.flag()? {
+                Part::Left
+            } else {
+                Part::Payload
+            },
+            from: Offset(rest.number()?),
+            data: data.clone(),
+        },
+        11 => JobRecord::CheckpointBegin {
+            number: rest.number()?,
+        },
+        12 => JobRecord::Slice(Slice::take(rest)?),
+        13 => JobRecord::CheckpointEnd {
+            number: rest.number()?,
+            slices: rest.number()?,
+        },
+        _ => return None,
+    })
+}
+
+fn take_end(rest: &mut Take<'_>, data: &Bytes) -> Option<AttemptEnd> {
+    Some(match rest.byte()? {
+        1 => AttemptEnd::Succeeded(data.clone()),
+        2 => {
+            let (error, retryable) = (rest.long_text()?.into(), rest.flag()?);
+            let mut retry_after = None;
+            rest.optional(&mut retry_after)?;
+            AttemptEnd::Failed {
+                error,
+                retryable,
+                retry_after: retry_after.map(Micros),
+            }
+        }
+        3 => AttemptEnd::Throttled(Micros(rest.number()?)),
+        4 => AttemptEnd::Released,
+        5 => AttemptEnd::Lost,
+        _ => return None,
+    })
+}

@@ -1,0 +1,219 @@
+//! Parts of checkpoints as bytes.
+
+use super::super::job::{Ending, Lease, Outcome, Phase, Place};
+use super::super::slice::{HeadSlice, JobSlice, QueueSlice, Slice, TurnSlice};
+use super::super::spec::PRIORITIES;
+use crate::log::Offset;
+use crate::wire::{Put, Take};
+use crate::{FairKey, Name, Time};
+
+impl Put {
+    fn place(&mut self, place: Place) {
+        self.number(place.offset.0);
+        self.number(u64::from(place.bytes));
+    }
+
+    fn phase(&mut self, phase: &Phase) {
+        match phase {
+            Phase::Delayed(until) => {
+                self.byte(1);
+                self.number(until.0);
+            }
+            Phase::Ready => self.byte(2),
+            Phase::Running(lease) => {
+                self.byte(3);
+                self.lease(lease.id);
+                self.number(lease.since.0);
+                self.text(lease.worker.as_str());
+            }
+            Phase::Ended(ending) => {
+                self.byte(4);
+                self.byte(match ending.outcome {
+                    Outcome::Succeeded => 1,
+                    Outcome::Failed => 2,
+                    Outcome::Dead => 3,
+                    Outcome::Cancelled => 4,
+                    Outcome::Expired => 5,
+                    Outcome::Replaced => 6,
+                });
+                self.number(ending.at.0);
+                self.number(ending.kept_until.0);
+                self.flag(ending.lease.is_some());
+                self.lease(ending.lease.unwrap_or_default());
+            }
+        }
+    }
+
+    fn job_slice(&mut self, job: &JobSlice) {
+        self.job(job.id);
+        self.queue(&job.queue);
+        self.number(job.number);
+        self.number(job.submitted.0);
+        self.place(job.payload);
+        self.flag(job.is_reference);
+        self.flag(job.left.is_some());
+        self.place(job.left.unwrap_or_default());
+        self.byte(job.priority);
+        self.number(u64::from(job.attempts));
+        self.phase(&job.phase);
+        self.flag(job.error.is_some());
+        self.long_text(job.error.as_deref().unwrap_or_default());
+        self.optional(job.tag);
+        self.options(&job.options);
+    }
+
+    pub(super) fn slice(&mut self, slice: &Slice) {
+        match slice {
+            Slice::Head(head) => {
+                self.byte(1);
+                self.number(u64::from(head.partitions));
+                self.number(head.time.0);
+                self.number(head.watermark.0);
+            }
+            Slice::Queues(queues) => {
+                self.byte(2);
+                self.number(queues.len() as u64);
+                for it in queues {
+                    self.queue(&it.id);
+                    self.queue_spec(&it.spec);
+                    for tag in it.started {
+                        self.number(tag);
+                    }
+                }
+            }
+            Slice::Turns(turns) => {
+                self.byte(3);
+                self.number(turns.len() as u64);
+                for it in turns {
+                    self.queue(&it.queue);
+                    self.byte(it.priority);
+                    let key = it.fair_key.as_ref().map(FairKey::as_str);
+                    // No key is empty.
+                    self.text(key.unwrap_or_default());
+                    self.number(it.last);
+                }
+            }
+            Slice::Jobs(jobs) => {
+                self.byte(4);
+                self.number(jobs.len() as u64);
+                for job in jobs {
+                    self.job_slice(job);
+                }
+            }
+        }
+    }
+}
+
+impl Take<'_> {
+    fn place(&mut self) -> Option<Place> {
+        Some(Place {
+            offset: Offset(self.number()?),
+            bytes: self.small()?,
+        })
+    }
+
+    fn phase(&mut self) -> Option<Phase> {
+        Some(match self.byte()? {
+            1 => Phase::Delayed(Time(self.number()?)),
+            2 => Phase::Ready,
+            3 => Phase::Running(Lease {
+                id: self.lease()?,
+                since: Time(self.number()?),
+                worker: Name::new(self.text()?, "worker").ok()?,
+            }),
+            4 => {
+                let outcome = match self.byte()? {
+                    1 => Outcome::Succeeded,
+                    2 => Outcome::Failed,
+                    3 => Outcome::Dead,
+                    4 => Outcome::Cancelled,
+                    5 => Outcome::Expired,
+                    6 => Outcome::Replaced,
+                    _ => return None,
+                };
+                let (at, kept_until) = (Time(self.number()?), Time(self.number()?));
+                let (leased, lease) = (self.flag()?, self.lease()?);
+                Phase::Ended(Box::new(Ending {
+                    outcome,
+                    at,
+                    kept_until,
+                    lease: leased.then_some(lease),
+                }))
+            }
+            _ => return None,
+        })
+    }
+
+    fn job_slice(&mut self) -> Option<JobSlice> {
+        let (id, queue) = (self.job()?, self.queue()?);
+        let (number, submitted) = (self.number()?, Time(self.number()?));
+        let (payload, is_reference) = (self.place()?, self.flag()?);
+        let (has_left, left) = (self.flag()?, self.place()?);
+        let priority = self.byte().filter(|it| *it < PRIORITIES)?;
+        let (attempts, phase) = (self.small()?, self.phase()?);
+        let (has_error, error) = (self.flag()?, self.long_text()?);
+        let mut tag = None;
+        self.optional(&mut tag)?;
+        Some(JobSlice {
+            id,
+            queue,
+            number,
+            submitted,
+            payload,
+            is_reference,
+            left: has_left.then_some(left),
+            priority,
+            attempts,
+            phase,
+            error: has_error.then(|| error.into()),
+            tag,
+            options: self.options()?,
+        })
+    }
+
+    fn queue_slice(&mut self) -> Option<QueueSlice> {
+        let (id, spec) = (self.queue()?, self.queue_spec()?);
+        let mut started = [0; PRIORITIES as usize];
+        for tag in &mut started {
+            *tag = self.number()?;
+        }
+        Some(QueueSlice { id, spec, started })
+    }
+
+    fn turn_slice(&mut self) -> Option<TurnSlice> {
+        let queue = self.queue()?;
+        let priority = self.byte().filter(|it| *it < PRIORITIES)?;
+        let fair_key = match self.text()? {
+            "" => None,
+            key => Some(FairKey::new(key, "fair_key").ok()?),
+        };
+        Some(TurnSlice {
+            queue,
+            priority,
+            fair_key,
+            last: self.number()?,
+        })
+    }
+
+    /// So many of the same, each of which takes bytes.
+    fn list<T>(&mut self, mut take: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
+        let count = usize::try_from(self.number()?).ok()?;
+        (0..count).map(|_| take(self)).collect()
+    }
+}
+
+impl Slice {
+    pub(super) fn take(rest: &mut Take<'_>) -> Option<Self> {
+        Some(match rest.byte()? {
+            1 => Self::Head(HeadSlice {
+                partitions: rest.small()?,
+                time: Time(rest.number()?),
+                watermark: Time(rest.number()?),
+            }),
+            2 => Self::Queues(rest.list(Take::queue_slice)?),
+            3 => Self::Turns(rest.list(Take::turn_slice)?),
+            4 => Self::Jobs(rest.list(Take::job_slice)?),
+            _ => return None,
+        })
+    }
+}

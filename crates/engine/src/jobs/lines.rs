@@ -1,0 +1,103 @@
+//! Workers that wait for jobs of a queue, in the order of their coming.
+
+use std::collections::{HashMap, VecDeque};
+use tokio::sync::oneshot;
+use trellis_core::jobs::{Attempt, QueueId};
+use trellis_core::{Micros, Name, Result};
+
+/// Jobs that a worker got.
+pub(super) type Got = Result<Vec<Attempt>>;
+
+/// A worker that waits.
+pub(super) struct Waiter {
+    pub number: u64,
+    pub queue: QueueId,
+    pub worker: Name,
+    pub max_jobs: usize,
+    pub lease: Micros,
+    /// It takes what there is, and does not wait.
+    pub at_once: bool,
+    pub tell: oneshot::Sender<Got>,
+}
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Lines {
+    lines: HashMap<QueueId, VecDeque<Waiter>>,
+    count: usize,
+}
+
+impl Lines {
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Queues for whose jobs somebody waits.
+    pub fn queues(&self) -> impl Iterator<Item = &QueueId> {
+        self.lines.keys()
+    }
+
+    pub fn push(&mut self, waiter: Waiter) {
+        self.count += 1;
+        let line = self.lines.entry(waiter.queue.clone()).or_default();
+        line.push_back(waiter);
+    }
+
+    /// Puts one that got nothing back, to where it was: whoever came before it has gone.
+    pub fn put_back(&mut self, waiter: Waiter) {
+        self.count += 1;
+        let line = self.lines.entry(waiter.queue.clone()).or_default();
+        line.push_front(waiter);
+    }
+
+    /// The first of a queue whose caller is still there.
+    pub fn pop(&mut self, queue: &QueueId) -> Option<Waiter> {
+        let line = self.lines.get_mut(queue)?;
+        let mut first = None;
+        while let Some(waiter) = line.pop_front() {
+            self.count -= 1;
+            if !waiter.tell.is_closed() {
+                first = Some(waiter);
+                break;
+            }
+        }
+        if line.is_empty() {
+            self.lines.remove(queue);
+        }
+        first
+    }
+
+    /// Takes those out who do not wait.
+    pub fn take_at_once(&mut self) -> Vec<Waiter> {
+        let mut gone = Vec::new();
+        for line in self.lines.values_mut() {
+            if line.iter().any(|waiter| waiter.at_once) {
+                let (at_once, stay): (VecDeque<_>, VecDeque<_>) =
+                    line.drain(..).partition(|waiter| waiter.at_once);
+                gone.extend(at_once);
+                *line = stay;
+            }
+        }
+        self.lines.retain(|_, line| !line.is_empty());
+        self.count -= gone.len();
+        gone
+    }
+
+    /// Takes one out that waits no longer; `None` when it is being served.
+    pub fn leave(&mut self, queue: &QueueId, number: u64) -> Option<Waiter> {
+        let line = self.lines.get_mut(queue)?;
+        let at = line.iter().position(|waiter| waiter.number == number)?;
+        let waiter = line.remove(at)?;
+        self.count -= 1;
+        if line.is_empty() {
+            self.lines.remove(queue);
+        }
+        Some(waiter)
+    }
+
+    /// All of them.
+    pub fn drain(&mut self) -> Vec<Waiter> {
+        self.count = 0;
+        self.lines.drain().flat_map(|(_, line)| line).collect()
+    }
+}

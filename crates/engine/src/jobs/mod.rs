@@ -1,0 +1,86 @@
+//! Jobs: the port over any log.
+//!
+//! Queues are spread over the partitions of the log, each of which is a [`Shard`](shard::Shard): a fold, and what must not outlive the
+//! daemon beside it. One task per shard writes. What was proposed while a batch was on its way makes the next one; it is read back, applied,
+//! and only then answered. A batch of unknown end is sent again as it is, marks and all, until it was read back: copies are void.
+//!
+//! Files: `shard` what a partition knows, `round` what it does next, `task` the one that writes, `effects` what a record that counts does beside
+//! the fold; `held` bytes of jobs, `leases` and `lines` who has a job and who waits for one, `watch` who waits for an end; `begin` how a
+//! life begins, `replay` how a partition is read, `port` and `working` the port.
+
+mod begin;
+mod config;
+mod effects;
+mod held;
+mod leases;
+mod lines;
+mod port;
+mod replay;
+mod round;
+mod shard;
+mod task;
+mod upkeep;
+mod watch;
+mod working;
+
+pub use config::JobsConfig;
+
+use crate::underway::Underway;
+use shard::Shard;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use trellis_core::jobs::{JobId, QueueId};
+use trellis_core::log::Durability;
+use trellis_core::{Error, ErrorCode, Micros, Result};
+
+/// How long a worker may have a job at once.
+const LEASES: RangeInclusive<Micros> = Micros::from_secs(1)..=Micros::from_secs(3_600);
+
+/// Jobs on a log that nobody else writes.
+pub struct JobEngine {
+    shards: Vec<Arc<Shard>>,
+    durability: Durability,
+    underway: Underway,
+}
+
+impl JobEngine {
+    /// Ends it: nothing new begins, what was proposed is answered, and the tasks end. The log is the caller's to close, afterwards.
+    /// Idempotent.
+    pub async fn close(&self) {
+        for shard in &self.shards {
+            shard.close();
+        }
+        self.underway.close().await;
+    }
+
+    fn check_open(&self) -> Result<()> {
+        if self.underway.is_closed() {
+            return Err(draining());
+        }
+        Ok(())
+    }
+
+    fn shard(&self, queue: &QueueId) -> &Arc<Shard> {
+        let count = u32::try_from(self.shards.len()).unwrap_or(u32::MAX);
+        let index = queue.partition(count).0;
+        &self.shards[usize::try_from(index).unwrap_or(0)]
+    }
+
+    /// Where a job stands, if there is such a place.
+    fn shard_of(&self, job: JobId) -> Result<&Arc<Shard>> {
+        let index = usize::try_from(job.partition().0).unwrap_or(usize::MAX);
+        self.shards.get(index).ok_or_else(|| not_found(job))
+    }
+}
+
+/// The backend is being closed.
+fn draining() -> Error {
+    Error::new(ErrorCode::Draining, "the daemon is shutting down")
+}
+
+fn not_found(job: JobId) -> Error {
+    let message = format!(
+        "no such job: {job}; it was never made here, or has ended and is not kept any more"
+    );
+    Error::new(ErrorCode::JobNotFound, message)
+}

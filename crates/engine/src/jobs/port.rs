@@ -1,0 +1,263 @@
+//! The port: what callers ask, and what they are told.
+
+use super::JobEngine;
+use super::shard::{Shard, heard};
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::future::join_all;
+use std::pin::Pin;
+use std::sync::Arc;
+use tokio::time::timeout;
+use trellis_core::jobs::{
+    Assigned, Attempt, AttemptEnd, Decision, JobId, JobRecord, JobSpec, JobState, JobView, Jobs,
+    ListJobs, MAX_PAYLOAD_BYTES, Part, Payload, QueueId, QueueSpec, QueueState, Reserve,
+    Submission, Submitted, Submitting, Verdict,
+};
+use trellis_core::log::Durability;
+use trellis_core::{Error, ErrorCode, Micros, Name, Namespace, Result, Scope};
+
+/// One submission under way.
+type One = Pin<Box<dyn Future<Output = Result<Submitted>> + Send>>;
+
+impl JobEngine {
+    fn submit_one(&self, spec: JobSpec) -> One {
+        let begun = self.check_open().and_then(|()| spec.check());
+        if let Err(error) = begun {
+            return Box::pin(std::future::ready(Err(error)));
+        }
+        let shard = self.shard(&spec.queue);
+        let id = JobId::new(shard.now(), shard.partition, rand::random());
+        let spec = Box::new(spec);
+        let told = shard.propose(JobRecord::Submitted { id, spec });
+        let (durability, entry) = (self.durability, self.underway.enter());
+        Box::pin(async move {
+            let verdict = heard(told.await);
+            drop(entry);
+            submitted(id, verdict?, durability)
+        })
+    }
+
+    /// The job of an attempt, whose worker may speak of it. Errors: `JobNotFound`.
+    pub(super) fn attempted(&self, namespace: &Namespace, attempt: Attempt) -> Result<&Arc<Shard>> {
+        self.check_open()?;
+        let shard = self.shard_of(attempt.job)?;
+        shard.state.lock().find(namespace, attempt.job)?;
+        Ok(shard)
+    }
+}
+
+fn submitted(id: JobId, verdict: Verdict, durability: Durability) -> Result<Submitted> {
+    let Verdict::Submitted(submission) = verdict else {
+        // Ids are random, so it is older than what is remembered.
+        let message = "the clock of the daemon was set back; the job was not taken in";
+        return Err(Error::new(ErrorCode::StoreUnavailable, message));
+    };
+    let (job, decision) = match submission {
+        Submission::New => (id, Decision::New),
+        Submission::Replaced(old) => (id, Decision::Replaced(old)),
+        Submission::Repeat(first) => (first, Decision::Repeat),
+        Submission::Existing(other) => (other, Decision::Existing),
+        Submission::Rejected(other) => (other, Decision::Rejected),
+        Submission::RequestReused => {
+            let message = "the request id was used for another job; send a new one";
+            return Err(Error::new(ErrorCode::RequestIdReused, message));
+        }
+        Submission::QueueFull => {
+            let message = "the queue has as many jobs as it may; raise its max_jobs, or wait until some have ended";
+            return Err(Error::new(ErrorCode::TooManyJobs, message));
+        }
+    };
+    Ok(Submitted {
+        job,
+        decision,
+        durability,
+    })
+}
+
+#[async_trait]
+impl Jobs for JobEngine {
+    fn durability(&self) -> Durability {
+        self.durability
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Local
+    }
+
+    fn submit(&self, jobs: Vec<JobSpec>) -> Submitting {
+        let under_way: Vec<One> = jobs.into_iter().map(|job| self.submit_one(job)).collect();
+        Box::pin(join_all(under_way))
+    }
+
+    async fn reserve(&self, reserve: Reserve) -> Result<Vec<Assigned>> {
+        self.check_open()?;
+        self.reserve_from(self.shard(&reserve.queue), reserve).await
+    }
+
+    async fn finish(
+        &self,
+        namespace: &Namespace,
+        ends: Vec<(Attempt, AttemptEnd)>,
+    ) -> Vec<Result<()>> {
+        let _entry = self.underway.enter();
+        let ends = ends
+            .into_iter()
+            .map(|(attempt, how)| self.finish_one(namespace, attempt, how));
+        // Each is proposed before the first is waited for.
+        let ends: Vec<_> = ends.collect();
+        join_all(ends).await
+    }
+
+    async fn extend(
+        &self,
+        namespace: &Namespace,
+        attempt: Attempt,
+        span: Option<Micros>,
+    ) -> Result<Micros> {
+        let shard = self.attempted(namespace, attempt)?;
+        shard.extend(attempt, span)
+    }
+
+    async fn progress(
+        &self,
+        namespace: &Namespace,
+        attempt: Attempt,
+        checkpoint: Bytes,
+    ) -> Result<()> {
+        if checkpoint.len() > MAX_PAYLOAD_BYTES {
+            return Err(Error::invalid("checkpoint", "must be at most 1 MiB"));
+        }
+        let shard = self.attempted(namespace, attempt)?;
+        let Attempt { job, lease } = attempt;
+        let progressed = JobRecord::Progressed {
+            job,
+            lease,
+            checkpoint,
+        };
+        match shard.write(progressed).await? {
+            Verdict::Void => Err(super::working::lost()),
+            _ => Ok(()),
+        }
+    }
+
+    async fn job(&self, namespace: &Namespace, job: JobId) -> Result<JobView> {
+        self.shard_of(job)?.view(namespace, job)
+    }
+
+    async fn wait(
+        &self,
+        namespace: &Namespace,
+        job: JobId,
+        max_wait: Micros,
+    ) -> Result<(JobView, Option<Bytes>)> {
+        let shard = self.shard_of(job)?;
+        let ended = {
+            let mut state = shard.state.lock();
+            let open = !state.find(namespace, job)?.state().is_ended();
+            if open && max_wait > Micros::ZERO {
+                state.check_open()?;
+                state.check_waiters(&shard.config)?;
+                Some(state.watchers.watch(job))
+            } else {
+                None
+            }
+        };
+        if let Some(ended) = ended
+            && let Ok(Err(_)) = timeout(max_wait.into(), ended).await
+        {
+            shard.state.lock().check_open()?;
+        }
+        let view = shard.view(namespace, job)?;
+        let result = match view.state {
+            JobState::Succeeded => Some(shard.bytes(job, Part::Left).await?),
+            _ => None,
+        };
+        Ok((view, result))
+    }
+
+    async fn jobs(&self, list: ListJobs) -> Result<(Vec<JobView>, bool)> {
+        let shard = self.shard(&list.queue);
+        let state = shard.state.lock();
+        let jobs = state.fold.jobs_of(&list.queue, list.after);
+        let wanted = jobs
+            .filter(|(_, job)| list.states.is_empty() || list.states.contains(&job.state()))
+            .take(list.page_size.saturating_add(1));
+        let mut found: Vec<JobView> = wanted.map(|(id, job)| state.view(id, job)).collect();
+        let more = found.len() > list.page_size;
+        found.truncate(list.page_size);
+        Ok((found, more))
+    }
+
+    async fn cancel(&self, namespace: &Namespace, job: JobId) -> Result<JobView> {
+        self.check_open()?;
+        let shard = self.shard_of(job)?;
+        if !shard.view(namespace, job)?.state.is_ended() {
+            shard.write(JobRecord::Cancelled(job)).await?;
+        }
+        shard.view(namespace, job)
+    }
+
+    async fn retry(&self, namespace: &Namespace, job: JobId) -> Result<Submitted> {
+        let shard = self.shard_of(job)?;
+        let view = shard.view(namespace, job)?;
+        if !view.state.is_ended() || view.state == JobState::Succeeded {
+            let allowed = "must be a job that has ended without success";
+            return Err(Error::invalid("job_id", allowed));
+        }
+        let is_reference = {
+            let state = shard.state.lock();
+            state.find(namespace, job)?.is_reference
+        };
+        let data = shard.bytes(job, Part::Payload).await?;
+        let mut options = view.options;
+        options.retry_of = Some(job);
+        options.request = None;
+        options.deadline = None;
+        let spec = JobSpec {
+            queue: view.queue,
+            payload: Payload { data, is_reference },
+            priority: view.priority,
+            run_at: None,
+            options,
+        };
+        self.submit_one(spec).await
+    }
+
+    async fn set_queue(&self, queue: QueueId, spec: QueueSpec) -> Result<QueueState> {
+        self.check_open()?;
+        spec.check()?;
+        let shard = self.shard(&queue);
+        let set = JobRecord::QueueSet {
+            queue: queue.clone(),
+            spec,
+        };
+        shard.write(set).await?;
+        Ok(shard.state.lock().queue(&queue))
+    }
+
+    async fn queue(&self, queue: QueueId) -> Result<QueueState> {
+        Ok(self.shard(&queue).state.lock().queue(&queue))
+    }
+
+    async fn queues(
+        &self,
+        namespace: &Namespace,
+        after: Option<Name>,
+        page_size: usize,
+    ) -> Result<(Vec<QueueState>, bool)> {
+        let mut found = Vec::new();
+        for shard in &self.shards {
+            let state = shard.state.lock();
+            let own = state.fold.queues().filter(|queue| {
+                let behind = after.as_ref().is_none_or(|after| queue.name > *after);
+                queue.namespace == *namespace && behind
+            });
+            found.extend(own.cloned());
+        }
+        found.sort();
+        let more = found.len() > page_size;
+        found.truncate(page_size);
+        let look = |queue: QueueId| self.shard(&queue).state.lock().queue(&queue);
+        Ok((found.into_iter().map(look).collect(), more))
+    }
+}

@@ -1,0 +1,116 @@
+//! How a partition is read: from an offset on, and from its start.
+
+use trellis_core::jobs::{Checkpoints, Entry, JobFold, Restore};
+use trellis_core::log::{Log, LogError, LogRecord, LogResult, Offset, Partition, Read};
+use trellis_core::{Error, ErrorCode, Result};
+
+/// Bytes that are read at once.
+const CHUNK: usize = 256 * 1024;
+
+/// Reads on. What lies beyond what the log shows yet is nothing so far.
+pub(super) async fn read_from(
+    log: &dyn Log,
+    partition: Partition,
+    from: Offset,
+) -> LogResult<Read> {
+    match log.read(partition, from, CHUNK).await {
+        // A former trim that is told by now: what it took was read before.
+        Err(LogError::OutOfRange(bounds)) if from < bounds.start => Ok(Read {
+            records: Vec::new(),
+            next: bounds.start,
+        }),
+        Err(LogError::OutOfRange(_)) => Ok(Read {
+            records: Vec::new(),
+            next: from,
+        }),
+        read => read,
+    }
+}
+
+/// What a partition amounts to.
+#[derive(Default)]
+pub(super) struct Replayed {
+    pub fold: JobFold,
+    pub next: Offset,
+    /// Bytes behind the begin of the checkpoint in force.
+    pub since: usize,
+    /// Where that begins, and its number.
+    pub last: (Offset, u64),
+}
+
+impl Replayed {
+    /// Reads a partition up to an offset, waiting for it. Errors: `Internal` for a record that cannot be read, and for a log that has
+    /// lost its beginning.
+    pub async fn read(log: &dyn Log, partition: Partition, end: Offset) -> Result<Self> {
+        let start = log.bounds(partition).await?.start;
+        let mut checkpoints = Checkpoints::default();
+        each(log, partition, (start, end), |found| {
+            checkpoints.look(found.offset, &decode(found)?);
+            Ok(())
+        })
+        .await?;
+        let mut replayed = Self {
+            next: start,
+            ..Self::default()
+        };
+        if let Some(found) = checkpoints.found() {
+            let mut restore = Restore::new(&found);
+            each(log, partition, (found.begin, found.end.next()), |found| {
+                restore.take(&decode(found)?);
+                Ok(())
+            })
+            .await?;
+            replayed.fold = restore.into_fold();
+            replayed.next = found.begin.next();
+            replayed.last = (found.begin, found.number);
+        }
+        let mut changes = Vec::new();
+        let from = replayed.next;
+        each(log, partition, (from, end), |found| {
+            changes.clear();
+            let entry = decode(found)?;
+            replayed.fold.apply(found.offset, &entry, &mut changes);
+            replayed.since += found.record.bytes();
+            Ok(())
+        })
+        .await?;
+        replayed.fold.end_snapshot();
+        replayed.next = end.max(from);
+        if replayed.fold.partitions().is_none() {
+            let message = format!(
+                "partition {} of the log of jobs has lost its beginning",
+                partition.0
+            );
+            return Err(Error::new(ErrorCode::Internal, message));
+        }
+        Ok(replayed)
+    }
+}
+
+fn decode(found: &LogRecord) -> Result<Entry> {
+    Entry::decode(&found.record).map_err(|error| {
+        let message = format!("offset {}: {}", found.offset.0, error.message);
+        Error::new(error.code, message)
+    })
+}
+
+/// Reads from one offset to another, waiting for it.
+async fn each(
+    log: &dyn Log,
+    partition: Partition,
+    (mut next, end): (Offset, Offset),
+    mut then: impl FnMut(&LogRecord) -> Result<()>,
+) -> Result<()> {
+    while next < end {
+        let read = read_from(log, partition, next).await?;
+        for found in read.records.iter().filter(|found| found.offset < end) {
+            then(found)?;
+        }
+        if read.next > next {
+            next = read.next;
+        } else {
+            log.wait(partition, next).await?;
+        }
+    }
+    Ok(())
+}

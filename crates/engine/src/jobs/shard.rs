@@ -1,0 +1,351 @@
+//! What one partition knows: the fold, and what must not outlive the daemon.
+
+use super::config::JobsConfig;
+use super::held::Held;
+use super::leases::Leases;
+use super::lines::{Lines, Waiter};
+use super::watch::Watchers;
+use super::{draining, not_found};
+use crate::steady::SteadyClock;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use tokio::sync::{Notify, oneshot};
+use trellis_core::jobs::{
+    Attempt, Job, JobFold, JobId, JobRecord, JobState, JobView, Part, Phase, QueueId, QueueState,
+    Verdict,
+};
+use trellis_core::log::{Durability, Log, LogError, Partition};
+use trellis_core::{Error, ErrorCode, Micros, Namespace, Result, Time};
+
+/// Records, and their bytes, that wait to be written.
+const MOST_WAITING: usize = 100_000;
+const MOST_WAITING_BYTES: usize = 64 * 1024 * 1024;
+
+/// How often bytes are looked for that are being moved.
+const TRIES: usize = 8;
+
+/// Who wants to know what a record amounted to.
+pub(super) enum Tell {
+    Nobody,
+    Caller(oneshot::Sender<Result<Verdict>>),
+    /// The worker of this place among those that are served in a round.
+    Worker(usize),
+}
+
+/// A record that is to be written.
+pub(super) struct Proposal {
+    pub record: JobRecord,
+    pub tell: Tell,
+}
+
+/// See the module.
+pub(super) struct State {
+    pub fold: JobFold,
+    pub proposals: VecDeque<Proposal>,
+    /// Bytes of jobs in them.
+    pub waiting_bytes: usize,
+    pub leases: Leases,
+    pub lines: Lines,
+    pub watchers: Watchers,
+    pub held: Held,
+    /// Names waiters.
+    pub waiters: u64,
+    /// Nothing more is taken in.
+    pub closed: bool,
+    /// Why nothing comes any more.
+    pub ended: Option<Error>,
+}
+
+/// See the module.
+pub(super) struct Shard {
+    pub partition: Partition,
+    pub log: Arc<dyn Log>,
+    pub config: JobsConfig,
+    clock: Arc<SteadyClock>,
+    /// How far the log's time is ahead of the clock.
+    ahead: Micros,
+    pub state: Mutex<State>,
+    pub asked: Notify,
+}
+
+impl Shard {
+    pub fn new(
+        (log, partition): (Arc<dyn Log>, Partition),
+        config: JobsConfig,
+        clock: Arc<SteadyClock>,
+        fold: JobFold,
+    ) -> Self {
+        let ahead = fold.time() - clock.now();
+        let alone = log.durability() == Durability::Volatile;
+        let mut state = State {
+            fold,
+            proposals: VecDeque::new(),
+            waiting_bytes: 0,
+            leases: Leases::default(),
+            lines: Lines::default(),
+            watchers: Watchers::default(),
+            held: Held::new(config.held_bytes, alone),
+            waiters: 0,
+            closed: false,
+            ended: None,
+        };
+        let now = clock.now() + ahead;
+        state.adopt(config.lease, now);
+        Self {
+            partition,
+            log,
+            config,
+            clock,
+            ahead,
+            state: Mutex::new(state),
+            asked: Notify::new(),
+        }
+    }
+
+    /// The time of the log now.
+    pub fn now(&self) -> Time {
+        self.clock.now() + self.ahead
+    }
+
+    // What is asked for.
+
+    /// Has a record written; begins with the call. Tells what it amounted to once it was read back.
+    pub fn propose(&self, record: JobRecord) -> oneshot::Receiver<Result<Verdict>> {
+        let (tell, told) = oneshot::channel();
+        let mut state = self.state.lock();
+        match state.admit(&record, &self.config) {
+            Ok(()) => {
+                state.waiting_bytes += bytes_of(&record);
+                let tell = Tell::Caller(tell);
+                state.proposals.push_back(Proposal { record, tell });
+                drop(state);
+                self.asked.notify_one();
+            }
+            Err(error) => {
+                // The receiver is in our hands.
+                let _ = tell.send(Err(error));
+            }
+        }
+        told
+    }
+
+    /// Has a record written and waits for it.
+    pub async fn write(&self, record: JobRecord) -> Result<Verdict> {
+        heard(self.propose(record).await)
+    }
+
+    /// A worker waits in the line of its queue. Errors: `TooManyWaiters`.
+    pub fn line_up(&self, waiter: impl FnOnce(u64) -> Waiter) -> Result<u64> {
+        let mut state = self.state.lock();
+        state.check_open()?;
+        state.check_waiters(&self.config)?;
+        state.waiters += 1;
+        let number = state.waiters;
+        state.lines.push(waiter(number));
+        drop(state);
+        self.asked.notify_one();
+        Ok(number)
+    }
+
+    // What is there.
+
+    /// A job. Errors: `JobNotFound`.
+    pub fn view(&self, namespace: &Namespace, job: JobId) -> Result<JobView> {
+        let state = self.state.lock();
+        let found = state.find(namespace, job)?;
+        Ok(state.view(job, found))
+    }
+
+    /// Bytes of a job, from memory or from the log. Errors: those of the log.
+    pub async fn bytes(&self, job: JobId, part: Part) -> Result<Bytes> {
+        let mut last = LogError::Closed;
+        for _ in 0..TRIES {
+            let place = {
+                let state = self.state.lock();
+                if let Some(data) = state.held.get(job, part) {
+                    return Ok(data);
+                }
+                let found = state.fold.job(job).ok_or_else(|| not_found(job))?;
+                match part {
+                    Part::Payload => Some(found.payload),
+                    Part::Left => found.left,
+                }
+            };
+            let Some(place) = place.filter(|place| place.bytes > 0) else {
+                return Ok(Bytes::new());
+            };
+            // It may be moved and trimmed meanwhile, and then stands elsewhere.
+            match self.log.read(self.partition, place.offset, 1).await {
+                Ok(read) => {
+                    let mut records = read.records.into_iter();
+                    let found = records.find(|found| found.offset == place.offset);
+                    if let Some(found) = found {
+                        return Ok(found.record.value);
+                    }
+                }
+                Err(error @ LogError::OutOfRange(_)) => last = error,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let message = format!("the log does not show what job {job} needs: {last}");
+        Err(Error::new(ErrorCode::StoreUnavailable, message))
+    }
+
+    // The end.
+
+    /// Nothing new is taken in; the task ends behind what was.
+    pub fn close(&self) {
+        let waiters = {
+            let mut state = self.state.lock();
+            state.closed = true;
+            state.watchers.clear();
+            state.lines.drain()
+        };
+        for waiter in waiters {
+            let _ = waiter.tell.send(Err(draining()));
+        }
+        self.asked.notify_one();
+    }
+
+    /// Nothing comes any more: everybody is told why.
+    pub fn end_with(&self, error: &Error) {
+        let mut state = self.state.lock();
+        state.ended.get_or_insert_with(|| error.clone());
+        state.watchers.clear();
+        let (waiters, proposals) = (state.lines.drain(), std::mem::take(&mut state.proposals));
+        drop(state);
+        for waiter in waiters {
+            let _ = waiter.tell.send(Err(error.clone()));
+        }
+        for proposal in proposals {
+            if let Tell::Caller(tell) = proposal.tell {
+                let _ = tell.send(Err(error.clone()));
+            }
+        }
+    }
+}
+
+impl State {
+    /// What ran when a former life ended may still run.
+    fn adopt(&mut self, lease: Micros, now: Time) {
+        let mut running = Vec::new();
+        for queue in self.fold.queues() {
+            for (job, found) in self.fold.jobs_of(queue, None) {
+                running.extend(found.lease().map(|lease| Attempt {
+                    job,
+                    lease: lease.id,
+                }));
+            }
+        }
+        for attempt in running {
+            self.leases.insert(attempt, lease, now);
+        }
+    }
+
+    pub fn check_open(&self) -> Result<()> {
+        match &self.ended {
+            Some(error) => Err(error.clone()),
+            None if self.closed => Err(draining()),
+            None => Ok(()),
+        }
+    }
+
+    pub fn check_waiters(&mut self, config: &JobsConfig) -> Result<()> {
+        let most = config.max_waiters;
+        let full = |waiting: usize| waiting >= most;
+        if full(self.lines.len() + self.watchers.count())
+            && full(self.lines.len() + self.watchers.len())
+        {
+            let message = format!("{most} calls wait for jobs; raise jobs.max_waiters");
+            return Err(Error::new(ErrorCode::TooManyWaiters, message));
+        }
+        Ok(())
+    }
+
+    /// Whether a record may be taken in. Errors: `Draining`, `TooManyBytes`, `TooManyJobs`, `TooManyQueues`.
+    fn admit(&self, record: &JobRecord, config: &JobsConfig) -> Result<()> {
+        self.check_open()?;
+        let bytes = bytes_of(record);
+        let waiting = self.proposals.len();
+        if waiting >= MOST_WAITING || self.waiting_bytes + bytes > MOST_WAITING_BYTES {
+            let message = format!("{waiting} changes of jobs wait to be written");
+            let error = Error::new(ErrorCode::TooManyBytes, message);
+            return Err(error.retry_after(Micros::from_millis(100)));
+        }
+        let queue = match record {
+            JobRecord::Submitted { spec, .. } => {
+                if self.fold.len() + waiting >= config.max_jobs {
+                    let most = config.max_jobs;
+                    let message = format!("{most} jobs are kept; raise jobs.max_jobs");
+                    return Err(Error::new(ErrorCode::TooManyJobs, message));
+                }
+                &spec.queue
+            }
+            JobRecord::QueueSet { queue, .. } => queue,
+            JobRecord::Progressed { .. } => return self.admit_bytes(bytes),
+            _ => return Ok(()),
+        };
+        if !self.fold.knows(queue) && self.fold.queue_count() + waiting >= config.max_queues {
+            let most = config.max_queues;
+            let message = format!("{most} queues are in use; raise jobs.max_queues");
+            return Err(Error::new(ErrorCode::TooManyQueues, message));
+        }
+        self.admit_bytes(bytes)
+    }
+
+    fn admit_bytes(&self, bytes: usize) -> Result<()> {
+        if self.held.has_room(self.waiting_bytes + bytes) {
+            return Ok(());
+        }
+        let message = "jobs in memory take as many bytes as they may; raise jobs.held_bytes, or keep jobs on disk";
+        Err(Error::new(ErrorCode::TooManyBytes, message))
+    }
+
+    /// A job of a namespace. Errors: `JobNotFound`.
+    pub fn find(&self, namespace: &Namespace, job: JobId) -> Result<&Job> {
+        let found = self.fold.job(job);
+        let own = found.filter(|found| self.fold.queue_of(found).namespace == *namespace);
+        own.ok_or_else(|| not_found(job))
+    }
+
+    pub fn view(&self, id: JobId, job: &Job) -> JobView {
+        JobView {
+            id,
+            queue: self.fold.queue_of(job).clone(),
+            state: job.state(),
+            attempts: job.attempts,
+            priority: job.priority,
+            submitted: job.submitted,
+            ready_at: match job.phase {
+                Phase::Delayed(until) => Some(until),
+                _ => None,
+            },
+            lease: job.lease().cloned(),
+            ended: job.ending().map(|ending| ending.at),
+            error: job.error.clone(),
+            options: job.options().clone(),
+        }
+    }
+
+    pub fn queue(&self, queue: &QueueId) -> QueueState {
+        QueueState {
+            queue: queue.clone(),
+            spec: self.fold.queue_spec(queue),
+            counts: JobState::ALL.map(|state| self.fold.count(queue, state)),
+        }
+    }
+}
+
+/// Bytes of a job that a record carries.
+pub(super) fn bytes_of(record: &JobRecord) -> usize {
+    record.data().len()
+}
+
+/// What a call is told.
+pub(super) fn heard<T>(
+    told: std::result::Result<Result<T>, oneshot::error::RecvError>,
+) -> Result<T> {
+    told.unwrap_or_else(|_| Err(draining()))
+}

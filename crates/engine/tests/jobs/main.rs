@@ -1,0 +1,8 @@
+//! Jobs on every log: the suite of the port, lives one after the other, and random ones on logs that do harm.
+
+#![allow(clippy::unwrap_used, reason = "tests: a failure is a failed test")]
+
+mod lives;
+mod random;
+mod suite;
+mod support;
