@@ -128,9 +128,13 @@ async fn what_an_older_connection_still_carries_is_refused() {
     let daemon = Daemon::on(&server, "a").await;
     let old = daemon.attached().await;
     let late = |stamp: String| {
-        let script = [include_str!("../scripts/guard.lua"), "return 'done'"].concat();
+        let script = concat!(
+            include_str!("../scripts/common.lua"),
+            include_str!("../scripts/guard.lua"),
+            "return 'done'"
+        );
         let (guard, generation) = (daemon.store.keys().guard(), old.generation.to_string());
-        server.run(&["EVAL", &script, "1", &guard, &generation, "a", &stamp])
+        server.run(&["EVAL", script, "1", &guard, &generation, "a", &stamp])
     };
     let stamp = format!("{}.{}", old.incarnation, old.link);
     assert_eq!(late(stamp.clone()), "done");

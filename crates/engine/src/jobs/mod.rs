@@ -1,6 +1,6 @@
 //! Jobs: the port over any log.
 //!
-//! Queues are spread over the partitions of the log, each of which is a [`Shard`](shard::Shard): a fold, and what must not outlive the
+//! Queues are spread over the partitions of the log, each of which is a [`Shard`]: a fold, and what must not outlive the
 //! daemon beside it. One task per shard writes. What was proposed while a batch was on its way makes the next one; it is read back, applied,
 //! and only then answered. A batch of unknown end is sent again as it is, marks and all, until it was read back: copies are void.
 //!
