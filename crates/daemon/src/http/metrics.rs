@@ -8,7 +8,7 @@ mod figures;
 mod locks;
 
 use crate::readiness::{Phase, Readiness};
-use figures::{count, counter, family, gauge};
+use figures::{count, counter, family, gauge, gauges};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -191,7 +191,7 @@ impl DaemonMetrics {
 
     fn encode_limits(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
         let status = self.limits.status();
-        let gauges = [
+        let figures = [
             ("namespaces", "Namespaces in use.", status.namespaces),
             ("limits", "Limits, declared and inline.", status.limits),
             (
@@ -221,14 +221,8 @@ impl DaemonMetrics {
                 usize::try_from(status.slice_units).unwrap_or(0),
             ),
         ];
-        for (noun, help, value) in gauges {
-            gauge(
-                encoder,
-                &format!("trellis_limits_{noun}"),
-                help,
-                count(value),
-            )?;
-        }
+        let figures = figures.map(|(noun, help, value)| (noun, help, count(value)));
+        gauges(encoder, "trellis_limits", figures)?;
         encode_decisions(encoder, &status)
     }
 }

@@ -5,5 +5,7 @@
 mod configured;
 mod lives;
 mod random;
+#[path = "../shared/mod.rs"]
+mod shared;
 mod suite;
 mod support;

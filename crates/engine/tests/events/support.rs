@@ -1,8 +1,7 @@
 //! Engines under the suite's settings, on logs of every kind.
 
+use crate::shared::{self, Tasks};
 use std::sync::Arc;
-use tokio::task::JoinHandle;
-use trellis_conformance::{PausedClock, spawn};
 use trellis_core::events::{
     Delivered, Events, Filter, GroupId, Heard, Room, Start, StoredEvent, Subscribe, Subscription,
     Topic,
@@ -13,11 +12,8 @@ use trellis_engine::{EventEngine, EventsConfig};
 use trellis_local::log::DiskLogOptions;
 
 pub use crate::configured::{LIMITS, config, memory_log};
+pub use crate::shared::clock;
 pub use trellis_conformance::events::event;
-
-pub fn clock() -> Arc<dyn Clock> {
-    Arc::new(PausedClock::new())
-}
 
 /// What concerns topics and groups.
 pub const CONTROL: Partition = Partition(0);
@@ -29,13 +25,7 @@ pub const ROOM: Room = Room {
 };
 
 pub fn options() -> DiskLogOptions {
-    DiskLogOptions {
-        limits: LIMITS,
-        // Nothing is read from memory.
-        tail_bytes: 0,
-        segment_bytes: 64 * 1024,
-        ..DiskLogOptions::default()
-    }
+    shared::disk_options(LIMITS)
 }
 
 pub fn topic(name: &str) -> Topic {
@@ -66,7 +56,7 @@ pub fn name(event: &StoredEvent) -> String {
 /// An engine and its tasks.
 pub struct Life {
     pub engine: Arc<EventEngine>,
-    tasks: Vec<JoinHandle<()>>,
+    tasks: Tasks,
 }
 
 impl Life {
@@ -74,23 +64,19 @@ impl Life {
         let (engine, tasks) = EventEngine::start(log, clock.clone(), config)
             .await
             .unwrap();
-        let tasks = tasks.into_iter().map(|task| spawn(task.run())).collect();
+        let tasks = Tasks::run(tasks);
         Self { engine, tasks }
     }
 
     /// Ends it as it should.
     pub async fn end(self) {
         self.engine.close().await;
-        for task in self.tasks {
-            task.await.unwrap();
-        }
+        self.tasks.end().await;
     }
 
     /// Ends it in the middle of whatever it does.
     pub fn crash(self) {
-        for task in self.tasks {
-            task.abort();
-        }
+        self.tasks.abort();
     }
 
     /// Publishes an event of this id to `orders`.

@@ -4,5 +4,7 @@
 
 mod lives;
 mod random;
+#[path = "../shared/mod.rs"]
+mod shared;
 mod suite;
 mod support;

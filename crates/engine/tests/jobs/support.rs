@@ -1,10 +1,9 @@
 //! Engines under the suite's settings, on logs of every kind.
 
+use crate::shared::{self, Tasks};
 use async_trait::async_trait;
 use std::sync::Arc;
-use tokio::task::JoinHandle;
 use trellis_conformance::jobs::Settings;
-use trellis_conformance::{PausedClock, spawn};
 use trellis_core::jobs::{
     Assigned, Attempt, AttemptEnd, JobId, JobSpec, JobState, Jobs, QueueId, Reserve,
 };
@@ -14,6 +13,8 @@ use trellis_core::log::{
 use trellis_core::{Clock, Micros, Name, Namespace, Result, Time};
 use trellis_engine::{JobEngine, JobsConfig};
 use trellis_local::log::{DEFAULT_LIMITS, DiskLogOptions, MemoryLog, MemoryLogOptions};
+
+pub use crate::shared::clock;
 
 /// Few, so that queues share them.
 const PARTITIONS: u32 = 2;
@@ -44,10 +45,6 @@ pub fn roomy() -> JobsConfig {
     }
 }
 
-pub fn clock() -> Arc<dyn Clock> {
-    Arc::new(PausedClock::new())
-}
-
 pub fn memory_log(clock: &Arc<dyn Clock>) -> Arc<dyn Log> {
     let options = MemoryLogOptions {
         limits: LIMITS,
@@ -57,13 +54,7 @@ pub fn memory_log(clock: &Arc<dyn Clock>) -> Arc<dyn Log> {
 }
 
 pub fn disk_options() -> DiskLogOptions {
-    DiskLogOptions {
-        limits: LIMITS,
-        // Nothing is read from memory.
-        tail_bytes: 0,
-        segment_bytes: 64 * 1024,
-        ..DiskLogOptions::default()
-    }
+    shared::disk_options(LIMITS)
 }
 
 /// A log in memory that outlives the engines on it, and says so.
@@ -126,29 +117,27 @@ pub fn queue(name: &str) -> QueueId {
 /// An engine and its tasks.
 pub struct Life {
     pub engine: Arc<JobEngine>,
-    tasks: Vec<JoinHandle<()>>,
+    tasks: Tasks,
 }
 
 impl Life {
     pub async fn begin(log: Arc<dyn Log>, clock: &Arc<dyn Clock>, config: JobsConfig) -> Self {
         let started = JobEngine::start(log, clock.clone(), config).await;
         let (engine, tasks) = started.unwrap();
-        let tasks = tasks.into_iter().map(|task| spawn(task.run())).collect();
+        let tasks = Tasks::run(tasks);
         Self { engine, tasks }
     }
 
     /// Ends it as it should.
     pub async fn end(self) {
         self.engine.close().await;
-        for task in self.tasks {
-            task.await.unwrap();
-        }
+        self.tasks.end().await;
     }
 
     /// Ends it in the middle of whatever it does.
     pub async fn crash(self) {
-        for task in self.tasks {
-            task.abort();
+        self.tasks.abort();
+        for task in self.tasks.0 {
             assert!(task.await.is_err());
         }
     }

@@ -1,6 +1,6 @@
 //! The cache's metrics.
 
-use super::figures::{count, counter, family, gauge};
+use super::figures::{count, counter, family, gauges};
 use prometheus_client::encoding::DescriptorEncoder;
 use std::fmt;
 use trellis_core::cache::{CacheStatus, Ledger, NearReset, NearStatus};
@@ -9,7 +9,7 @@ use trellis_core::cache::{CacheStatus, Ledger, NearReset, NearStatus};
 pub(super) fn encode(encoder: &mut DescriptorEncoder, status: &CacheStatus) -> fmt::Result {
     let kept = &status.stats;
     let ledger = &kept.ledger;
-    for (noun, help, value) in [
+    let figures = [
         ("namespaces", "Namespaces in use.", count(status.namespaces)),
         ("entries", "Entries kept.", kept.entries),
         ("bytes", "Bytes of the entries kept.", kept.bytes),
@@ -24,9 +24,8 @@ pub(super) fn encode(encoder: &mut DescriptorEncoder, status: &CacheStatus) -> f
             "Keys, tags and namespaces that the shared store is still to forget.",
             count(status.journalled),
         ),
-    ] {
-        gauge(encoder, &format!("trellis_cache_{noun}"), help, value)?;
-    }
+    ];
+    gauges(encoder, "trellis_cache", figures)?;
     let answers = [
         ("hit", ledger.hits),
         ("stale", ledger.stale_hits),
@@ -61,7 +60,7 @@ pub(super) fn encode(encoder: &mut DescriptorEncoder, status: &CacheStatus) -> f
 
 /// This daemon's copies of the shared store.
 fn near(encoder: &mut DescriptorEncoder, near: &NearStatus) -> fmt::Result {
-    for (noun, help, value) in [
+    let figures = [
         (
             "serving",
             "1 while the shared store tells this daemon of changes, so that near copies are served.",
@@ -69,9 +68,8 @@ fn near(encoder: &mut DescriptorEncoder, near: &NearStatus) -> fmt::Result {
         ),
         ("entries", "Near copies kept.", near.entries),
         ("bytes", "Bytes of the near copies kept.", near.bytes),
-    ] {
-        gauge(encoder, &format!("trellis_cache_near_{noun}"), help, value)?;
-    }
+    ];
+    gauges(encoder, "trellis_cache_near", figures)?;
     for (noun, help, count) in [
         ("hits", "Keys answered from a near copy.", near.hits),
         (

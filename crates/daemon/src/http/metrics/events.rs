@@ -1,13 +1,13 @@
 //! The metrics of events.
 
-use super::figures::{count, counter, gauge};
+use super::figures::{count, counter, gauges};
 use prometheus_client::encoding::DescriptorEncoder;
 use std::fmt;
 use trellis_core::events::EventsStatus;
 
 /// What events keep now, and what was published since the start.
 pub(super) fn encode(encoder: &mut DescriptorEncoder, status: &EventsStatus) -> fmt::Result {
-    let gauges = [
+    let figures = [
         ("topics", "Topics that are known.", count(status.topics)),
         ("kept", "Events that can be read.", status.events),
         ("kept_bytes", "Their bytes.", status.bytes),
@@ -33,9 +33,7 @@ pub(super) fn encode(encoder: &mut DescriptorEncoder, status: &EventsStatus) -> 
             u64::from(status.failure.is_some()),
         ),
     ];
-    for (noun, help, value) in gauges {
-        gauge(encoder, &format!("trellis_events_{noun}"), help, value)?;
-    }
+    gauges(encoder, "trellis_events", figures)?;
     let help = "Events published.";
     counter(encoder, "trellis_events_published", help, status.published)?;
     let help = "Events that were published before, and were not published again.";

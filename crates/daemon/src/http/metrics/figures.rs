@@ -16,6 +16,18 @@ pub(super) fn gauge(
         .encode_gauge(&value)
 }
 
+/// Figures of one thing, each by its noun.
+pub(super) fn gauges<'a>(
+    encoder: &mut DescriptorEncoder,
+    thing: &str,
+    figures: impl IntoIterator<Item = (&'a str, &'a str, u64)>,
+) -> fmt::Result {
+    for (noun, help, value) in figures {
+        gauge(encoder, &format!("{thing}_{noun}"), help, value)?;
+    }
+    Ok(())
+}
+
 /// A count since the start; the encoder adds `_total` to the name.
 pub(super) fn counter(
     encoder: &mut DescriptorEncoder,

@@ -1,13 +1,13 @@
 //! The metrics of locks.
 
-use super::figures::{count, family, gauge};
+use super::figures::{count, family, gauges};
 use prometheus_client::encoding::DescriptorEncoder;
 use std::fmt;
 use trellis_core::locks::LocksStatus;
 
 /// What locks hold now, and what was decided since the start.
 pub(super) fn encode(encoder: &mut DescriptorEncoder, status: &LocksStatus) -> fmt::Result {
-    let gauges = [
+    let figures = [
         (
             "namespaces",
             "Namespaces with locks, or remembered ones.",
@@ -23,14 +23,8 @@ pub(super) fn encode(encoder: &mut DescriptorEncoder, status: &LocksStatus) -> f
             status.request_ids,
         ),
     ];
-    for (noun, help, value) in gauges {
-        gauge(
-            encoder,
-            &format!("trellis_locks_{noun}"),
-            help,
-            count(value),
-        )?;
-    }
+    let figures = figures.map(|(noun, help, value)| (noun, help, count(value)));
+    gauges(encoder, "trellis_locks", figures)?;
     let decided = [
         ("granted", status.granted),
         ("held", status.held),
