@@ -3,13 +3,14 @@
 use prost::Message as _;
 use std::{env, error::Error, fs, path::PathBuf};
 
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
     // For reflection alone: tools show error details by it.
     "google/rpc/error_details.proto",
     "trellis/v1/cache.proto",
     "trellis/v1/common.proto",
     "trellis/v1/errors.proto",
     "trellis/v1/events.proto",
+    "trellis/v1/jobs.proto",
     "trellis/v1/limits.proto",
     "trellis/v1/locks.proto",
     "trellis/v1/pipelines.proto",
