@@ -1,9 +1,10 @@
 //! What a case works with: the calls of the port.
 
+use super::settings::Settings;
 use bytes::Bytes;
 use trellis_core::jobs::{
-    Assigned, Attempt, AttemptEnd, JobId, JobSpec, JobState, JobView, Jobs, ListJobs, QueueId,
-    QueueSpec, QueueState, Reserve, Submitted,
+    Assigned, Attempt, AttemptEnd, JobId, JobSpec, JobState, JobView, Jobs, ListJobs,
+    MAX_PAYLOAD_BYTES, QueueId, QueueSpec, QueueState, Reserve, Submitted,
 };
 use trellis_core::{Error, ErrorCode, Micros, Name, Result};
 
@@ -88,19 +89,25 @@ impl Bench {
         jobs
     }
 
+    /// Asks for jobs of a queue.
+    pub(super) fn reserve_of(&self, queue: &str, max_jobs: usize, max_wait: Micros) -> Reserve {
+        Reserve {
+            queue: self.queue(queue),
+            worker: Name::new("worker", "worker").unwrap(),
+            max_jobs,
+            max_bytes: MAX_PAYLOAD_BYTES,
+            max_wait,
+            lease: None,
+        }
+    }
+
     pub(super) async fn reserve(
         &self,
         queue: &str,
         max_jobs: usize,
         max_wait: Micros,
     ) -> Result<Vec<Assigned>> {
-        let reserve = Reserve {
-            queue: self.queue(queue),
-            worker: Name::new("worker", "worker").unwrap(),
-            max_jobs,
-            max_wait,
-            lease: None,
-        };
+        let reserve = self.reserve_of(queue, max_jobs, max_wait);
         self.port().reserve(reserve).await
     }
 
@@ -134,6 +141,12 @@ impl Bench {
     pub(super) async fn extend(&self, got: &Assigned, span: Option<Micros>) -> Result<Micros> {
         let port = self.port();
         port.extend(&self.namespace, attempt(got), span).await
+    }
+
+    /// Nothing is heard of its worker any more.
+    pub(super) fn let_go(&self, got: &Assigned) {
+        let within = Settings::default().reattach_time;
+        self.port().let_go(&self.namespace, &[attempt(got)], within);
     }
 
     pub(super) async fn progress(&self, got: &Assigned, checkpoint: &str) -> Result<()> {

@@ -8,6 +8,8 @@ use trellis_core::Micros;
 pub struct Settings {
     /// How long a worker has a job.
     pub lease: Micros,
+    /// How long it has it when nothing is heard of it any more.
+    pub reattach_time: Micros,
     /// Jobs of a queue that are known.
     pub max_jobs: usize,
     /// Queues that have jobs or were set.
@@ -22,6 +24,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             lease: Micros::from_secs(10),
+            reattach_time: Micros::from_secs(3),
             max_jobs: 60,
             max_queues: 8,
             max_waiters: 4,

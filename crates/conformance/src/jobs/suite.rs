@@ -29,8 +29,12 @@ macro_rules! __jobs_cases {
                 a_wait_in_vain_ends_at_its_time,
                 a_call_that_was_given_up_takes_nothing,
                 a_worker_gets_no_more_than_it_asks_for,
+                a_worker_gets_no_more_bytes_than_it_asks_for,
                 a_job_whose_lease_ends_runs_again,
                 a_lease_that_is_extended_stands,
+                a_lease_that_is_let_go_ends_soon,
+                a_lease_that_was_let_go_stands_if_it_is_extended,
+                a_worker_is_told_when_its_attempt_is_over,
                 an_attempt_that_is_over_speaks_for_nothing,
                 to_succeed_twice_does_nothing,
                 a_checkpoint_reaches_the_next_attempt,
@@ -42,6 +46,7 @@ macro_rules! __jobs_cases {
                 an_attempt_that_takes_too_long_is_over,
                 a_job_ends_at_its_deadline_also_while_it_runs,
                 a_dead_job_is_retried_as_a_new_one,
+                a_retry_that_is_named_makes_one_job,
             }
             endings {
                 whoever_waits_is_told_how_it_ended,

@@ -174,6 +174,15 @@ impl Job {
         self.options.as_deref().unwrap_or(&COMMON)
     }
 
+    /// Bytes of what its worker gets: payload, checkpoint and options.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let left = self.left.map_or(0, |left| left.bytes);
+        let bytes = u64::from(self.payload.bytes) + u64::from(left);
+        let options = self.options.as_ref().map_or(0, |options| options.bytes());
+        usize::try_from(bytes).unwrap_or(usize::MAX) + options
+    }
+
     /// Phase or outcome.
     #[must_use]
     pub fn state(&self) -> JobState {

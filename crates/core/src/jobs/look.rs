@@ -86,6 +86,18 @@ impl JobFold {
         queue.map_or(0, |queue| queue.counts[state as usize])
     }
 
+    /// How many jobs are in each state, over all queues, in the order of [`JobState::ALL`].
+    #[must_use]
+    pub fn counts(&self) -> [u64; JobState::ALL.len()] {
+        let mut counts = [0; JobState::ALL.len()];
+        for queue in self.index.all() {
+            for (sum, count) in counts.iter_mut().zip(queue.counts) {
+                *sum += count;
+            }
+        }
+        counts
+    }
+
     /// Whether a queue has jobs or was set.
     #[must_use]
     pub fn knows(&self, queue: &QueueId) -> bool {

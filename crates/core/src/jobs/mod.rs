@@ -34,6 +34,7 @@ mod replay;
 mod slice;
 mod snapshot;
 mod spec;
+mod status;
 mod submit;
 mod wire;
 mod writer;
@@ -42,7 +43,7 @@ pub use fold::{Change, JobFold, Submission, Verdict};
 pub use ids::{Epoch, JobId, LeaseId};
 pub use job::{Ending, Job, JobState, Lease, Outcome, Phase, Place};
 pub use port::{
-    Assigned, Attempt, Decision, JobView, Jobs, ListJobs, QueueState, Reserve, Submitted,
+    Assigned, Attempt, Decision, JobView, Jobs, ListJobs, Over, QueueState, Reserve, Submitted,
     Submitting,
 };
 pub use record::{AttemptEnd, Entry, JobRecord, Mark, Part};
@@ -53,6 +54,7 @@ pub use spec::{
     MAX_WEIGHT, MEMORY, OnConflict, PRIORITIES, Payload, QueueId, QueueSpec, Request, RetryPolicy,
     Turn, Unique,
 };
+pub use status::{JobsStatus, PICKUP_BOUNDS, Pickups};
 pub use writer::JobWriter;
 
 #[cfg(test)]

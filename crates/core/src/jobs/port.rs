@@ -3,7 +3,8 @@
 use super::ids::{JobId, LeaseId};
 use super::job::{JobState, Lease};
 use super::record::AttemptEnd;
-use super::spec::{JobOptions, JobSpec, Payload, QueueId, QueueSpec};
+use super::spec::{JobOptions, JobSpec, Payload, QueueId, QueueSpec, Request};
+use super::status::JobsStatus;
 use crate::log::Durability;
 use crate::{Micros, Name, Namespace, Result, Scope, Time};
 use async_trait::async_trait;
@@ -12,6 +13,9 @@ use std::pin::Pin;
 
 /// Submissions under way, each answered by itself, in order: they go on when this is dropped.
 pub type Submitting = Pin<Box<dyn Future<Output = Vec<Result<Submitted>>> + Send>>;
+
+/// Done once an attempt is over.
+pub type Over = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What became of a submission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +52,8 @@ pub struct Reserve {
     pub worker: Name,
     /// At most so many, at least 1.
     pub max_jobs: usize,
+    /// At most so many bytes, as [`Assigned::bytes`] counts them; one job comes even if it has more.
+    pub max_bytes: usize,
     /// How long to wait for the first.
     pub max_wait: Micros,
     /// How long the worker has a job unless it extends; the daemon's default if none.
@@ -71,6 +77,15 @@ pub struct Assigned {
     pub checkpoint: Option<Bytes>,
     /// What was asked for.
     pub options: JobOptions,
+}
+
+impl Assigned {
+    /// Bytes of what was given: payload, checkpoint and options.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let checkpoint = self.checkpoint.as_ref().map_or(0, Bytes::len);
+        self.payload.data.len() + checkpoint + self.options.bytes()
+    }
 }
 
 /// An attempt, as its worker speaks of it.
@@ -166,8 +181,8 @@ pub trait Jobs: Send + Sync {
     /// `InvalidField`, `TooManyJobs`, `TooManyBytes`, `RequestIdReused`.
     fn submit(&self, jobs: Vec<JobSpec>) -> Submitting;
 
-    /// The next jobs for a worker; waits for the first one at most `max_wait`, then none. Dropping the future leaves jobs that nobody
-    /// received to the end of their leases. Errors: `TooManyWaiters`, `InvalidField`.
+    /// The next jobs for a worker; waits for the first one at most `max_wait`, then none. Dropping the future gives back what it had taken,
+    /// as released. Errors: `TooManyWaiters`, `InvalidField`.
     async fn reserve(&self, reserve: Reserve) -> Result<Vec<Assigned>>;
 
     /// Ends attempts, each by itself, in order. Goes on when it is dropped. To end an attempt again that succeeded does nothing. Errors of
@@ -186,6 +201,14 @@ pub trait Jobs: Send + Sync {
         attempt: Attempt,
         span: Option<Micros>,
     ) -> Result<Micros>;
+
+    /// Nothing is heard of the worker of these attempts any more: their leases last for at most so long from now, unless they are
+    /// extended. Those that are over are passed over. Never waits.
+    fn let_go(&self, namespace: &Namespace, attempts: &[Attempt], within: Micros);
+
+    /// Tells when an attempt is over, whoever ended it; at once if it is. Only the last caller for an attempt is told late: one before is told
+    /// when another one comes.
+    fn over(&self, namespace: &Namespace, attempt: Attempt) -> Over;
 
     /// Keeps what the next attempt is to go on from, if there is one. Errors: `LeaseLost`, `JobNotFound`, `InvalidField`, `TooManyBytes`.
     async fn progress(
@@ -213,9 +236,17 @@ pub trait Jobs: Send + Sync {
     /// Takes a job back, whether it runs or not; one that has ended stays as it is. Errors: `JobNotFound`.
     async fn cancel(&self, namespace: &Namespace, job: JobId) -> Result<JobView>;
 
-    /// Makes a new job like one that has ended without success. Errors: `JobNotFound`, `InvalidField` for one that has not ended or has
+    /// Makes a new job like one that has ended without success; the request names this, as in a submission. Errors: `JobNotFound`, `InvalidField` for one that has not ended or has
     /// succeeded, those of [`Jobs::submit`].
-    async fn retry(&self, namespace: &Namespace, job: JobId) -> Result<Submitted>;
+    async fn retry(
+        &self,
+        namespace: &Namespace,
+        job: JobId,
+        request: Option<Request>,
+    ) -> Result<Submitted>;
+
+    /// How much there is, and what happened since the start. Never waits.
+    fn status(&self) -> JobsStatus;
 
     /// Sets how a queue runs its jobs. Errors: `InvalidField`, `TooManyQueues`.
     async fn set_queue(&self, queue: QueueId, spec: QueueSpec) -> Result<QueueState>;

@@ -143,6 +143,15 @@ pub struct Request {
     pub digest: u64,
 }
 
+impl Request {
+    /// A submission of this body.
+    #[must_use]
+    pub fn of(id: RequestId, body: &[u8]) -> Self {
+        let digest = hash([body]);
+        Self { id, digest }
+    }
+}
+
 /// A job as it is submitted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobSpec {
@@ -218,6 +227,16 @@ impl JobSpec {
 }
 
 impl JobOptions {
+    /// Bytes of what is told to workers and to whoever looks.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let labels = self.labels.iter();
+        let labels: usize = labels
+            .map(|(name, value)| name.as_str().len() + value.len())
+            .sum();
+        labels + self.trace.len()
+    }
+
     /// Checks every bound. Errors: `InvalidField` with the field's path.
     pub fn check(&self) -> Result<()> {
         let span = "must be above 0 and at most 366 days";

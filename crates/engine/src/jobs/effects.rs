@@ -20,6 +20,7 @@ impl State {
             self.changed(change, now, lease);
         }
         if verdict != Verdict::Void {
+            self.tally.count(&entry.record, verdict);
             self.hold(entry, verdict);
         }
         verdict
@@ -27,6 +28,7 @@ impl State {
 
     fn changed(&mut self, change: &Change, now: Time, lease: Micros) {
         let job = change.job;
+        self.tally.note(change, self.fold.job(job), now);
         if change.over.is_some() {
             self.leases.remove(job);
         }
@@ -38,6 +40,9 @@ impl State {
                 }
             }
             Some(state) if state.is_ended() => {
+                if let Some(ended) = self.fold.job(job) {
+                    self.tell_end(job, ended);
+                }
                 if state == JobState::Succeeded {
                     self.held.remove(job, Part::Payload);
                 }

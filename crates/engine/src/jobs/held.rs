@@ -31,6 +31,10 @@ impl Held {
         !self.alone || self.bytes + bytes + OVERHEAD <= self.most
     }
 
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Takes bytes in, in place of those before, if there is room, or if nothing else has them.
     pub fn put(&mut self, job: JobId, part: Part, data: &Bytes) {
         self.remove(job, part);

@@ -14,6 +14,7 @@ pub(super) struct Waiter {
     pub queue: QueueId,
     pub worker: Name,
     pub max_jobs: usize,
+    pub max_bytes: usize,
     pub lease: Micros,
     /// It takes what there is, and does not wait.
     pub at_once: bool,

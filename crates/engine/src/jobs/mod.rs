@@ -5,12 +5,13 @@
 //! and only then answered. A batch of unknown end is sent again as it is, marks and all, until it was read back: copies are void.
 //!
 //! Files: `shard` what a partition knows, `round` what it does next, `task` the one that writes, `effects` what a record that counts does beside
-//! the fold; `held` bytes of jobs, `leases` and `lines` who has a job and who waits for one, `watch` who waits for an end; `begin` how a
+//! the fold; `held` bytes of jobs, `leases` and `lines` who has a job and who waits for one, `watch` who waits for an end; `ends` whoever is told of ends, `tally` what has happened; `begin` how a
 //! life begins, `replay` how a partition is read, `port` and `working` the port.
 
 mod begin;
 mod config;
 mod effects;
+mod ends;
 mod held;
 mod leases;
 mod lines;
@@ -18,12 +19,14 @@ mod port;
 mod replay;
 mod round;
 mod shard;
+mod tally;
 mod task;
 mod upkeep;
 mod watch;
 mod working;
 
 pub use config::JobsConfig;
+pub use ends::JobEnded;
 
 use crate::underway::Underway;
 use shard::Shard;

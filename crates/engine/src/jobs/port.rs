@@ -10,8 +10,8 @@ use std::sync::Arc;
 use tokio::time::timeout;
 use trellis_core::jobs::{
     Assigned, Attempt, AttemptEnd, Decision, JobId, JobRecord, JobSpec, JobState, JobView, Jobs,
-    ListJobs, MAX_PAYLOAD_BYTES, Part, Payload, QueueId, QueueSpec, QueueState, Reserve,
-    Submission, Submitted, Submitting, Verdict,
+    JobsStatus, ListJobs, MAX_PAYLOAD_BYTES, Over, Part, Payload, QueueId, QueueSpec, QueueState,
+    Request, Reserve, Submission, Submitted, Submitting, Verdict,
 };
 use trellis_core::log::Durability;
 use trellis_core::{Error, ErrorCode, Micros, Name, Namespace, Result, Scope};
@@ -118,6 +118,35 @@ impl Jobs for JobEngine {
         shard.extend(attempt, span)
     }
 
+    fn let_go(&self, namespace: &Namespace, attempts: &[Attempt], within: Micros) {
+        for attempt in attempts {
+            let Ok(shard) = self.shard_of(attempt.job) else {
+                continue;
+            };
+            let now = shard.now();
+            let mut state = shard.state.lock();
+            if state.find(namespace, attempt.job).is_ok() {
+                state.leases.let_go(*attempt, within, now);
+            }
+            drop(state);
+            shard.asked.notify_one();
+        }
+    }
+
+    fn over(&self, namespace: &Namespace, attempt: Attempt) -> Over {
+        let told = self.shard_of(attempt.job).ok().and_then(|shard| {
+            let mut state = shard.state.lock();
+            state.find(namespace, attempt.job).ok()?;
+            state.leases.watch(attempt)
+        });
+        Box::pin(async move {
+            if let Some(told) = told {
+                // Nothing is sent: it ends with the lease.
+                let _ = told.await;
+            }
+        })
+    }
+
     async fn progress(
         &self,
         namespace: &Namespace,
@@ -197,7 +226,12 @@ impl Jobs for JobEngine {
         shard.view(namespace, job)
     }
 
-    async fn retry(&self, namespace: &Namespace, job: JobId) -> Result<Submitted> {
+    async fn retry(
+        &self,
+        namespace: &Namespace,
+        job: JobId,
+        request: Option<Request>,
+    ) -> Result<Submitted> {
         let shard = self.shard_of(job)?;
         let view = shard.view(namespace, job)?;
         if !view.state.is_ended() || view.state == JobState::Succeeded {
@@ -211,7 +245,7 @@ impl Jobs for JobEngine {
         let data = shard.bytes(job, Part::Payload).await?;
         let mut options = view.options;
         options.retry_of = Some(job);
-        options.request = None;
+        options.request = request;
         options.deadline = None;
         let spec = JobSpec {
             queue: view.queue,
@@ -259,5 +293,13 @@ impl Jobs for JobEngine {
         found.truncate(page_size);
         let look = |queue: QueueId| self.shard(&queue).state.lock().queue(&queue);
         Ok((found.into_iter().map(look).collect(), more))
+    }
+
+    fn status(&self) -> JobsStatus {
+        let mut status = JobsStatus::default();
+        for shard in &self.shards {
+            shard.tell_status(&mut status);
+        }
+        status
     }
 }

@@ -2,7 +2,7 @@
 
 use super::lines::{Got, Waiter};
 use super::shard::{Proposal, Shard, State, Tell, bytes_of};
-use trellis_core::jobs::{Attempt, AttemptEnd, JobRecord, QueueId};
+use trellis_core::jobs::{Attempt, AttemptEnd, Job, JobRecord, QueueId};
 use trellis_core::{Error, Micros, Time};
 
 /// Records of a round, about.
@@ -116,7 +116,7 @@ impl Shard {
             }
             let span: Micros = waiter.lease;
             for attempt in &got {
-                state.leases.insert(*attempt, span, now);
+                state.leases.set_span(*attempt, span, now);
             }
             let result = match error {
                 Some(error) if got.is_empty() => Err(error),
@@ -140,7 +140,15 @@ impl State {
                 && let Some(waiter) = self.lines.pop(&queue)
             {
                 let place = round.served.len();
-                for job in next.by_ref().take(waiter.max_jobs) {
+                let (mut jobs, mut bytes) = (0, 0_usize);
+                while jobs < waiter.max_jobs
+                    && let Some(job) = next.next_if(|job| {
+                        let more = self.fold.job(*job).map_or(0, Job::bytes);
+                        bytes = bytes.saturating_add(more);
+                        jobs == 0 || bytes <= waiter.max_bytes
+                    })
+                {
+                    jobs += 1;
                     let worker = waiter.worker.clone();
                     round.put(Proposal {
                         record: JobRecord::Leased { job, worker },

@@ -1,9 +1,11 @@
 //! What one partition knows: the fold, and what must not outlive the daemon.
 
 use super::config::JobsConfig;
+use super::ends::Ends;
 use super::held::Held;
 use super::leases::Leases;
 use super::lines::{Lines, Waiter};
+use super::tally::Tally;
 use super::watch::Watchers;
 use super::{draining, not_found};
 use crate::steady::SteadyClock;
@@ -52,6 +54,8 @@ pub(super) struct State {
     pub held: Held,
     /// Names waiters.
     pub waiters: u64,
+    pub tally: Tally,
+    pub ends: Option<Ends>,
     /// Nothing more is taken in.
     pub closed: bool,
     /// Why nothing comes any more.
@@ -88,6 +92,8 @@ impl Shard {
             watchers: Watchers::default(),
             held: Held::new(config.held_bytes, alone),
             waiters: 0,
+            tally: Tally::default(),
+            ends: None,
             closed: false,
             ended: None,
         };
@@ -147,6 +153,12 @@ impl Shard {
         drop(state);
         self.asked.notify_one();
         Ok(number)
+    }
+
+    /// Nobody was there to take these.
+    pub fn give_back(&self, got: Vec<Attempt>) {
+        self.state.lock().give_back(got);
+        self.asked.notify_one();
     }
 
     // What is there.
@@ -237,6 +249,7 @@ impl State {
                     job,
                     lease: lease.id,
                 }));
+                self.tally.adopt(job, found);
             }
         }
         for attempt in running {

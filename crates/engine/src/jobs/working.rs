@@ -1,6 +1,6 @@
 //! What workers ask: jobs to run, and what became of them.
 
-use super::lines::Waiter;
+use super::lines::{Got, Waiter};
 use super::shard::{Shard, heard};
 use super::{JobEngine, LEASES};
 use std::sync::Arc;
@@ -23,11 +23,13 @@ pub(super) fn lost() -> Error {
     )
 }
 
-/// A place in a line, which is left with this.
+/// A place in a line, which is left with this; and what was got there, which is given back with it unless it was taken.
 struct Place<'a> {
     shard: &'a Shard,
     reserve: &'a Reserve,
     number: u64,
+    told: oneshot::Receiver<Got>,
+    got: Vec<Attempt>,
 }
 
 impl Place<'_> {
@@ -37,11 +39,35 @@ impl Place<'_> {
         let left = state.lines.leave(&self.reserve.queue, self.number);
         left.is_some()
     }
+
+    /// Waits until it is told what there is, for as long as it may.
+    async fn wait(&mut self) -> Result<()> {
+        let most = self.reserve.max_wait;
+        let waited = match most {
+            Micros::ZERO => None,
+            most => timeout(most.into(), &mut self.told).await.ok(),
+        };
+        let told = match waited {
+            Some(told) => told,
+            None if most > Micros::ZERO && self.leave() => Ok(Ok(Vec::new())),
+            // It is being served, or is told at once.
+            None => (&mut self.told).await,
+        };
+        self.got = heard(told)?;
+        Ok(())
+    }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.leave();
+        self.told.close();
+        let mut unread = self.told.try_recv().unwrap_or(Ok(Vec::new()));
+        let unread = unread.as_mut().map(std::mem::take).unwrap_or_default();
+        let unused: Vec<Attempt> = unread.into_iter().chain(self.got.drain(..)).collect();
+        if !unused.is_empty() {
+            self.shard.give_back(unused);
+        }
     }
 }
 
@@ -60,35 +86,27 @@ impl JobEngine {
             ),
             (LEASES.contains(&lease), "lease", "must be 1 s to 1 h"),
         ])?;
-        let (tell, mut told) = oneshot::channel();
+        let (tell, told) = oneshot::channel();
         let number = shard.line_up(|number| Waiter {
             number,
             queue: reserve.queue.clone(),
             worker: reserve.worker.clone(),
             max_jobs: reserve.max_jobs,
+            max_bytes: reserve.max_bytes,
             lease,
             at_once: reserve.max_wait == Micros::ZERO,
             tell,
         })?;
-        let place = Place {
+        let mut place = Place {
             shard,
             reserve: &reserve,
             number,
+            told,
+            got: Vec::new(),
         };
-        let waited = if reserve.max_wait == Micros::ZERO {
-            None
-        } else {
-            timeout(reserve.max_wait.into(), &mut told).await.ok()
-        };
-        let got = match waited {
-            Some(told) => told,
-            None if reserve.max_wait > Micros::ZERO && place.leave() => Ok(Ok(Vec::new())),
-            // It is being served, or is told at once.
-            None => told.await,
-        };
-        drop(place);
-        let mut assigned = Vec::new();
-        for attempt in heard(got)? {
+        place.wait().await?;
+        let mut assigned = Vec::with_capacity(place.got.len());
+        for attempt in place.got.clone() {
             match shard.assigned(attempt).await {
                 // It has ended meanwhile.
                 Ok(None) => {}
@@ -99,6 +117,7 @@ impl JobEngine {
                 }
             }
         }
+        place.got.clear();
         Ok(assigned)
     }
 

@@ -8,3 +8,4 @@ mod random;
 mod shared;
 mod suite;
 mod support;
+mod workers;

@@ -159,6 +159,7 @@ impl Life {
             queue: queue(name),
             worker: Name::new("worker", "worker").unwrap(),
             max_jobs,
+            max_bytes: usize::MAX,
             max_wait,
             lease: None,
         };

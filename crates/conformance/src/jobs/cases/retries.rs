@@ -2,6 +2,7 @@
 
 use crate::jobs::prelude::*;
 use tokio::time::Instant;
+use trellis_core::RequestId;
 
 /// Waits of one second, then two, and so many attempts.
 fn policy(max_attempts: u32) -> RetryPolicy {
@@ -108,7 +109,7 @@ pub async fn a_job_ends_at_its_deadline_also_while_it_runs(bench: &Bench) {
 pub async fn a_dead_job_is_retried_as_a_new_one(bench: &Bench) {
     let dead = bench.job_with("a", |job| job.options.retry = policy(1));
     let dead = bench.submit(dead).await;
-    let retry = async || bench.backend().retry(&bench.namespace, dead).await;
+    let retry = async || bench.backend().retry(&bench.namespace, dead, None).await;
     assert_eq!(namely(retry().await), "job_id");
     let got = bench.one().await;
     bench.end(&got, failed()).await.unwrap();
@@ -119,6 +120,26 @@ pub async fn a_dead_job_is_retried_as_a_new_one(bench: &Bench) {
     assert_eq!((got.job, got.attempt), (again, 1));
     assert_eq!(got.payload.data, "a");
     bench.end(&got, succeeded("text")).await.unwrap();
-    let refused = bench.backend().retry(&bench.namespace, again).await;
+    let refused = bench.backend().retry(&bench.namespace, again, None).await;
     assert_eq!(namely(refused), "job_id");
+}
+
+pub async fn a_retry_that_is_named_makes_one_job(bench: &Bench) {
+    let dead = bench.job_with("a", |job| job.options.retry = policy(1));
+    let dead = bench.submit(dead).await;
+    let got = bench.one().await;
+    bench.end(&got, failed()).await.unwrap();
+    let request = || {
+        let id = RequestId::new("again", "request_id").unwrap();
+        Some(Request { id, digest: 1 })
+    };
+    let port = bench.backend();
+    let retry = async || {
+        let told = port.retry(&bench.namespace, dead, request());
+        told.await.unwrap()
+    };
+    let first = retry().await;
+    assert_eq!(first.decision, Decision::New);
+    let second = retry().await;
+    assert_eq!((second.job, second.decision), (first.job, Decision::Repeat));
 }

@@ -4,7 +4,7 @@ use crate::jobs::prelude::*;
 use trellis_core::{Name, RequestId, UniqueKey};
 
 fn requested(bench: &Bench, id: &str, digest: u64) -> JobSpec {
-    bench.job_with("page", |job| {
+    bench.job_with(&format!("page {digest}"), |job| {
         let id = RequestId::new(id, "request_id").unwrap();
         job.options.request = Some(Request { id, digest });
     })

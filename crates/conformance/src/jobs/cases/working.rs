@@ -1,10 +1,12 @@
 //! How workers get jobs and keep them.
 
+use crate::jobs::bench::attempt;
 use crate::jobs::prelude::*;
 use crate::spawn;
 use std::collections::BTreeSet;
 use std::pin::pin;
 use tokio::time::Instant;
+use trellis_core::jobs::Assigned;
 
 pub async fn each_job_goes_to_one_worker(bench: &Bench) {
     let mut jobs = BTreeSet::new();
@@ -66,6 +68,22 @@ pub async fn a_call_that_was_given_up_takes_nothing(bench: &Bench) {
     assert_eq!(bench.one().await.attempt, 1);
 }
 
+pub async fn a_worker_gets_no_more_bytes_than_it_asks_for(bench: &Bench) {
+    bench.submit_all(&["aaaa", "bb", "cc", "dddd"]).await;
+    for some in [&["aaaa"][..], &["bb", "cc"], &["dddd"]] {
+        let mut reserve = bench.reserve_of("ocr", 10, Micros::ZERO);
+        reserve.max_bytes = 4;
+        let got = bench.backend().reserve(reserve).await.unwrap();
+        let data: Vec<_> = got.iter().map(|it| it.payload.data.clone()).collect();
+        assert_eq!(data, some);
+    }
+    let long = "e".repeat(5);
+    bench.submit(bench.job(&long)).await;
+    let mut reserve = bench.reserve_of("ocr", 10, Micros::ZERO);
+    reserve.max_bytes = 4;
+    assert_eq!(bench.backend().reserve(reserve).await.unwrap().len(), 1);
+}
+
 pub async fn a_worker_gets_no_more_than_it_asks_for(bench: &Bench) {
     bench.submit_all(&["a", "b", "c", "d", "e"]).await;
     assert_eq!(bench.names(2).await, ["a", "b"]);
@@ -101,6 +119,55 @@ pub async fn a_lease_that_is_extended_stands(bench: &Bench) {
     assert!(bench.get(1).await.is_empty());
     bench.end(&got, succeeded("text")).await.unwrap();
     assert_eq!(code(bench.extend(&got, None).await), ErrorCode::LeaseLost);
+}
+
+pub async fn a_lease_that_is_let_go_ends_soon(bench: &Bench) {
+    let within = Settings::default().reattach_time;
+    bench.submit(bench.job("a")).await;
+    let first = bench.one().await;
+    let asked = Instant::now();
+    bench.let_go(&first);
+    let second = bench.one().await;
+    bench.assert_took(asked, Instant::now(), within);
+    assert_eq!((second.job, second.attempt), (first.job, 2));
+    // What is over is passed over.
+    bench.let_go(&first);
+    bench.elapse(Micros(2 * within.0)).await;
+    bench.extend(&second, None).await.unwrap();
+}
+
+pub async fn a_lease_that_was_let_go_stands_if_it_is_extended(bench: &Bench) {
+    let within = Settings::default().reattach_time;
+    bench.submit(bench.job("a")).await;
+    let got = bench.one().await;
+    bench.let_go(&got);
+    bench.elapse(Micros(within.0 / 2)).await;
+    let told = bench.extend(&got, None).await.unwrap();
+    bench.assert_told(told, Settings::default().lease);
+    bench.elapse(Micros(2 * within.0)).await;
+    bench.end(&got, succeeded("text")).await.unwrap();
+}
+
+pub async fn a_worker_is_told_when_its_attempt_is_over(bench: &Bench) {
+    let over = |got: &Assigned| {
+        let over = bench.backend().over(&bench.namespace, attempt(got));
+        spawn(over)
+    };
+    let job = bench.submit(bench.job("a")).await;
+    let cancelled = over(&bench.one().await);
+    bench.elapse(ms(10)).await;
+    assert!(!cancelled.is_finished());
+    bench.cancel(job).await.unwrap();
+    cancelled.await.unwrap();
+
+    let short = bench.job_with("b", |job| job.options.timeout = Some(SECOND));
+    bench.submit(short).await;
+    let got = bench.one().await;
+    let late = over(&got);
+    let asked = Instant::now();
+    late.await.unwrap();
+    bench.assert_took(asked, Instant::now(), SECOND);
+    over(&got).await.unwrap();
 }
 
 pub async fn an_attempt_that_is_over_speaks_for_nothing(bench: &Bench) {
@@ -142,7 +209,7 @@ pub async fn a_checkpoint_reaches_the_next_attempt(bench: &Bench) {
     for checkpoint in ["page 1", "page 2"] {
         bench.progress(&got, checkpoint).await.unwrap();
     }
-    bench.end(&got, AttemptEnd::Lost).await.unwrap();
+    bench.end(&got, failed()).await.unwrap();
     let got = bench.one().await;
     assert_eq!(got.checkpoint.unwrap(), "page 2");
 }
