@@ -184,6 +184,7 @@ fn parts(
         pipelines: Arc::clone(&backend.pipelines),
         cache: Arc::clone(&backend.cache),
         events: Some(events),
+        jobs: None,
         announcer,
         cluster: backend.cluster.clone(),
         stats: Arc::new(RpcStats::new(Arc::clone(&clock))),

@@ -2,6 +2,7 @@
 
 use trellis_core::Micros;
 use trellis_core::events::MAX_DATA_BYTES;
+use trellis_core::jobs::MAX_PAYLOAD_BYTES;
 
 /// Bounds on requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +31,50 @@ pub struct ServiceConfig {
     pub cache: CacheServiceConfig,
     /// Bounds on requests of events.
     pub events: EventBounds,
+    /// Bounds on requests of jobs.
+    pub jobs: JobBounds,
+}
+
+/// Bounds on requests of jobs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JobBounds {
+    /// Bytes of a payload, of a result and of a checkpoint; at most [`MAX_PAYLOAD_BYTES`].
+    pub max_payload_bytes: usize,
+    /// Jobs or ends in one batch.
+    pub max_batch: usize,
+    /// The longest `max_wait`.
+    pub max_wait: Micros,
+    /// Open streams in this daemon.
+    pub max_streams: usize,
+    /// Requests in hand on one stream; then the stream is not read further.
+    pub max_stream_in_flight: usize,
+    /// Bytes of the requests in hand on one stream; then the stream is not read further.
+    pub max_stream_bytes: usize,
+    /// Jobs that a worker may have on one stream.
+    pub max_credit: usize,
+    /// How long a worker has its jobs when nothing is heard of it, unless it says otherwise.
+    pub lease: Micros,
+    /// How long a worker has them when its stream has broken.
+    pub reattach_time: Micros,
+    /// How long a worker may go on with them when the daemon shuts down.
+    pub drain_time: Micros,
+}
+
+impl Default for JobBounds {
+    fn default() -> Self {
+        Self {
+            max_payload_bytes: MAX_PAYLOAD_BYTES,
+            max_batch: 1_000,
+            max_wait: Micros::from_secs(3_600),
+            max_streams: 4_096,
+            max_stream_in_flight: 1_024,
+            max_stream_bytes: 8 * 1024 * 1024,
+            max_credit: 10_000,
+            lease: Micros::from_secs(30),
+            reattach_time: Micros::from_secs(3),
+            drain_time: Micros::from_secs(5),
+        }
+    }
 }
 
 /// Bounds on requests of events.
@@ -161,6 +206,7 @@ impl Default for ServiceConfig {
             locks: LockBounds::default(),
             cache: CacheServiceConfig::default(),
             events: EventBounds::default(),
+            jobs: JobBounds::default(),
         }
     }
 }

@@ -15,6 +15,7 @@ mod convert;
 mod drain;
 mod error;
 mod events;
+mod jobs;
 mod layers;
 mod limits;
 mod lock_session;
@@ -27,6 +28,6 @@ mod stream;
 mod turns;
 
 pub use announce::{Announcer, DAEMON_TOPIC};
-pub use config::{CacheServiceConfig, EventBounds, LockBounds, ServiceConfig};
+pub use config::{CacheServiceConfig, EventBounds, JobBounds, LockBounds, ServiceConfig};
 pub use layers::{CallLimitLayer, RpcSnapshot, RpcStats, StatsLayer};
 pub use routes::{DaemonInfo, HealthHandle, Parts, Services, routes};

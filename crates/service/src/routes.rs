@@ -3,6 +3,7 @@
 use crate::announce::Announcer;
 use crate::cache::{CacheRpc, CacheServer};
 use crate::events::{EventRpc, EventServer};
+use crate::jobs::{JobRpc, JobServer};
 use crate::layers::EndOnDrain;
 use crate::limits::{LimitRpc, LimitServer};
 use crate::locks::{LockRpc, LockServer};
@@ -25,6 +26,7 @@ use tonic_health::server::HealthReporter;
 use tower::Service;
 use trellis_core::cache::Cache;
 use trellis_core::events::Events;
+use trellis_core::jobs::Jobs;
 use trellis_core::limits::Limits;
 use trellis_core::locks::Locks;
 use trellis_core::pipelines::LivePipelines;
@@ -32,6 +34,7 @@ use trellis_core::{Clock, Cluster, Error, ErrorCode, Now, Result};
 use trellis_proto::FILE_DESCRIPTOR_SET;
 use trellis_proto::v1::cache_service_server::CacheServiceServer;
 use trellis_proto::v1::event_service_server::EventServiceServer;
+use trellis_proto::v1::job_service_server::JobServiceServer;
 use trellis_proto::v1::limit_service_server::LimitServiceServer;
 use trellis_proto::v1::lock_service_server::LockServiceServer;
 use trellis_proto::v1::pipeline_service_server::PipelineServiceServer;
@@ -60,6 +63,8 @@ pub struct Parts {
     pub cache: Arc<dyn Cache>,
     /// Events; `None` where the daemon keeps none, and then has no `EventService`.
     pub events: Option<Arc<dyn Events>>,
+    /// Jobs; `None` where the daemon runs none, and then has no `JobService`.
+    pub jobs: Option<Arc<dyn Jobs>>,
     /// Where changes made by calls are told.
     pub announcer: Announcer,
     /// Time, for latencies.
@@ -130,7 +135,7 @@ fn service(path: &str) -> Option<&str> {
     Some(service)
 }
 
-/// Every service: limits, cache, locks, pipelines, events, status, health (not serving yet), and reflection v1 and v1alpha.
+/// Every service: limits, cache, locks, pipelines, events, jobs, status, health (not serving yet), and reflection v1 and v1alpha.
 pub fn routes(parts: &Parts, config: ServiceConfig) -> Result<(Services, HealthHandle)> {
     let bytes = config.max_message_bytes;
     let streams = Arc::new(Semaphore::new(config.max_streams));
@@ -180,14 +185,7 @@ pub fn routes(parts: &Parts, config: ServiceConfig) -> Result<(Services, HealthH
         "trellis.v1.PipelineService",
         "trellis.v1.StatusService",
     ];
-    if let Some(events) = &parts.events {
-        let events = EventRpc::new(parts, Arc::clone(events), &config)?;
-        let events = EventServiceServer::new(EventServer(Arc::new(events)))
-            .max_decoding_message_size(bytes)
-            .accept_compressed(Gzip);
-        names.push(EventServiceServer::<EventServer>::NAME);
-        others = others.add_service(events);
-    }
+    others = add_kept(others, parts, &config, &mut names)?;
     let health = HealthHandle {
         reporter,
         services: names,
@@ -198,6 +196,33 @@ pub fn routes(parts: &Parts, config: ServiceConfig) -> Result<(Services, HealthH
         others: others.prepare(),
     };
     Ok((services, health))
+}
+
+/// Adds the services of what the daemon keeps in logs, and their names.
+fn add_kept(
+    mut others: Routes,
+    parts: &Parts,
+    config: &ServiceConfig,
+    names: &mut Vec<&'static str>,
+) -> Result<Routes> {
+    let bytes = config.max_message_bytes;
+    if let Some(events) = &parts.events {
+        let events = EventRpc::new(parts, Arc::clone(events), config)?;
+        let events = EventServiceServer::new(EventServer(Arc::new(events)))
+            .max_decoding_message_size(bytes)
+            .accept_compressed(Gzip);
+        names.push(EventServiceServer::<EventServer>::NAME);
+        others = others.add_service(events);
+    }
+    if let Some(jobs) = &parts.jobs {
+        let jobs = JobRpc::new(parts, Arc::clone(jobs), config)?;
+        let jobs = JobServiceServer::new(JobServer(Arc::new(jobs)))
+            .max_decoding_message_size(bytes)
+            .accept_compressed(Gzip);
+        names.push(JobServiceServer::<JobServer>::NAME);
+        others = others.add_service(jobs);
+    }
+    Ok(others)
 }
 
 #[cfg(test)]

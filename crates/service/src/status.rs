@@ -2,12 +2,14 @@
 
 use crate::convert::cache as spelled;
 use crate::convert::events::durability;
+use crate::convert::jobs::counts as job_counts;
 use crate::convert::{count, duration, scope, timestamp};
 use crate::{Parts, RpcStats};
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 use trellis_core::cache::Cache;
 use trellis_core::events::Events;
+use trellis_core::jobs::Jobs;
 use trellis_core::limits::{FallbackStatus, Limits};
 use trellis_core::locks::{Locks, LocksStatus};
 use trellis_core::{Clock, Cluster, MemberState, Micros, StoreState};
@@ -21,6 +23,7 @@ pub(crate) struct StatusServer {
     locks: Arc<dyn Locks>,
     cache: Arc<dyn Cache>,
     events: Option<Arc<dyn Events>>,
+    jobs: Option<Arc<dyn Jobs>>,
     clock: Arc<dyn Clock>,
     stats: Arc<RpcStats>,
     info: DaemonInfo,
@@ -34,6 +37,7 @@ impl StatusServer {
             locks: Arc::clone(&parts.locks),
             cache: Arc::clone(&parts.cache),
             events: parts.events.clone(),
+            jobs: parts.jobs.clone(),
             clock: Arc::clone(&parts.clock),
             stats: Arc::clone(&parts.stats),
             info: parts.info,
@@ -104,6 +108,8 @@ impl StatusService for StatusServer {
             fallback: self.limits.fallback().map(fallback),
             events_scope: self.events.as_ref().map(|events| scope(&events.scope())),
             events: self.events.as_ref().map(|it| events(&**it)),
+            jobs_scope: self.jobs.as_ref().map(|jobs| scope(&jobs.scope())),
+            jobs: self.jobs.as_ref().map(|it| jobs(&**it)),
         }))
     }
 }
@@ -137,6 +143,23 @@ fn events(events: &dyn Events) -> v1::EventsStatus {
         dead_letters: count(status.dead),
         published: count(status.published),
         duplicates: count(status.duplicates),
+        failure: status.failure.unwrap_or_default(),
+    }
+}
+
+fn jobs(jobs: &dyn Jobs) -> v1::JobsStatus {
+    let status = jobs.status();
+    v1::JobsStatus {
+        durability: durability(jobs.durability()).into(),
+        queues: count(status.queues),
+        counts: job_counts(status.counts),
+        reserving: count(status.reserving),
+        waiting: count(status.waiting),
+        held_bytes: count(status.held_bytes),
+        submitted: count(status.submitted),
+        attempts: count(status.attempts),
+        lost: count(status.lost),
+        ended: job_counts(status.ended),
         failure: status.failure.unwrap_or_default(),
     }
 }

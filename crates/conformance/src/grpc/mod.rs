@@ -14,6 +14,7 @@
 mod cache;
 mod convert;
 mod events;
+mod jobs;
 mod limits;
 mod locks;
 mod pages;
@@ -22,6 +23,7 @@ mod pipelines;
 
 pub use cache::GrpcCache;
 pub use events::GrpcEvents;
+pub use jobs::GrpcJobs;
 pub use limits::GrpcLimits;
 pub use locks::{GrpcLocks, locks_subject};
 pub use pipe::{Cut, PipeServer, channel, connect, connect_to};

@@ -3,6 +3,7 @@
 
 pub(crate) mod cache;
 pub(crate) mod events;
+pub(crate) mod jobs;
 mod limits;
 pub(crate) mod locks;
 mod pages;
@@ -109,6 +110,19 @@ fn micros(duration: &Duration) -> Option<Micros> {
     ))
 }
 
+/// A wall-clock time that the ports can express.
+pub(crate) fn wall(time: &Timestamp, field: &str) -> Result<Time> {
+    /// The last second of the year 9999, where the timestamps of protobuf end.
+    const LAST: u64 = 253_402_300_799;
+    let seconds = u64::try_from(time.seconds).ok().filter(|it| *it <= LAST);
+    let nanos = u64::try_from(time.nanos).ok();
+    let nanos = nanos.filter(|nanos| *nanos < 1_000_000_000);
+    match (seconds, nanos) {
+        (Some(seconds), Some(nanos)) => Ok(Time(seconds * 1_000_000 + nanos / 1_000)),
+        _ => Err(Error::invalid(field, "must be a time from 1970 to 9999")),
+    }
+}
+
 #[allow(
     clippy::cast_possible_wrap,
     clippy::cast_possible_truncation,
@@ -180,6 +194,16 @@ mod tests {
             Ok(Some(Micros::from_secs(10)))
         );
         assert_eq!(span(None, "max_wait", bounds), Ok(None));
+    }
+
+    #[test]
+    fn a_time_outside_its_bounds_is_refused_with_the_field() {
+        for (seconds, nanos) in [(-1, 0), (253_402_300_800, 0), (0, -1), (0, 1_000_000_000)] {
+            let error = wall(&Timestamp { seconds, nanos }, "time").unwrap_err();
+            assert_eq!(error.violation.unwrap().field, "time", "{seconds} {nanos}");
+        }
+        let (seconds, nanos) = (253_402_300_799, 999_999_999);
+        assert!(wall(&Timestamp { seconds, nanos }, "time").is_ok());
     }
 
     #[test]

@@ -16,14 +16,12 @@ pub(crate) use server::EventServer;
 
 use crate::convert::{self, Context, events as wire};
 use crate::error::item_status;
-use crate::layers::BoundElsewhere;
 use crate::limits::admit_stream;
 use crate::{Parts, RpcStats, ServiceConfig};
 use futures::future::{Either, join_all, ready};
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
-use tonic::Response;
 use trellis_core::events::{Events, Publishing, Topic};
 use trellis_core::{Clock, Error, Micros, Namespace, Result, Time};
 use trellis_proto::v1;
@@ -203,11 +201,4 @@ impl EventRpc {
 fn unanswered() -> Error {
     let message = "the settlement was not answered";
     Error::new(trellis_core::ErrorCode::Internal, message)
-}
-
-/// Streams have a bound of their own.
-fn elsewhere<T>(stream: T) -> Response<T> {
-    let mut answers = Response::new(stream);
-    answers.extensions_mut().insert(BoundElsewhere);
-    answers
 }

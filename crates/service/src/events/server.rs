@@ -1,10 +1,11 @@
 //! The service of the contract.
 
+use super::EventRpc;
 use super::consume::Consume;
 use super::publish::PublishStream;
 use super::subscribe::Subscribe;
-use super::{EventRpc, elsewhere};
 use crate::error::status;
+use crate::layers::elsewhere;
 use crate::limits::{Answer, answer, deadline};
 use futures::stream::{self, BoxStream, StreamExt as _};
 use std::sync::Arc;

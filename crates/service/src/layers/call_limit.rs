@@ -22,6 +22,13 @@ use trellis_core::{Error, ErrorCode, Micros};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BoundElsewhere;
 
+/// An answer for which another bound holds.
+pub(crate) fn elsewhere<T>(answer: T) -> tonic::Response<T> {
+    let mut answer = tonic::Response::new(answer);
+    answer.extensions_mut().insert(BoundElsewhere);
+    answer
+}
+
 /// Adds the bound to a server.
 #[derive(Clone)]
 pub struct CallLimitLayer {

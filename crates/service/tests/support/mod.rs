@@ -26,6 +26,7 @@ pub fn parts(clock: &Arc<dyn Clock>) -> Parts {
         pipelines: Arc::new(pipelines(clock)),
         cache: Arc::new(MemoryCache::new(MemoryCacheConfig::default(), clock.clone()).unwrap()),
         events: None,
+        jobs: None,
         announcer: Announcer::new(None, clock.clone(), "/trellis"),
         info: DaemonInfo {
             version: "0.0.0",

@@ -16,11 +16,11 @@ use trellis_proto::v1;
 
 // To the daemon.
 
-pub(super) fn duration_out(span: Micros) -> prost_types::Duration {
+pub(in crate::grpc) fn duration_out(span: Micros) -> prost_types::Duration {
     std::time::Duration::from(span).try_into().unwrap()
 }
 
-fn timestamp_out(time: Time) -> prost_types::Timestamp {
+pub(in crate::grpc) fn timestamp_out(time: Time) -> prost_types::Timestamp {
     let prost_types::Duration { seconds, nanos } = duration_out(Micros(time.0));
     prost_types::Timestamp { seconds, nanos }
 }
@@ -132,7 +132,7 @@ pub(super) fn settlement_out((lease, settlement): (LeaseKey, Settlement)) -> v1:
 
 // From the daemon.
 
-fn unsigned(value: i64) -> u64 {
+pub(in crate::grpc) fn unsigned(value: i64) -> u64 {
     count(value) as u64
 }
 
@@ -140,7 +140,7 @@ fn cursor(bytes: &[u8], topic: &Topic) -> Cursor {
     Cursor::decode(bytes, topic, "cursor").unwrap()
 }
 
-fn time(time: prost_types::Timestamp) -> Time {
+pub(in crate::grpc) fn time(time: prost_types::Timestamp) -> Time {
     let prost_types::Timestamp { seconds, nanos } = time;
     let since = prost_types::Duration { seconds, nanos };
     Time(micros(Some(since)).0)
@@ -153,14 +153,18 @@ fn topic_of(namespace: String, name: String) -> Topic {
     }
 }
 
-pub(super) fn published(published: &v1::PublishedEvent, topic: &Topic) -> Published {
-    let durability = match published.durability() {
+pub(in crate::grpc) fn durability(durability: v1::Durability) -> Durability {
+    match durability {
         v1::Durability::Volatile => Durability::Volatile,
         v1::Durability::Disk => Durability::Disk,
         v1::Durability::Store => Durability::Store,
         v1::Durability::Replicated => Durability::Replicated,
         v1::Durability::Unspecified => panic!("no durability"),
-    };
+    }
+}
+
+pub(super) fn published(published: &v1::PublishedEvent, topic: &Topic) -> Published {
+    let durability = durability(published.durability());
     Published {
         offset: Offset(unsigned(published.offset)),
         cursor: cursor(&published.cursor, topic),

@@ -1,7 +1,7 @@
 //! The events port through contract and server: publishes over one stream, which keeps their order, a stream for each
 //! subscription, and unary calls.
 
-mod convert;
+pub(super) mod convert;
 mod publisher;
 mod reader;
 
@@ -276,7 +276,7 @@ impl Events for GrpcEvents {
 }
 
 /// A queue of requests, and the stream that sends them.
-fn outgoing<T: Send + 'static>() -> (tokio::sync::mpsc::Sender<T>, ReceiverStream<T>) {
+pub(super) fn outgoing<T: Send + 'static>() -> (tokio::sync::mpsc::Sender<T>, ReceiverStream<T>) {
     let (requests, receiver) = tokio::sync::mpsc::channel(4_096);
     (requests, ReceiverStream::new(receiver))
 }

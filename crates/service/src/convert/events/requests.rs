@@ -1,14 +1,13 @@
 //! What publishers, readers and members ask for.
 
-use super::super::{Context, span};
-use prost_types::Timestamp;
+use super::super::{Context, span, wall};
 use std::sync::Arc;
 use trellis_core::events::group::LeaseKey;
 use trellis_core::events::{
     Attribute, Cursor, Event, Filter, GroupId, MAX_FILTER_VALUES, NewEvent, Pattern, Room,
     Settlement, Start, Subscribe, Topic,
 };
-use trellis_core::{Error, Micros, Name, Result, Time};
+use trellis_core::{Error, Micros, Name, Result};
 use trellis_proto::v1;
 
 /// Topics that the daemon alone publishes to begin so.
@@ -109,19 +108,6 @@ pub(crate) fn event(event: v1::Event, context: &Context<'_>) -> Result<Event> {
         attributes,
         data: event.data,
     })
-}
-
-/// A wall-clock time that the port can express.
-fn wall(time: &Timestamp, field: &str) -> Result<Time> {
-    /// The last second of the year 9999, where the timestamps of protobuf end.
-    const LAST: u64 = 253_402_300_799;
-    let seconds = u64::try_from(time.seconds).ok().filter(|it| *it <= LAST);
-    let nanos = u64::try_from(time.nanos).ok();
-    let nanos = nanos.filter(|nanos| *nanos < 1_000_000_000);
-    match (seconds, nanos) {
-        (Some(seconds), Some(nanos)) => Ok(Time(seconds * 1_000_000 + nanos / 1_000)),
-        _ => Err(Error::invalid(field, "must be a time from 1970 to 9999")),
-    }
 }
 
 pub(crate) fn start(start: Option<v1::EventStart>, topic: &Topic) -> Result<Start> {
@@ -308,15 +294,5 @@ mod tests {
             let error = lease(odd).unwrap_err();
             assert_eq!(error.violation.unwrap().field, "lease_id", "{odd:?}");
         }
-    }
-
-    #[test]
-    fn a_time_outside_its_bounds_is_refused_with_the_field() {
-        for (seconds, nanos) in [(-1, 0), (253_402_300_800, 0), (0, -1), (0, 1_000_000_000)] {
-            let error = wall(&Timestamp { seconds, nanos }, "time").unwrap_err();
-            assert_eq!(error.violation.unwrap().field, "time", "{seconds} {nanos}");
-        }
-        let (seconds, nanos) = (253_402_300_799, 999_999_999);
-        assert!(wall(&Timestamp { seconds, nanos }, "time").is_ok());
     }
 }

@@ -1,0 +1,463 @@
+//! What submitters and workers ask for.
+
+use super::super::{Context, span, wall};
+use super::settings::{self, MAX_SPAN};
+use prost::Message as _;
+use prost::bytes::Bytes;
+use trellis_core::jobs::{
+    Attempt, AttemptEnd, DEFAULT_PRIORITY, JobId, JobSpec, LeaseId, Payload, QueueId, Reserve,
+};
+use trellis_core::{Error, Micros, Name, Namespace, Result, Time};
+use trellis_proto::v1;
+
+/// The most jobs that one answer can be asked for.
+const MAX_JOBS: usize = 1_000;
+
+pub(crate) fn queue(namespace: String, queue: String, context: &Context<'_>) -> Result<QueueId> {
+    Ok(QueueId {
+        namespace: context.namespace(namespace)?,
+        name: Name::new(queue, "queue")?,
+    })
+}
+
+pub(crate) fn job_id(text: &str) -> Result<JobId> {
+    JobId::parse(text, "job_id")
+}
+
+/// An attempt by its `lease_id`.
+pub(crate) fn attempt(lease_id: &str) -> Result<Attempt> {
+    let parsed = lease_id.split_once('-').and_then(|(job, lease)| {
+        Some(Attempt {
+            job: JobId::parse(job, "lease_id").ok()?,
+            lease: LeaseId::parse(lease, "lease_id").ok()?,
+        })
+    });
+    parsed.ok_or_else(|| Error::invalid("lease_id", "must be the lease_id of an assigned job"))
+}
+
+/// A job that is submitted at this wall-clock time.
+pub(crate) fn submit(
+    request: v1::JobServiceSubmitRequest,
+    context: &Context<'_>,
+    now: Time,
+) -> Result<JobSpec> {
+    let namespace = context.namespace(request.namespace)?;
+    let mut job = request.job.unwrap_or_default();
+    let labels = job
+        .options
+        .as_mut()
+        .map(|it| std::mem::take(&mut it.labels));
+    let labels = settings::labels(labels.unwrap_or_default());
+    let labels = labels.map_err(|error| error.within("job.options"))?;
+    // A map has no order, so that labels come by themselves.
+    let body = [job.encode_to_vec(), format!("{labels:?}").into_bytes()].concat();
+    let request = settings::request(request.request_id, &body)?;
+    let mut spec = spec(job, namespace, context, now).map_err(|error| error.within("job"))?;
+    spec.options.labels = labels;
+    spec.options.request = request;
+    let options = spec.options.check();
+    options.map_err(|error| error.within("job.options"))?;
+    spec.check().map_err(|error| error.within("job"))?;
+    Ok(spec)
+}
+
+fn spec(
+    job: v1::JobSpec,
+    namespace: Namespace,
+    context: &Context<'_>,
+    now: Time,
+) -> Result<JobSpec> {
+    use v1::job_spec::Start;
+    let priority = match job.priority {
+        None => DEFAULT_PRIORITY,
+        // What is too high is found with the other bounds.
+        Some(priority) => u8::try_from(priority).unwrap_or(u8::MAX),
+    };
+    let run_at = match job.start {
+        None => None,
+        Some(Start::RunAt(time)) => Some(wall(&time, "run_at")?),
+        Some(Start::Delay(delay)) => {
+            let bounds = (Micros::ZERO, MAX_SPAN);
+            span(Some(delay), "delay", bounds)?.map(|delay| now + delay)
+        }
+    };
+    let options = settings::options(job.options.unwrap_or_default());
+    Ok(JobSpec {
+        queue: QueueId {
+            namespace,
+            name: Name::new(job.queue, "queue")?,
+        },
+        payload: payload(job.payload.unwrap_or_default(), context)?,
+        priority,
+        run_at,
+        options: options.map_err(|error| error.within("options"))?,
+    })
+}
+
+fn payload(payload: v1::JobPayload, context: &Context<'_>) -> Result<Payload> {
+    use v1::job_payload::Content;
+    let payload = match payload.content {
+        None => Payload::default(),
+        Some(Content::Data(data)) => Payload {
+            data,
+            is_reference: false,
+        },
+        Some(Content::Reference(reference)) => Payload {
+            data: reference.into_bytes().into(),
+            is_reference: true,
+        },
+    };
+    let data = within(payload.data, "payload", context)?;
+    Ok(Payload { data, ..payload })
+}
+
+/// Bytes that may come.
+fn within(bytes: Bytes, field: &str, context: &Context<'_>) -> Result<Bytes> {
+    let max = context.config.jobs.max_payload_bytes;
+    if bytes.len() > max {
+        let allowed = format!(
+            "must be at most {max} bytes, is {}; put more into the cache or elsewhere and send a reference",
+            bytes.len()
+        );
+        return Err(Error::invalid(field, allowed));
+    }
+    Ok(bytes)
+}
+
+/// How an attempt ended.
+pub(crate) fn end(end: v1::JobAttemptEnd, context: &Context<'_>) -> Result<(Attempt, AttemptEnd)> {
+    use v1::job_attempt_end::End;
+    let attempt = attempt(&end.lease_id)?;
+    let later = |wait, field| span(wait, field, (Micros::ZERO, MAX_SPAN));
+    let how = match end.end {
+        None => {
+            let allowed = "must be one of succeeded, failed, throttled, released";
+            return Err(Error::invalid("end", allowed));
+        }
+        Some(End::Succeeded(succeeded)) => {
+            AttemptEnd::Succeeded(within(succeeded.result, "succeeded.result", context)?)
+        }
+        Some(End::Failed(failed)) => AttemptEnd::Failed {
+            error: settings::text(failed.error, "failed.error")?.into(),
+            retryable: !failed.permanent,
+            retry_after: later(failed.retry_after, "failed.retry_after")?,
+        },
+        Some(End::Throttled(throttled)) => {
+            let wait = later(throttled.retry_after, "throttled.retry_after")?;
+            let required = || Error::invalid("throttled.retry_after", "is required");
+            AttemptEnd::Throttled(wait.ok_or_else(required)?)
+        }
+        Some(End::Released(_)) => AttemptEnd::Released,
+    };
+    Ok((attempt, how))
+}
+
+/// What an attempt has done.
+pub(crate) fn checkpoint(
+    lease_id: &str,
+    checkpoint: Bytes,
+    context: &Context<'_>,
+) -> Result<(Attempt, Bytes)> {
+    Ok((
+        attempt(lease_id)?,
+        within(checkpoint, "checkpoint", context)?,
+    ))
+}
+
+pub(crate) fn reserve(
+    request: v1::JobServiceReserveRequest,
+    context: &Context<'_>,
+) -> Result<Reserve> {
+    let max_jobs = match usize::try_from(request.max_jobs) {
+        Ok(0) => 1,
+        Ok(jobs) if jobs <= MAX_JOBS => jobs,
+        _ => {
+            let allowed = format!("must be 0 to {MAX_JOBS}, is {}", request.max_jobs);
+            return Err(Error::invalid("max_jobs", allowed));
+        }
+    };
+    let room = super::room(max_jobs);
+    let max_bytes = match usize::try_from(request.max_bytes) {
+        Ok(0) => room,
+        Ok(bytes) => bytes.min(room),
+        Err(_) => {
+            let allowed = format!("must be at least 0, is {}", request.max_bytes);
+            return Err(Error::invalid("max_bytes", allowed));
+        }
+    };
+    Ok(Reserve {
+        queue: queue(request.namespace, request.queue, context)?,
+        worker: Name::new(request.worker, "worker")?,
+        max_jobs,
+        max_bytes,
+        max_wait: max_wait(request.max_wait, context)?,
+        lease: settings::span_of_lease(request.lease)?,
+    })
+}
+
+/// How long a call waits.
+pub(crate) fn max_wait(
+    wait: Option<prost_types::Duration>,
+    context: &Context<'_>,
+) -> Result<Micros> {
+    let bounds = (Micros::ZERO, context.config.jobs.max_wait);
+    let wait = span(wait, "max_wait", bounds)?.unwrap_or_default();
+    Ok(wait.min(context.deadline.unwrap_or(wait)))
+}
+
+/// How many jobs a worker may have.
+pub(crate) fn credit(credit: v1::JobCredit, context: &Context<'_>) -> Result<usize> {
+    let max = context.config.jobs.max_credit;
+    let jobs = usize::try_from(credit.jobs).ok().filter(|it| *it <= max);
+    jobs.ok_or_else(|| {
+        let allowed = format!("must be 0 to {max}, is {}", credit.jobs);
+        Error::invalid("credit.jobs", allowed)
+    })
+}
+
+/// A worker, as it opens its stream.
+pub(crate) struct Opening {
+    /// Asks for its first job.
+    pub reserve: Reserve,
+    pub credit: usize,
+    /// What it goes on with.
+    pub attempts: Vec<Attempt>,
+}
+
+pub(crate) fn open(open: v1::WorkerOpen, context: &Context<'_>) -> Result<Opening> {
+    let max = context.config.jobs.max_credit;
+    if open.lease_ids.len() > max {
+        let allowed = format!("must be at most {max}, are {}", open.lease_ids.len());
+        return Err(Error::invalid("lease_ids", allowed));
+    }
+    let named = open.lease_ids.iter().enumerate();
+    let attempts = named.map(|(index, lease_id)| {
+        attempt(lease_id).map_err(|_| {
+            let allowed = "must be the lease_id of an assigned job";
+            Error::invalid(format!("lease_ids[{index}]"), allowed)
+        })
+    });
+    Ok(Opening {
+        attempts: attempts.collect::<Result<_>>()?,
+        credit: credit(open.credit.unwrap_or(v1::JobCredit { jobs: 1 }), context)?,
+        reserve: Reserve {
+            queue: queue(open.namespace, open.queue, context)?,
+            worker: Name::new(open.worker, "worker")?,
+            max_jobs: 1,
+            max_bytes: super::room(1),
+            max_wait: Micros::ZERO,
+            lease: settings::span_of_lease(open.lease)?,
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::answers::lease_id;
+    use super::*;
+    use crate::ServiceConfig;
+
+    fn refused<T: std::fmt::Debug>(field: &str, convert: impl FnOnce(&Context<'_>) -> Result<T>) {
+        let home = Namespace::new("default", "namespace").unwrap();
+        let context = Context {
+            config: &ServiceConfig::default(),
+            namespace: &home,
+            deadline: None,
+        };
+        let error = convert(&context).unwrap_err();
+        assert_eq!(error.violation.unwrap().field, field);
+    }
+
+    fn submission(change: impl FnOnce(&mut v1::JobSpec)) -> v1::JobServiceSubmitRequest {
+        let mut job = v1::JobSpec {
+            queue: "ocr".to_owned(),
+            options: Some(v1::JobOptions::default()),
+            ..Default::default()
+        };
+        change(&mut job);
+        v1::JobServiceSubmitRequest {
+            job: Some(job),
+            ..Default::default()
+        }
+    }
+
+    #[track_caller]
+    fn bad_job(field: &str, change: impl FnOnce(&mut v1::JobSpec)) {
+        refused(field, |context| {
+            submit(submission(change), context, Time(0))
+        });
+    }
+
+    fn with(change: impl FnOnce(&mut v1::JobOptions)) -> impl FnOnce(&mut v1::JobSpec) {
+        |job| change(job.options.get_or_insert_default())
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_job_is_refused_with_its_path() {
+        use v1::job_spec::Start;
+        let span = |seconds| prost_types::Duration { seconds, nanos: 0 };
+        let never = prost_types::Timestamp {
+            seconds: -1,
+            nanos: 0,
+        };
+        bad_job("job.queue", |job| job.queue = String::new());
+        bad_job("job.priority", |job| job.priority = Some(10));
+        bad_job("job.priority", |job| job.priority = Some(-1));
+        bad_job("job.run_at", |job| job.start = Some(Start::RunAt(never)));
+        bad_job("job.delay", |job| job.start = Some(Start::Delay(span(-1))));
+        bad_job("job.payload", |job| {
+            let data = vec![0; 1024 * 1024 + 1].into();
+            job.payload = Some(v1::JobPayload {
+                content: Some(v1::job_payload::Content::Data(data)),
+            });
+        });
+    }
+
+    #[test]
+    fn what_is_wrong_with_its_options_is_too() {
+        let span = |seconds| prost_types::Duration { seconds, nanos: 0 };
+        let never = prost_types::Timestamp {
+            seconds: -1,
+            nanos: 0,
+        };
+        bad_job("job.options.deadline", with(|it| it.deadline = Some(never)));
+        bad_job("job.options.timeout", with(|it| it.timeout = Some(span(0))));
+        bad_job("job.options.weight", with(|it| it.weight = 1));
+        bad_job(
+            "job.options.weight",
+            with(|it| {
+                it.fair_key = "a".to_owned();
+                it.weight = 1_001;
+            }),
+        );
+        bad_job(
+            "job.options.fair_key",
+            with(|it| it.fair_key = "\n".to_owned()),
+        );
+        bad_job(
+            "job.options.concurrency_key",
+            with(|it| it.concurrency_key = "x".repeat(257)),
+        );
+        bad_job(
+            "job.options.labels",
+            with(|it| {
+                it.labels.insert("a\n".to_owned(), String::new());
+            }),
+        );
+        bad_job(
+            "job.options.trace_context",
+            with(|it| it.trace_context = "x".repeat(4_097)),
+        );
+        let unique = |key: &str, on_conflict| v1::JobUnique {
+            key: key.to_owned(),
+            on_conflict,
+        };
+        bad_job(
+            "job.options.unique.key",
+            with(|it| it.unique = Some(unique("", 1))),
+        );
+        bad_job(
+            "job.options.unique.on_conflict",
+            with(|it| it.unique = Some(unique("a", 9))),
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_with_its_retries_is_too() {
+        let span = |seconds| prost_types::Duration { seconds, nanos: 0 };
+        let retry = |change: fn(&mut v1::JobRetryPolicy)| {
+            with(move |it| change(it.retry.get_or_insert_default()))
+        };
+        bad_job(
+            "job.options.retry.max_attempts",
+            retry(|it| it.max_attempts = -1),
+        );
+        bad_job(
+            "job.options.retry.max_attempts",
+            retry(|it| it.max_attempts = 1_001),
+        );
+        bad_job(
+            "job.options.retry.jitter_percent",
+            retry(|it| it.jitter_percent = Some(101)),
+        );
+        let reversed = v1::JobRetryPolicy {
+            min_backoff: Some(span(2)),
+            max_backoff: Some(span(1)),
+            ..Default::default()
+        };
+        bad_job(
+            "job.options.retry.max_backoff",
+            with(|it| it.retry = Some(reversed)),
+        );
+    }
+
+    #[test]
+    fn another_body_has_another_digest_however_labels_are_ordered() {
+        let home = Namespace::new("default", "namespace").unwrap();
+        let context = Context {
+            config: &ServiceConfig::default(),
+            namespace: &home,
+            deadline: None,
+        };
+        let digest = |labels: &[(&str, &str)], now| {
+            let mut request = submission(with(|it| {
+                let labels = labels.iter();
+                it.labels = labels
+                    .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                    .collect();
+            }));
+            request.request_id = "r".to_owned();
+            let spec = submit(request, &context, Time(now)).unwrap();
+            spec.options.request.unwrap().digest
+        };
+        let first = digest(&[("a", "1"), ("b", "2")], 1);
+        assert_eq!(digest(&[("b", "2"), ("a", "1")], 2), first);
+        assert_ne!(digest(&[("b", "1"), ("a", "2")], 1), first);
+    }
+
+    #[test]
+    fn a_lease_id_is_taken_as_it_was_given_and_in_no_other_spelling() {
+        let given = Attempt {
+            job: JobId(u128::MAX / 3),
+            lease: LeaseId {
+                epoch: 7,
+                sequence: u64::MAX,
+            },
+        };
+        assert_eq!(attempt(&lease_id(given)), Ok(given));
+        let upper = lease_id(given).to_uppercase();
+        for odd in ["", "-", "1-2-3", &upper, &format!("{}0", lease_id(given))] {
+            let error = attempt(odd).unwrap_err();
+            assert_eq!(error.violation.unwrap().field, "lease_id", "{odd:?}");
+        }
+    }
+
+    #[test]
+    fn an_end_names_what_is_wrong_with_it() {
+        use v1::job_attempt_end::End;
+        let bad = |field: &str, how: Option<End>| {
+            let lease_id = lease_id(Attempt {
+                job: JobId(1),
+                lease: LeaseId::default(),
+            });
+            let wrong = v1::JobAttemptEnd { lease_id, end: how };
+            refused(field, |context| end(wrong, context));
+        };
+        bad("end", None);
+        let result = vec![0; 1024 * 1024 + 1].into();
+        bad(
+            "succeeded.result",
+            Some(End::Succeeded(v1::JobSucceeded { result })),
+        );
+        let error = "x".repeat(4_097);
+        let failed = v1::JobFailed {
+            error,
+            ..Default::default()
+        };
+        bad("failed.error", Some(End::Failed(failed)));
+        bad(
+            "throttled.retry_after",
+            Some(End::Throttled(v1::JobThrottled::default())),
+        );
+    }
+}

@@ -1,0 +1,233 @@
+//! `JobService` over the jobs port.
+//!
+//! - [`JobRpc`]: what every call and stream needs, and what submitters and workers ask by unary calls.
+//! - [`JobServer`]: the service of the contract. `looking`: jobs and queues, as people see them.
+//! - `work`: a worker's stream; `worker` what it asks for; `held` what it has; `said` what it says of it.
+
+mod held;
+mod looking;
+mod said;
+mod server;
+mod work;
+mod worker;
+
+pub(crate) use server::JobServer;
+
+use crate::convert::{self, Context, jobs as wire};
+use crate::drain::or_draining;
+use crate::error::item_status;
+use crate::limits::admit_stream;
+use crate::{Parts, RpcStats, ServiceConfig};
+use std::sync::Arc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use trellis_core::jobs::{Attempt, AttemptEnd, Jobs, Submitted};
+use trellis_core::{Clock, Error, ErrorCode, Micros, Namespace, Result, Time};
+use trellis_proto::v1;
+
+/// What every call and stream of jobs needs.
+pub(crate) struct JobRpc {
+    jobs: Arc<dyn Jobs>,
+    config: ServiceConfig,
+    clock: Arc<dyn Clock>,
+    stats: Arc<RpcStats>,
+    drain: CancellationToken,
+    /// One permit for each open stream.
+    streams: Arc<Semaphore>,
+    default_namespace: Namespace,
+    /// Where what workers say on streams is counted.
+    work_place: Option<usize>,
+}
+
+impl JobRpc {
+    pub fn new(parts: &Parts, jobs: Arc<dyn Jobs>, config: &ServiceConfig) -> Result<Self> {
+        Ok(Self {
+            jobs,
+            config: *config,
+            clock: Arc::clone(&parts.clock),
+            stats: Arc::clone(&parts.stats),
+            drain: parts.drain.clone(),
+            streams: Arc::new(Semaphore::new(config.jobs.max_streams)),
+            default_namespace: convert::namespace(String::new())?,
+            work_place: parts.stats.find(work::NAME),
+        })
+    }
+
+    fn context(&self) -> Context<'_> {
+        Context {
+            config: &self.config,
+            namespace: &self.default_namespace,
+            deadline: None,
+        }
+    }
+
+    fn admit(&self) -> Result<OwnedSemaphorePermit> {
+        admit_stream(&self.streams, self.config.jobs.max_streams)
+    }
+
+    fn scope(&self) -> v1::Scope {
+        convert::scope(&self.jobs.scope())
+    }
+
+    fn record(&self, started: Time, is_error: bool) {
+        if let Some(place) = self.work_place {
+            let elapsed: Micros = self.clock.mono() - started;
+            self.stats.record(place, elapsed, is_error);
+        }
+    }
+
+    async fn submit(
+        &self,
+        request: v1::JobServiceSubmitRequest,
+    ) -> Result<v1::JobServiceSubmitResponse> {
+        let now = self.clock.now().wall;
+        let spec = wire::submit(request, &self.context(), now)?;
+        let mut told = self.jobs.submit(vec![spec]).await;
+        let job = told.pop().unwrap_or_else(|| Err(unanswered()))?;
+        Ok(v1::JobServiceSubmitResponse {
+            job: Some(wire::submitted(job)),
+            scope: Some(self.scope()),
+        })
+    }
+
+    async fn submit_batch(
+        &self,
+        request: v1::JobServiceSubmitBatchRequest,
+    ) -> Result<v1::JobServiceSubmitBatchResponse> {
+        use v1::job_submit_result::Result as Wire;
+        self.check_batch("requests", request.requests.len())?;
+        let (context, now) = (self.context(), self.clock.now().wall);
+        let (jobs, refused) = apart("requests", request.requests, |request| {
+            wire::submit(request, &context, now)
+        });
+        let told = self.jobs.submit(jobs).await;
+        let results = together(told, refused).map(|result: Result<Submitted>| {
+            let result = match result {
+                Ok(job) => Wire::Job(wire::submitted(job)),
+                Err(error) => Wire::Error(item_status(error)),
+            };
+            v1::JobSubmitResult {
+                result: Some(result),
+            }
+        });
+        Ok(v1::JobServiceSubmitBatchResponse {
+            results: results.collect(),
+            scope: Some(self.scope()),
+        })
+    }
+
+    async fn reserve(
+        &self,
+        request: v1::JobServiceReserveRequest,
+        deadline: Option<Micros>,
+    ) -> Result<v1::JobServiceReserveResponse> {
+        let context = Context {
+            deadline,
+            ..self.context()
+        };
+        let reserve = wire::reserve(request, &context)?;
+        let assigned = or_draining(&self.drain, self.jobs.reserve(reserve)).await?;
+        let jobs = assigned
+            .into_iter()
+            .map(|job| wire::assigned(job, Micros::ZERO));
+        Ok(v1::JobServiceReserveResponse {
+            jobs: jobs.collect(),
+            scope: Some(self.scope()),
+        })
+    }
+
+    async fn finish(
+        &self,
+        request: v1::JobServiceFinishRequest,
+    ) -> Result<v1::JobServiceFinishResponse> {
+        use v1::job_finish_result::Result as Wire;
+        let context = self.context();
+        let namespace = context.namespace(request.namespace)?;
+        self.check_batch("ends", request.ends.len())?;
+        let (ends, refused): (Vec<(Attempt, AttemptEnd)>, _) =
+            apart("ends", request.ends, |end| wire::end(end, &context));
+        let told = self.jobs.finish(&namespace, ends).await;
+        let results = together(told, refused).map(|result| {
+            let result = match result {
+                Ok(()) => Wire::Finished(v1::JobFinished {}),
+                Err(error) => Wire::Error(item_status(error)),
+            };
+            v1::JobFinishResult {
+                result: Some(result),
+            }
+        });
+        Ok(v1::JobServiceFinishResponse {
+            results: results.collect(),
+            scope: Some(self.scope()),
+        })
+    }
+
+    async fn extend(
+        &self,
+        request: v1::JobServiceExtendRequest,
+    ) -> Result<v1::JobServiceExtendResponse> {
+        let namespace = self.context().namespace(request.namespace)?;
+        let attempt = wire::attempt(&request.lease_id)?;
+        let span = wire::span_of_lease(request.lease)?;
+        let remaining = self.jobs.extend(&namespace, attempt, span).await?;
+        Ok(v1::JobServiceExtendResponse {
+            lease_remaining: Some(convert::duration(remaining)),
+            scope: Some(self.scope()),
+        })
+    }
+
+    async fn progress(
+        &self,
+        request: v1::JobServiceProgressRequest,
+    ) -> Result<v1::JobServiceProgressResponse> {
+        let context = self.context();
+        let namespace = context.namespace(request.namespace)?;
+        let kept = wire::checkpoint(&request.lease_id, request.checkpoint, &context);
+        let (attempt, checkpoint) = kept?;
+        self.jobs.progress(&namespace, attempt, checkpoint).await?;
+        let scope = Some(self.scope());
+        Ok(v1::JobServiceProgressResponse { scope })
+    }
+
+    fn check_batch(&self, field: &str, items: usize) -> Result<()> {
+        let max = self.config.jobs.max_batch;
+        if items == 0 || items > max {
+            let allowed = format!("must be 1 to {max}, are {items}");
+            return Err(Error::invalid(field, allowed));
+        }
+        Ok(())
+    }
+}
+
+/// Items that are well formed, and for each of all why it is not.
+fn apart<I, T>(
+    field: &str,
+    items: Vec<I>,
+    mut convert: impl FnMut(I) -> Result<T>,
+) -> (Vec<T>, Vec<Option<Error>>) {
+    let mut good = Vec::with_capacity(items.len());
+    let refused = items.into_iter().enumerate().map(|(index, item)| {
+        let converted = convert(item);
+        let error = converted.map(|item| good.push(item)).err();
+        error.map(|error| error.within(format_args!("{field}[{index}]")))
+    });
+    let refused = refused.collect();
+    (good, refused)
+}
+
+/// What became of all items: those that were well formed were told, in order.
+fn together<T>(
+    told: Vec<Result<T>>,
+    refused: Vec<Option<Error>>,
+) -> impl Iterator<Item = Result<T>> {
+    let mut told = told.into_iter();
+    refused.into_iter().map(move |refused| match refused {
+        Some(error) => Err(error),
+        None => told.next().unwrap_or_else(|| Err(unanswered())),
+    })
+}
+
+/// A port that answers fewer items than it was given.
+fn unanswered() -> Error {
+    Error::new(ErrorCode::Internal, "a job was not answered")
+}

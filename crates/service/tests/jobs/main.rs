@@ -1,0 +1,20 @@
+//! Workers on their streams, over an engine in memory: credit, leases, breaks, drains, and what they may not say.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "tests: a failure is a failed test"
+)]
+
+mod bench;
+mod breaks;
+mod drains;
+#[path = "../../../engine/tests/jobs/support.rs"]
+#[allow(dead_code, reason = "the tests of the engine use the others")]
+mod engines;
+#[path = "../../../engine/tests/shared/mod.rs"]
+#[allow(dead_code, reason = "the tests of the engine use the others")]
+mod shared;
+#[path = "../support/mod.rs"]
+mod support;
+mod work;
