@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use trellis_core::jobs::{
-    Assigned, Attempt, AttemptEnd, JobId, JobSpec, JobState, JobView, Jobs, ListJobs, QueueId,
-    QueueSpec, QueueState, Reserve, Submitted,
+    Assigned, Attempt, AttemptEnd, Chunk, JobEvent, JobId, JobNews, JobSpec, JobState, JobView,
+    JobWatch, Jobs, ListJobs, Progress, QueueId, QueueSpec, QueueState, Report, Reserve, Submitted,
 };
 use trellis_core::{Error, ErrorCode, Micros, Name, Result};
 
@@ -143,6 +143,33 @@ impl Bench {
             .await
     }
 
+    pub(super) async fn append(&self, got: &Assigned, index: u32, data: &str) -> Result<()> {
+        let data = Bytes::copy_from_slice(data.as_bytes());
+        let chunk = Chunk { index, data };
+        let port = self.port();
+        port.append(&self.namespace, attempt(got), chunk).await
+    }
+
+    /// Tells how far an attempt is, of ten.
+    pub(super) async fn report(&self, got: &Assigned, done: u64) -> Result<()> {
+        let report = Some(Report {
+            done,
+            total: Some(10),
+            message: "pages".into(),
+        });
+        let progress = Progress {
+            report,
+            checkpoint: None,
+        };
+        let port = self.port();
+        port.report(&self.namespace, attempt(got), progress).await
+    }
+
+    pub(super) async fn watch(&self, job: JobId, from: u64) -> Box<dyn JobWatch> {
+        let watch = self.port().watch(&self.namespace, job, from).await;
+        watch.unwrap()
+    }
+
     pub(super) async fn look(&self, job: JobId) -> JobView {
         self.port().job(&self.namespace, job).await.unwrap()
     }
@@ -192,6 +219,36 @@ impl Bench {
     pub(super) fn backend(&self) -> std::sync::Arc<dyn Jobs> {
         self.port()
     }
+}
+
+/// The next thing that a reader gets, in short.
+pub(super) async fn next(watch: &mut Box<dyn JobWatch>) -> (u64, String) {
+    let event = watch.next().await.unwrap().expect("nothing comes any more");
+    let JobEvent { number, news, .. } = event;
+    let text = |data: &Bytes| String::from_utf8(data.to_vec()).unwrap();
+    let said = match news {
+        JobNews::Reset => "reset".to_owned(),
+        JobNews::Chunk(data) => text(&data),
+        JobNews::Progress { report, .. } => format!("{} done", report.done),
+        JobNews::Ended { view, result } => {
+            let result = result.as_ref().map(text);
+            format!("{:?} {}", view.state, result.unwrap_or_default())
+        }
+    };
+    (number, said)
+}
+
+/// All that a reader gets, in short, up to the outcome, behind which nothing comes.
+pub(super) async fn rest(watch: &mut Box<dyn JobWatch>) -> Vec<(u64, String)> {
+    let mut all = Vec::new();
+    while all
+        .last()
+        .is_none_or(|(_, said): &(u64, String)| !said.starts_with(char::is_uppercase))
+    {
+        all.push(next(watch).await);
+    }
+    assert_eq!(watch.next().await.unwrap(), None);
+    all
 }
 
 pub(super) fn attempt(got: &Assigned) -> Attempt {

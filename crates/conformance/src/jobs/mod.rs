@@ -17,7 +17,9 @@ pub type Subject = crate::Subject<dyn trellis_core::jobs::Jobs>;
 
 /// What a case needs.
 mod prelude {
-    pub(super) use super::bench::{Bench, HOUR, SECOND, code, failed, ms, namely, succeeded};
+    pub(super) use super::bench::{
+        Bench, HOUR, SECOND, attempt, code, failed, ms, namely, next, rest, succeeded,
+    };
     pub(super) use super::settings::Settings;
     pub(super) use trellis_core::jobs::{
         AttemptEnd, Decision, JobSpec, JobState, OnConflict, QueueSpec, Request, RetryPolicy, Turn,

@@ -12,8 +12,12 @@ pub struct Settings {
     pub max_jobs: usize,
     /// Queues that have jobs or were set.
     pub max_queues: usize,
-    /// Calls that wait.
+    /// Calls that wait or watch.
     pub max_waiters: usize,
+    /// Chunks of an attempt.
+    pub max_chunks: u32,
+    /// Bytes of the chunks of an attempt.
+    pub chunk_bytes: u64,
     /// Bytes behind which a checkpoint is due.
     pub checkpoint_bytes: usize,
 }
@@ -25,6 +29,8 @@ impl Default for Settings {
             max_jobs: 60,
             max_queues: 8,
             max_waiters: 4,
+            max_chunks: 8,
+            chunk_bytes: 100,
             checkpoint_bytes: 2_000,
         }
     }

@@ -43,6 +43,17 @@ macro_rules! __jobs_cases {
                 a_job_ends_at_its_deadline_also_while_it_runs,
                 a_dead_job_is_retried_as_a_new_one,
             }
+            streams {
+                a_reader_gets_what_is_told_in_order_and_one_outcome,
+                a_late_reader_gets_all_that_is_valid_and_one_that_returns_goes_on,
+                a_new_attempt_voids_what_was_told_before,
+                a_slow_reader_holds_nobody_up,
+                progress_reaches_readers_and_its_checkpoint_the_next_attempt,
+                a_chunk_stands_once_and_none_is_left_out,
+                chunks_above_the_bounds_are_refused,
+                an_attempt_that_is_over_tells_nothing,
+                a_reader_of_an_ended_job_is_told_how_it_ended,
+            }
             endings {
                 whoever_waits_is_told_how_it_ended,
                 a_wait_in_vain_tells_what_the_job_is_at,

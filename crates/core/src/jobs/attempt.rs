@@ -1,6 +1,6 @@
 //! Attempts: how one begins, what it leaves, how it ends.
 
-use super::fold::{Change, JobFold, Verdict, done, place};
+use super::fold::{Change, JobFold, Verdict, place};
 use super::ids::{JobId, LeaseId};
 use super::job::{Job, Lease, Outcome, Phase, Place};
 use super::record::{AttemptEnd, Part};
@@ -30,6 +30,9 @@ impl JobFold {
                 since,
                 worker: worker.clone(),
             });
+            if let Some(stream) = &mut job.stream {
+                stream.void(lease);
+            }
         });
         Verdict::Done
     }
@@ -106,14 +109,6 @@ impl JobFold {
         });
     }
 
-    pub(super) fn progress(&mut self, id: JobId, lease: LeaseId, left: Place) -> Verdict {
-        let has = self.has(id, lease);
-        if has {
-            self.alter(id, |job| job.left = Some(left));
-        }
-        done(has)
-    }
-
     pub(super) fn moved(&mut self, (id, part): (JobId, Part), from: Offset, to: Place) -> Verdict {
         let Some(job) = self.jobs.get(&id) else {
             return Verdict::Void;
@@ -121,6 +116,7 @@ impl JobFold {
         let now = match part {
             Part::Payload => Some(job.payload),
             Part::Left => job.left,
+            Part::Chunk(number) => job.stream().and_then(|stream| stream.chunk(number)),
         };
         // What was left meanwhile stands behind.
         if now.is_none_or(|now| now.offset != from) {
@@ -129,12 +125,17 @@ impl JobFold {
         self.alter(id, |job| match part {
             Part::Payload => job.payload = to,
             Part::Left => job.left = Some(to),
+            Part::Chunk(number) => {
+                if let Some(stream) = &mut job.stream {
+                    stream.moved(number, to);
+                }
+            }
         });
         Verdict::Done
     }
 
     /// Whether this attempt of a job is under way.
-    fn has(&self, id: JobId, lease: LeaseId) -> bool {
+    pub(super) fn has(&self, id: JobId, lease: LeaseId) -> bool {
         let job = self.jobs.get(&id);
         let current = job.and_then(Job::lease);
         current.is_some_and(|current| current.id == lease)

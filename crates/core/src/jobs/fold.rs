@@ -25,6 +25,21 @@ pub enum Verdict {
     Done,
     /// It is a submission, and was decided.
     Submitted(Submission),
+    /// It is a chunk of an attempt under way, and was decided.
+    Chunk(Chunking),
+}
+
+/// What became of a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chunking {
+    /// It has this number.
+    Taken(u64),
+    /// It was there before.
+    Repeat,
+    /// The one of this index is to come first.
+    Gap(u32),
+    /// The attempt has told as much as it may.
+    Full,
 }
 
 /// What became of a submission.
@@ -96,8 +111,14 @@ impl JobFold {
             JobRecord::Progressed {
                 job,
                 lease,
-                checkpoint,
-            } => self.progress(*job, *lease, place(offset, checkpoint)),
+                progress,
+            } => self.progress(offset, (*job, *lease), progress),
+            JobRecord::Chunk {
+                job,
+                lease,
+                chunk,
+                most,
+            } => self.chunk(offset, (*job, *lease), (chunk, *most)),
             JobRecord::Cancelled(job) => {
                 done(self.finish((*job, None), Outcome::Cancelled, changes))
             }

@@ -2,6 +2,7 @@
 
 use super::ids::LeaseId;
 use super::spec::{DEFAULT_RETRY, JobOptions};
+use super::stream::Stream;
 use crate::log::Offset;
 use crate::{Name, Time};
 
@@ -146,6 +147,8 @@ pub struct Job {
     pub phase: Phase,
     /// Why the last attempt was in vain.
     pub error: Option<Box<str>>,
+    /// What was told of it while it ran.
+    pub(super) stream: Option<Box<Stream>>,
     /// Its place among those of its priority, since it was ready first.
     pub(super) tag: Option<u64>,
     /// Its queue, in the index.

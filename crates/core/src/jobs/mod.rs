@@ -34,11 +34,13 @@ mod replay;
 mod slice;
 mod snapshot;
 mod spec;
+mod stream;
 mod submit;
+mod watch;
 mod wire;
 mod writer;
 
-pub use fold::{Change, JobFold, Submission, Verdict};
+pub use fold::{Change, Chunking, JobFold, Submission, Verdict};
 pub use ids::{Epoch, JobId, LeaseId};
 pub use job::{Ending, Job, JobState, Lease, Outcome, Phase, Place};
 pub use port::{
@@ -53,6 +55,8 @@ pub use spec::{
     MAX_WEIGHT, MEMORY, OnConflict, PRIORITIES, Payload, QueueId, QueueSpec, Request, RetryPolicy,
     Turn, Unique,
 };
+pub use stream::{Chunk, ChunkBounds, Progress, Report, Said, Stream};
+pub use watch::{JobEvent, JobNews, JobWatch};
 pub use writer::JobWriter;
 
 #[cfg(test)]

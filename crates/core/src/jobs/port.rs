@@ -4,6 +4,8 @@ use super::ids::{JobId, LeaseId};
 use super::job::{JobState, Lease};
 use super::record::AttemptEnd;
 use super::spec::{JobOptions, JobSpec, Payload, QueueId, QueueSpec};
+use super::stream::{Chunk, Progress};
+use super::watch::JobWatch;
 use crate::log::Durability;
 use crate::{Micros, Name, Namespace, Result, Scope, Time};
 use async_trait::async_trait;
@@ -194,6 +196,29 @@ pub trait Jobs: Send + Sync {
         attempt: Attempt,
         checkpoint: Bytes,
     ) -> Result<()>;
+
+    /// Tells how far an attempt is, and keeps what the next one is to go on from: each if it is there. Errors: as
+    /// [`Jobs::progress`].
+    async fn report(
+        &self,
+        namespace: &Namespace,
+        attempt: Attempt,
+        progress: Progress,
+    ) -> Result<()>;
+
+    /// Tells a piece of the result of an attempt, to all who watch or come later. Pieces come in order; one that stands is not taken again, so a
+    /// repeat is right in every case. They stand until another attempt begins, and as long as the job is kept. Errors: `LeaseLost`, `JobNotFound`,
+    /// `InvalidField`, for an index too that leaves one out, and `TooManyBytes`.
+    async fn append(&self, namespace: &Namespace, attempt: Attempt, chunk: Chunk) -> Result<()>;
+
+    /// Reads what is told of a job from a number on, 0 for all, and in the end its outcome, once. Whoever comes late or slowly gets everything that is
+    /// still valid, and holds nobody up. Errors: `JobNotFound`, `TooManyWaiters`.
+    async fn watch(
+        &self,
+        namespace: &Namespace,
+        job: JobId,
+        from: u64,
+    ) -> Result<Box<dyn JobWatch>>;
 
     /// A job. Errors: `JobNotFound`.
     async fn job(&self, namespace: &Namespace, job: JobId) -> Result<JobView>;

@@ -3,6 +3,7 @@
 use super::ids::{Epoch, JobId, LeaseId};
 use super::slice::Slice;
 use super::spec::{JobSpec, QueueId, QueueSpec};
+use super::stream::{Chunk, ChunkBounds, Progress};
 use crate::log::Offset;
 use crate::{Micros, Name, Time};
 use bytes::Bytes;
@@ -65,12 +66,14 @@ pub enum AttemptEnd {
 }
 
 /// Which bytes of a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Part {
     /// What the worker gets.
     Payload,
     /// What the last attempt left.
     Left,
+    /// The chunk of this number.
+    Chunk(u64),
 }
 
 /// One change, or part of a checkpoint. All but the first are the owner's alone, and count only while it is the owner.
@@ -105,14 +108,25 @@ pub enum JobRecord {
         /// How.
         how: AttemptEnd,
     },
-    /// An attempt has left what the next one is to go on from.
+    /// An attempt tells how far it is, and leaves what the next one is to go on from.
     Progressed {
         /// Of which job.
         job: JobId,
         /// Which one.
         lease: LeaseId,
-        /// For the next attempt.
-        checkpoint: Bytes,
+        /// What it tells.
+        progress: Progress,
+    },
+    /// An attempt tells a piece of its result.
+    Chunk {
+        /// Of which job.
+        job: JobId,
+        /// Which one.
+        lease: LeaseId,
+        /// The piece.
+        chunk: Chunk,
+        /// What all of them may be, by the settings of the owner.
+        most: ChunkBounds,
     },
     /// Somebody takes a job back.
     Cancelled(JobId),

@@ -3,6 +3,7 @@
 use super::ids::JobId;
 use super::job::{Phase, Place};
 use super::spec::{JobOptions, PRIORITIES, QueueId, QueueSpec};
+use super::stream::Stream;
 use crate::{FairKey, Time};
 
 /// See the module.
@@ -70,6 +71,8 @@ pub struct JobSlice {
     pub is_reference: bool,
     /// Where what the last attempt left stands.
     pub left: Option<Place>,
+    /// What was told of it while it ran.
+    pub stream: Option<Stream>,
     /// 0 to 9.
     pub priority: u8,
     /// Attempts begun.

@@ -198,6 +198,7 @@ impl Snapshot {
             payload: job.payload,
             is_reference: job.is_reference,
             left: job.left,
+            stream: job.stream.map(|stream| *stream),
             priority: job.priority,
             attempts: job.attempts,
             phase: job.phase,
@@ -216,9 +217,11 @@ impl JobSlice {
             _ => None,
         };
         let payload = (ending != Some(Outcome::Succeeded)).then_some((Part::Payload, self.payload));
+        let chunks = self.stream.iter().flat_map(|stream| &stream.chunks);
         payload
             .into_iter()
             .chain(self.left.map(|left| (Part::Left, left)))
+            .chain(chunks.map(|(number, place)| (Part::Chunk(*number), *place)))
     }
 }
 
@@ -229,7 +232,12 @@ impl Job {
         let labels = options.labels.iter();
         let labels = labels.map(|(name, value)| name.as_str().len() + value.len() + 4);
         let error = self.error.as_deref().map_or(0, str::len);
-        1_024 + labels.sum::<usize>() + options.trace.len() + error
+        let told = self.stream().map_or(0, |stream| {
+            let report = stream.report.as_ref();
+            let message = report.map_or(0, |(_, report)| report.message.len());
+            64 + 24 * stream.chunks.len() + message
+        });
+        1_024 + labels.sum::<usize>() + options.trace.len() + error + told
     }
 }
 
@@ -284,6 +292,7 @@ impl JobFold {
             payload: it.payload,
             is_reference: it.is_reference,
             left: it.left,
+            stream: it.stream.clone().map(Box::new),
             priority: it.priority,
             attempts: it.attempts,
             phase: it.phase.clone(),

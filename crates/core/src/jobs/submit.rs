@@ -39,6 +39,7 @@ impl JobFold {
             payload: place(offset, &spec.payload.data),
             is_reference: spec.payload.is_reference,
             left: None,
+            stream: None,
             priority: spec.priority,
             attempts: 0,
             phase: match spec.run_at.filter(|at| *at > self.head.time) {

@@ -7,5 +7,6 @@ mod model;
 mod proposals;
 mod records;
 mod rules;
+mod streams;
 mod turns;
 mod world;

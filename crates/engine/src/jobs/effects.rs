@@ -2,7 +2,8 @@
 
 use super::shard::State;
 use trellis_core::jobs::{
-    Attempt, AttemptEnd, Change, Entry, Job, JobRecord, JobState, Part, Submission, Verdict,
+    Attempt, AttemptEnd, Change, Chunking, Entry, Job, JobRecord, JobState, Part, Submission,
+    Verdict,
 };
 use trellis_core::log::Offset;
 use trellis_core::{Micros, Time};
@@ -20,7 +21,7 @@ impl State {
             self.changed(change, now, lease);
         }
         if verdict != Verdict::Void {
-            self.hold(entry, verdict);
+            self.heard(entry, verdict);
         }
         verdict
     }
@@ -30,8 +31,11 @@ impl State {
         if change.over.is_some() {
             self.leases.remove(job);
         }
+        self.readers.wake(job);
         match change.state {
             Some(JobState::Running) => {
+                // What was told before is void.
+                self.held.remove_chunks(job);
                 let current = self.fold.job(job).and_then(Job::lease);
                 if let Some(id) = current.map(|lease| lease.id) {
                     self.leases.insert(Attempt { job, lease: id }, lease, now);
@@ -47,12 +51,14 @@ impl State {
             None => {
                 self.held.remove(job, Part::Payload);
                 self.held.remove(job, Part::Left);
+                self.held.remove_chunks(job);
                 self.watchers.ended(job);
             }
         }
     }
 
-    fn hold(&mut self, entry: &Entry, verdict: Verdict) {
+    /// Bytes that came are held, and readers told of what was told.
+    fn heard(&mut self, entry: &Entry, verdict: Verdict) {
         match &entry.record {
             JobRecord::Submitted { id, spec }
                 if matches!(
@@ -62,12 +68,19 @@ impl State {
             {
                 self.held.put(*id, Part::Payload, &spec.payload.data);
             }
-            JobRecord::Progressed {
-                job,
-                checkpoint: data,
-                ..
+            JobRecord::Progressed { job, progress, .. } => {
+                if let Some(data) = &progress.checkpoint {
+                    self.held.put(*job, Part::Left, data);
+                }
+                self.readers.wake(*job);
             }
-            | JobRecord::Ended {
+            JobRecord::Chunk { job, chunk, .. } => {
+                if let Verdict::Chunk(Chunking::Taken(number)) = verdict {
+                    self.held.put(*job, Part::Chunk(number), &chunk.data);
+                    self.readers.wake(*job);
+                }
+            }
+            JobRecord::Ended {
                 job,
                 how: AttemptEnd::Succeeded(data),
                 ..

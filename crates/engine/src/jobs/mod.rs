@@ -5,8 +5,9 @@
 //! and only then answered. A batch of unknown end is sent again as it is, marks and all, until it was read back: copies are void.
 //!
 //! Files: `shard` what a partition knows, `round` what it does next, `task` the one that writes, `effects` what a record that counts does beside
-//! the fold; `held` bytes of jobs, `leases` and `lines` who has a job and who waits for one, `watch` who waits for an end; `begin` how a
-//! life begins, `replay` how a partition is read, `port` and `working` the port.
+//! the fold; `held` bytes of jobs, `leases` and `lines` who has a job and who waits for one, `watch` who waits for an end,
+//! `reading` who reads what is told; `begin` how a
+//! life begins, `replay` how a partition is read, `port`, `working` and `telling` the port.
 
 mod begin;
 mod config;
@@ -15,10 +16,12 @@ mod held;
 mod leases;
 mod lines;
 mod port;
+mod reading;
 mod replay;
 mod round;
 mod shard;
 mod task;
+mod telling;
 mod upkeep;
 mod watch;
 mod working;

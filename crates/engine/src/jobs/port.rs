@@ -9,8 +9,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use tokio::time::timeout;
 use trellis_core::jobs::{
-    Assigned, Attempt, AttemptEnd, Decision, JobId, JobRecord, JobSpec, JobState, JobView, Jobs,
-    ListJobs, MAX_PAYLOAD_BYTES, Part, Payload, QueueId, QueueSpec, QueueState, Reserve,
+    Assigned, Attempt, AttemptEnd, Chunk, Decision, JobId, JobRecord, JobSpec, JobState, JobView,
+    JobWatch, Jobs, ListJobs, Part, Payload, Progress, QueueId, QueueSpec, QueueState, Reserve,
     Submission, Submitted, Submitting, Verdict,
 };
 use trellis_core::log::Durability;
@@ -124,20 +124,33 @@ impl Jobs for JobEngine {
         attempt: Attempt,
         checkpoint: Bytes,
     ) -> Result<()> {
-        if checkpoint.len() > MAX_PAYLOAD_BYTES {
-            return Err(Error::invalid("checkpoint", "must be at most 1 MiB"));
-        }
-        let shard = self.attempted(namespace, attempt)?;
-        let Attempt { job, lease } = attempt;
-        let progressed = JobRecord::Progressed {
-            job,
-            lease,
-            checkpoint,
+        let progress = Progress {
+            report: None,
+            checkpoint: Some(checkpoint),
         };
-        match shard.write(progressed).await? {
-            Verdict::Void => Err(super::working::lost()),
-            _ => Ok(()),
-        }
+        self.tell_progress(namespace, attempt, progress).await
+    }
+
+    async fn report(
+        &self,
+        namespace: &Namespace,
+        attempt: Attempt,
+        progress: Progress,
+    ) -> Result<()> {
+        self.tell_progress(namespace, attempt, progress).await
+    }
+
+    async fn append(&self, namespace: &Namespace, attempt: Attempt, chunk: Chunk) -> Result<()> {
+        self.tell_chunk(namespace, attempt, chunk).await
+    }
+
+    async fn watch(
+        &self,
+        namespace: &Namespace,
+        job: JobId,
+        from: u64,
+    ) -> Result<Box<dyn JobWatch>> {
+        self.shard_of(job)?.watch(namespace, job, from)
     }
 
     async fn job(&self, namespace: &Namespace, job: JobId) -> Result<JobView> {

@@ -4,6 +4,7 @@ use super::config::JobsConfig;
 use super::held::Held;
 use super::leases::Leases;
 use super::lines::{Lines, Waiter};
+use super::reading::Readers;
 use super::watch::Watchers;
 use super::{draining, not_found};
 use crate::steady::SteadyClock;
@@ -49,6 +50,7 @@ pub(super) struct State {
     pub leases: Leases,
     pub lines: Lines,
     pub watchers: Watchers,
+    pub readers: Readers,
     pub held: Held,
     /// Names waiters.
     pub waiters: u64,
@@ -86,6 +88,7 @@ impl Shard {
             leases: Leases::default(),
             lines: Lines::default(),
             watchers: Watchers::default(),
+            readers: Readers::default(),
             held: Held::new(config.held_bytes, alone),
             waiters: 0,
             closed: false,
@@ -158,7 +161,7 @@ impl Shard {
         Ok(state.view(job, found))
     }
 
-    /// Bytes of a job, from memory or from the log. Errors: those of the log.
+    /// Bytes of a job, from memory or from the log; none if they are not there any more. Errors: those of the log.
     pub async fn bytes(&self, job: JobId, part: Part) -> Result<Bytes> {
         let mut last = LogError::Closed;
         for _ in 0..TRIES {
@@ -171,6 +174,7 @@ impl Shard {
                 match part {
                     Part::Payload => Some(found.payload),
                     Part::Left => found.left,
+                    Part::Chunk(number) => found.stream().and_then(|stream| stream.chunk(number)),
                 }
             };
             let Some(place) = place.filter(|place| place.bytes > 0) else {
@@ -201,6 +205,7 @@ impl Shard {
             let mut state = self.state.lock();
             state.closed = true;
             state.watchers.clear();
+            state.readers.wake_all();
             state.lines.drain()
         };
         for waiter in waiters {
@@ -214,6 +219,7 @@ impl Shard {
         let mut state = self.state.lock();
         state.ended.get_or_insert_with(|| error.clone());
         state.watchers.clear();
+        state.readers.wake_all();
         let (waiters, proposals) = (state.lines.drain(), std::mem::take(&mut state.proposals));
         drop(state);
         for waiter in waiters {
@@ -255,10 +261,10 @@ impl State {
     pub fn check_waiters(&mut self, config: &JobsConfig) -> Result<()> {
         let most = config.max_waiters;
         let full = |waiting: usize| waiting >= most;
-        if full(self.lines.len() + self.watchers.count())
-            && full(self.lines.len() + self.watchers.len())
-        {
-            let message = format!("{most} calls wait for jobs; raise jobs.max_waiters");
+        let others = self.lines.len() + self.readers.count();
+        if full(others + self.watchers.count()) && full(others + self.watchers.len()) {
+            let message =
+                format!("{most} calls wait for jobs or watch them; raise jobs.max_waiters");
             return Err(Error::new(ErrorCode::TooManyWaiters, message));
         }
         Ok(())
@@ -284,7 +290,9 @@ impl State {
                 &spec.queue
             }
             JobRecord::QueueSet { queue, .. } => queue,
-            JobRecord::Progressed { .. } => return self.admit_bytes(bytes),
+            JobRecord::Progressed { .. } | JobRecord::Chunk { .. } => {
+                return self.admit_bytes(bytes);
+            }
             _ => return Ok(()),
         };
         if !self.fold.knows(queue) && self.fold.queue_count() + waiting >= config.max_queues {

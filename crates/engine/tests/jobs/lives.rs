@@ -4,7 +4,7 @@ use super::support::{Life, clock, config, lasting_log, memory_log, namespace, qu
 use std::sync::Arc;
 use trellis_conformance::jobs::Settings;
 use trellis_conformance::log::record;
-use trellis_core::jobs::{AttemptEnd, Entry, JobSpec, JobState, Jobs, QueueSpec};
+use trellis_core::jobs::{AttemptEnd, Entry, JobNews, JobSpec, JobState, Jobs, QueueSpec};
 use trellis_core::log::{Batch, Log, Partition};
 use trellis_core::{Clock, ErrorCode, Micros};
 use trellis_engine::{JobEngine, JobsConfig};
@@ -77,6 +77,37 @@ async fn a_former_owner_that_still_runs_changes_nothing_and_says_so() {
     let expected = (JobState::Succeeded, Some("new".to_owned()));
     assert_eq!(life.outcome(job).await, expected);
     former.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_attempt_has_told_is_read_in_the_next_life_and_goes_on() {
+    let clock = clock();
+    let log = lasting_log(&clock);
+    let life = Life::begin(log.clone(), &clock, roomy()).await;
+    let job = life.put("a").await;
+    let got = life.one().await;
+    life.tell(&got, 0, "one").await.unwrap();
+    let read = async |life: &Life, count| {
+        let mut told = Vec::new();
+        let watch = life.engine.watch(&namespace(), job, 0).await;
+        let mut watch = watch.unwrap();
+        for _ in 0..count {
+            told.push(watch.next().await.unwrap().unwrap().news);
+        }
+        told
+    };
+    assert_eq!(read(&life, 1).await, [JobNews::Chunk("one".into())]);
+    life.crash().await;
+
+    let life = Life::begin(log, &clock, roomy()).await;
+    // A repeat, whose answer may have been lost.
+    life.tell(&got, 0, "one").await.unwrap();
+    life.tell(&got, 1, "two").await.unwrap();
+    life.succeed(&got, "text").await.unwrap();
+    let told = read(&life, 3).await;
+    assert_eq!(told[0], JobNews::Chunk("one".into()));
+    assert_eq!(told[1], JobNews::Chunk("two".into()));
+    assert!(matches!(&told[2], JobNews::Ended { result, .. } if result.is_some()));
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use std::sync::Arc;
 use trellis_conformance::jobs::Settings;
 use trellis_core::jobs::{
-    Assigned, Attempt, AttemptEnd, JobId, JobSpec, JobState, Jobs, QueueId, Reserve,
+    Assigned, Attempt, AttemptEnd, Chunk, JobId, JobSpec, JobState, Jobs, QueueId, Reserve,
 };
 use trellis_core::log::{
     Appending, Batch, Bounds, Durability, Log, LogLimits, LogResult, Offset, Partition, Read,
@@ -31,6 +31,8 @@ pub fn config(settings: Settings) -> JobsConfig {
         max_jobs: settings.max_jobs,
         max_queues: settings.max_queues,
         max_waiters: settings.max_waiters,
+        max_chunks: settings.max_chunks,
+        chunk_bytes: settings.chunk_bytes,
         checkpoint_bytes: settings.checkpoint_bytes,
         ..JobsConfig::default()
     }
@@ -114,6 +116,13 @@ pub fn queue(name: &str) -> QueueId {
     }
 }
 
+fn attempt(got: &Assigned) -> Attempt {
+    Attempt {
+        job: got.job,
+        lease: got.lease,
+    }
+}
+
 /// An engine and its tasks.
 pub struct Life {
     pub engine: Arc<JobEngine>,
@@ -171,12 +180,15 @@ impl Life {
         self.get("ocr", 1, hour).await.remove(0)
     }
 
+    /// A piece of the result of an attempt.
+    pub async fn tell(&self, got: &Assigned, index: u32, data: &'static str) -> Result<()> {
+        let data = data.into();
+        let chunk = Chunk { index, data };
+        self.engine.append(&namespace(), attempt(got), chunk).await
+    }
+
     pub async fn finish(&self, got: &Assigned, how: AttemptEnd) -> Result<()> {
-        let attempt = Attempt {
-            job: got.job,
-            lease: got.lease,
-        };
-        let (namespace, ends) = (namespace(), vec![(attempt, how)]);
+        let (namespace, ends) = (namespace(), vec![(attempt(got), how)]);
         self.engine.finish(&namespace, ends).await.remove(0)
     }
 

@@ -9,6 +9,7 @@ mod endings;
 mod order;
 mod queues;
 mod retries;
+mod streams;
 mod submitting;
 mod working;
 

@@ -30,12 +30,13 @@ fn random_lives_keep_every_promise() {
         sum.copies += figures.copies;
         sum.late += figures.late;
         sum.checkpoints += figures.checkpoints;
+        sum.chunks += figures.chunks;
     }
     // Everything that may happen has.
     assert!(sum.owners > 100 && sum.deposed > 40, "{sum:?}");
     assert!(sum.submitted > 1_000 && sum.ended > 500, "{sum:?}");
     assert!(sum.copies > 200 && sum.late > 200, "{sum:?}");
-    assert!(sum.checkpoints > 10, "{sum:?}");
+    assert!(sum.checkpoints > 10 && sum.chunks > 100, "{sum:?}");
 }
 
 #[test]

@@ -18,6 +18,15 @@ pub(super) struct ModelJob {
     lease: Option<LeaseId>,
     since: Time,
     tag: Option<u64>,
+    /// All that was ever told of it, in order: whose it is, and the chunk, the report, or nothing, for a reset.
+    told: Vec<(LeaseId, Told)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Told {
+    Reset,
+    Chunk,
+    Report(Report),
 }
 
 /// See the module.
@@ -47,6 +56,19 @@ impl ModelJob {
         !self.state.is_ended()
     }
 
+    /// What was told and is valid: from the last reset on, and of the reports the last.
+    fn valid(&self) -> Vec<(u64, Told)> {
+        let reset = |told: &(LeaseId, Told)| told.1 == Told::Reset;
+        let first = self.told.iter().rposition(reset).unwrap_or(0);
+        let report = |told: &(LeaseId, Told)| matches!(told.1, Told::Report(_));
+        let last = self.told.iter().rposition(report);
+        let valid = self.told.iter().enumerate().skip(first);
+        let valid = valid.filter(|(at, told)| !report(told) || Some(*at) == last);
+        valid
+            .map(|(at, told)| (at as u64 + 1, told.1.clone()))
+            .collect()
+    }
+
     fn due(&self) -> Option<Time> {
         match self.state {
             JobState::Ready => None,
@@ -54,6 +76,23 @@ impl ModelJob {
             _ => Some(self.until),
         }
     }
+}
+
+/// What a reader gets who begins at the start.
+fn read(job: &Job) -> Vec<(u64, Told)> {
+    let mut all = Vec::new();
+    while let Some((number, said)) = job
+        .stream()
+        .and_then(|stream| stream.from(all.last().map_or(0, |(last, _)| last + 1)))
+    {
+        let told = match said {
+            Said::Reset => Told::Reset,
+            Said::Chunk(_) => Told::Chunk,
+            Said::Report(report) => Told::Report(report.clone()),
+        };
+        all.push((number, told));
+    }
+    all
 }
 
 impl Model {
@@ -113,6 +152,31 @@ impl Model {
                 let current = self.find(*job).and_then(|job| job.lease);
                 if current == Some(*lease) {
                     self.end(*job, how);
+                }
+            }
+            JobRecord::Progressed {
+                job,
+                lease,
+                progress,
+            } => {
+                let job = self.find(*job).filter(|job| job.lease == Some(*lease));
+                if let (Some(job), Some(report)) = (job, &progress.report) {
+                    job.told.push((*lease, Told::Report(report.clone())));
+                }
+            }
+            JobRecord::Chunk {
+                job,
+                lease,
+                chunk,
+                most,
+            } => {
+                let job = self.find(*job).filter(|job| job.lease == Some(*lease));
+                if let Some(job) = job {
+                    let own = (*lease, Told::Chunk);
+                    let count = job.told.iter().filter(|told| **told == own).count();
+                    if chunk.index as usize == count && chunk.index < most.count {
+                        job.told.push(own);
+                    }
                 }
             }
             JobRecord::Cancelled(job) => self.finish(*job, JobState::Cancelled),
@@ -186,6 +250,7 @@ impl Model {
             lease: None,
             since: Time(0),
             tag: None,
+            told: Vec::new(),
         });
         if later.is_none() {
             self.make_ready(id);
@@ -264,6 +329,9 @@ impl Model {
         job.state = JobState::Running;
         job.attempts += 1;
         (job.lease, job.since) = (Some(lease), time);
+        if !job.told.is_empty() {
+            job.told.push((lease, Told::Reset));
+        }
         let (key, tag) = (
             (job.spec.queue.clone(), job.spec.priority),
             job.tag.unwrap(),
@@ -343,6 +411,9 @@ impl Model {
                 != (job.state, job.attempts, job.number)
             {
                 return Err(format!("{other:?} should be {job:?}"));
+            }
+            if job.valid() != read(other) {
+                return Err(format!("{:?} should be {:?}", other.stream(), job.told));
             }
         }
         for queue in queues {

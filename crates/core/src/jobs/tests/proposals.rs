@@ -51,13 +51,8 @@ impl World {
             13..=16 if !running.is_empty() => {
                 let (job, it) = running[self.random.below(running.len())];
                 let lease = it.lease()?.id;
-                if self.random.percent(20) {
-                    let checkpoint = data(*job);
-                    return Some(JobRecord::Progressed {
-                        job: *job,
-                        lease,
-                        checkpoint,
-                    });
+                if self.random.percent(40) {
+                    return Some(self.said(*job, lease, it));
                 }
                 let how = self.how(*job);
                 Some(JobRecord::Ended {
@@ -73,14 +68,51 @@ impl World {
             18 => Some(self.queue_set(queue)),
             19 if !jobs.is_empty() => {
                 let (id, job) = &jobs[self.random.below(jobs.len())];
+                let chunk = job.stream().and_then(|stream| stream.chunks.first());
+                let (part, from) = match chunk {
+                    Some((number, place)) if self.random.percent(70) => {
+                        (Part::Chunk(*number), place.offset)
+                    }
+                    _ => (Part::Payload, job.payload.offset),
+                };
                 Some(JobRecord::Moved {
                     job: *id,
-                    part: Part::Payload,
-                    from: job.payload.offset,
+                    part,
+                    from,
                     data: data(*id),
                 })
             }
             _ => None,
+        }
+    }
+
+    /// What an attempt tells while it runs.
+    fn said(&mut self, job: JobId, lease: LeaseId, it: &Job) -> JobRecord {
+        let count = it.stream().map_or(0, |stream| stream.chunks.len());
+        if self.random.percent(60) {
+            let index = u32::try_from(count + self.random.below(4)).unwrap();
+            let index = index.saturating_sub(1);
+            let data = data(job);
+            return JobRecord::Chunk {
+                job,
+                lease,
+                chunk: Chunk { index, data },
+                most: ChunkBounds {
+                    count: 3,
+                    bytes: 1_000,
+                },
+            };
+        }
+        let report = self.random.percent(60).then(|| Report {
+            done: self.random.up_to(9),
+            ..Report::default()
+        });
+        let checkpoint = self.random.percent(60).then(|| data(job));
+        let progress = Progress { report, checkpoint };
+        JobRecord::Progressed {
+            job,
+            lease,
+            progress,
         }
     }
 

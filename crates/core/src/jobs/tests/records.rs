@@ -51,10 +51,53 @@ fn job_spec() -> impl Strategy<Value = JobSpec> {
     })
 }
 
+fn report() -> impl Strategy<Value = Option<Report>> {
+    let report = (0..9_u64, proptest::option::of(9..99_u64), "\\PC{0,9}");
+    proptest::option::of(report).prop_map(|report| {
+        report.map(|(done, total, message)| Report {
+            done,
+            total,
+            message: message.into(),
+        })
+    })
+}
+
+/// What attempts tell.
+fn told() -> impl Strategy<Value = JobRecord> {
+    prop_oneof![
+        (id(), lease(), any::<bool>(), report()).prop_map(|(job, lease, left, report)| {
+            let checkpoint = left.then(|| "page".into());
+            JobRecord::Progressed {
+                job,
+                lease,
+                progress: Progress { report, checkpoint },
+            }
+        }),
+        (id(), lease(), any::<u32>(), any::<u64>()).prop_map(|(job, lease, index, bytes)| {
+            let data = "text".into();
+            JobRecord::Chunk {
+                job,
+                lease,
+                chunk: Chunk { index, data },
+                most: ChunkBounds {
+                    count: index,
+                    bytes,
+                },
+            }
+        }),
+    ]
+}
+
+fn id() -> impl Strategy<Value = JobId> {
+    any::<u128>().prop_map(JobId)
+}
+
+fn lease() -> impl Strategy<Value = LeaseId> {
+    let parts = (any::<u64>(), any::<u64>());
+    parts.prop_map(|(epoch, sequence)| LeaseId { epoch, sequence })
+}
+
 fn record() -> impl Strategy<Value = JobRecord> {
-    let id = || any::<u128>().prop_map(JobId);
-    let lease =
-        || (any::<u64>(), any::<u64>()).prop_map(|(epoch, sequence)| LeaseId { epoch, sequence });
     let how = prop_oneof![
         "[ -~]{0,40}".prop_map(|result| AttemptEnd::Succeeded(result.into())),
         ("\\PC{0,20}", any::<bool>(), any::<Option<u64>>()).prop_map(|(error, retryable, wait)| {
@@ -67,6 +110,11 @@ fn record() -> impl Strategy<Value = JobRecord> {
         any::<u64>().prop_map(|wait| AttemptEnd::Throttled(Micros(wait))),
         Just(AttemptEnd::Released),
         Just(AttemptEnd::Lost),
+    ];
+    let part = prop_oneof![
+        Just(Part::Payload),
+        Just(Part::Left),
+        any::<u64>().prop_map(Part::Chunk),
     ];
     prop_oneof![
         any::<u32>().prop_map(JobRecord::Partitions),
@@ -81,11 +129,7 @@ fn record() -> impl Strategy<Value = JobRecord> {
             worker: worker()
         }),
         (id(), lease(), how).prop_map(|(job, lease, how)| JobRecord::Ended { job, lease, how }),
-        (id(), lease()).prop_map(|(job, lease)| JobRecord::Progressed {
-            job,
-            lease,
-            checkpoint: "page".into()
-        }),
+        told(),
         id().prop_map(JobRecord::Cancelled),
         any::<Option<u32>>().prop_map(|most| JobRecord::QueueSet {
             queue: queue("ocr"),
@@ -95,9 +139,9 @@ fn record() -> impl Strategy<Value = JobRecord> {
                 ..QueueSpec::default()
             }
         }),
-        (id(), any::<bool>(), any::<u64>()).prop_map(|(job, left, from)| JobRecord::Moved {
+        (id(), part, any::<u64>()).prop_map(|(job, part, from)| JobRecord::Moved {
             job,
-            part: if left { Part::Left } else { Part::Payload },
+            part,
             from: Offset(from),
             data: "page".into()
         }),
@@ -133,6 +177,25 @@ proptest! {
         read([&[1, 0, kind], bytes.as_slice()].concat());
         read([&[1, 0, 12, kind % 5], bytes.as_slice()].concat());
     }
+}
+
+#[test]
+fn a_checkpoint_of_an_attempt_is_read_as_it_was_written_before_there_were_reports() {
+    let mut writer = JobWriter::new(OWNER, BEGIN);
+    writer.write(&JobRecord::EpochStart, BEGIN);
+    let (job, lease) = (JobId(7), LeaseId::default());
+    let told = JobRecord::Progressed {
+        job,
+        lease,
+        progress: Progress {
+            checkpoint: Some("page".into()),
+            report: None,
+        },
+    };
+    let mut record = writer.write(&told, BEGIN);
+    // Two flags tell what else there is.
+    record.key = record.key.slice(..record.key.len() - 2);
+    assert_eq!(Entry::decode(&record).unwrap().record, told);
 }
 
 #[test]

@@ -316,7 +316,10 @@ fn what_an_attempt_leaves_is_there_for_the_next_one_and_can_be_moved() {
     let progress = |lease| JobRecord::Progressed {
         job,
         lease,
-        checkpoint: "page 3".into(),
+        progress: Progress {
+            checkpoint: Some("page 3".into()),
+            report: None,
+        },
     };
     run.put(&progress(held.1));
     let left = run.fold.job(job).unwrap().left.unwrap();

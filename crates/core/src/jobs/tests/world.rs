@@ -74,6 +74,7 @@ pub(super) struct Figures {
     pub copies: usize,
     pub late: usize,
     pub checkpoints: usize,
+    pub chunks: usize,
 }
 
 pub(super) fn queues() -> [QueueId; 2] {
@@ -246,6 +247,9 @@ impl World {
             JobRecord::Submitted { .. } if verdict != Verdict::Void && mine => {
                 self.figures.submitted += 1;
             }
+            JobRecord::Chunk { .. } if matches!(verdict, Verdict::Chunk(Chunking::Taken(_))) => {
+                self.figures.chunks += 1;
+            }
             JobRecord::Leased { job, .. } if verdict == Verdict::Done && mine => {
                 self.attempts.push((*job, entry.mark.unwrap().lease()));
             }
@@ -294,7 +298,8 @@ impl World {
                 mark.sequence = last.sequence + 1;
             }
             Broken::Leases => {
-                if let JobRecord::Ended { job, lease, .. } = &mut entry.record
+                if let JobRecord::Ended { job, lease, .. } | JobRecord::Chunk { job, lease, .. } =
+                    &mut entry.record
                     && let Some(current) = fold.job(*job).and_then(Job::lease)
                 {
                     *lease = current.id;
@@ -327,7 +332,9 @@ impl World {
         let jobs = jobs.iter().flat_map(|queue| fold.jobs_of(queue, None));
         for (id, job) in jobs {
             let payload = (job.state() != JobState::Succeeded).then_some(job.payload);
-            for place in payload.into_iter().chain(job.left) {
+            let chunks = job.stream().into_iter().flat_map(|stream| &stream.chunks);
+            let chunks = chunks.map(|(_, place)| *place);
+            for place in payload.into_iter().chain(job.left).chain(chunks) {
                 let at = usize::try_from(place.offset.0).unwrap();
                 if at < self.start || self.log[at].value != data(id) {
                     return Err(format!("what {id} needs at {at} is gone"));

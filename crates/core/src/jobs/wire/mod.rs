@@ -4,10 +4,12 @@
 
 mod parts;
 mod spec;
+mod stream;
 
 use super::ids::{Epoch, JobId, LeaseId};
-use super::record::{AttemptEnd, Entry, JobRecord, Mark, Part};
+use super::record::{AttemptEnd, Entry, JobRecord, Mark};
 use super::slice::Slice;
+use super::stream::{Chunk, ChunkBounds, Progress};
 use crate::log::{Headers, Offset, Record};
 use crate::wire::{Put, Take};
 use crate::{Error, ErrorCode, Micros, Name, Result, Time};
@@ -27,7 +29,16 @@ impl JobRecord {
                 ..
             }
             | Self::Progressed {
-                checkpoint: data, ..
+                progress:
+                    Progress {
+                        checkpoint: Some(data),
+                        ..
+                    },
+                ..
+            }
+            | Self::Chunk {
+                chunk: Chunk { data, .. },
+                ..
             }
             | Self::Moved { data, .. } => data.clone(),
             _ => Bytes::new(),
@@ -171,11 +182,7 @@ fn put_record(out: &mut Put, record: &JobRecord) {
             out.lease(*lease);
             put_end(out, how);
         }
-        JobRecord::Progressed { job, lease, .. } => {
-            out.byte(7);
-            out.job(*job);
-            out.lease(*lease);
-        }
+        JobRecord::Progressed { .. } | JobRecord::Chunk { .. } => out.told(record),
         JobRecord::Cancelled(job) => {
             out.byte(8);
             out.job(*job);
@@ -190,7 +197,7 @@ fn put_record(out: &mut Put, record: &JobRecord) {
         } => {
             out.byte(10);
             out.job(*job);
-            out.flag(*part == Part::Left);
+            out.part(*part);
             out.number(from.0);
         }
         JobRecord::CheckpointBegin { number } => {
@@ -252,7 +259,7 @@ fn take_record(rest: &mut Take<'_>, data: &Bytes) -> Option<JobRecord> {
         7 => JobRecord::Progressed {
             job: rest.job()?,
             lease: rest.lease()?,
-            checkpoint: data.clone(),
+            progress: rest.progress(data)?,
         },
         8 => JobRecord::Cancelled(rest.job()?),
         9 => JobRecord::QueueSet {
@@ -261,11 +268,7 @@ fn take_record(rest: &mut Take<'_>, data: &Bytes) -> Option<JobRecord> {
         },
         10 => JobRecord::Moved {
             job: rest.job()?,
-            part: if rest.flag()? {
-                Part::Left
-            } else {
-                Part::Payload
-            },
+            part: rest.part()?,
             from: Offset(rest.number()?),
             data: data.clone(),
         },
@@ -276,6 +279,18 @@ fn take_record(rest: &mut Take<'_>, data: &Bytes) -> Option<JobRecord> {
         13 => JobRecord::CheckpointEnd {
             number: rest.number()?,
             slices: rest.number()?,
+        },
+        14 => JobRecord::Chunk {
+            job: rest.job()?,
+            lease: rest.lease()?,
+            chunk: Chunk {
+                index: rest.small()?,
+                data: data.clone(),
+            },
+            most: ChunkBounds {
+                count: rest.small()?,
+                bytes: rest.number()?,
+            },
         },
         _ => return None,
     })

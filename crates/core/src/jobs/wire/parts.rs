@@ -8,7 +8,7 @@ use crate::wire::{Put, Take};
 use crate::{FairKey, Name, Time};
 
 impl Put {
-    fn place(&mut self, place: Place) {
+    pub(super) fn place(&mut self, place: Place) {
         self.number(place.offset.0);
         self.number(u64::from(place.bytes));
     }
@@ -60,6 +60,7 @@ impl Put {
         self.long_text(job.error.as_deref().unwrap_or_default());
         self.optional(job.tag);
         self.options(&job.options);
+        self.stream(job.stream.as_ref());
     }
 
     pub(super) fn slice(&mut self, slice: &Slice) {
@@ -94,7 +95,7 @@ impl Put {
                 }
             }
             Slice::Jobs(jobs) => {
-                self.byte(4);
+                self.byte(5);
                 self.number(jobs.len() as u64);
                 for job in jobs {
                     self.job_slice(job);
@@ -105,7 +106,7 @@ impl Put {
 }
 
 impl Take<'_> {
-    fn place(&mut self) -> Option<Place> {
+    pub(super) fn place(&mut self) -> Option<Place> {
         Some(Place {
             offset: Offset(self.number()?),
             bytes: self.small()?,
@@ -168,7 +169,14 @@ impl Take<'_> {
             error: has_error.then(|| error.into()),
             tag,
             options: self.options()?,
+            stream: None,
         })
+    }
+
+    fn told_job_slice(&mut self) -> Option<JobSlice> {
+        let mut job = self.job_slice()?;
+        self.stream(&mut job.stream)?;
+        Some(job)
     }
 
     fn queue_slice(&mut self) -> Option<QueueSlice> {
@@ -196,7 +204,10 @@ impl Take<'_> {
     }
 
     /// So many of the same, each of which takes bytes.
-    fn list<T>(&mut self, mut take: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
+    pub(super) fn list<T>(
+        &mut self,
+        mut take: impl FnMut(&mut Self) -> Option<T>,
+    ) -> Option<Vec<T>> {
         let count = usize::try_from(self.number()?).ok()?;
         (0..count).map(|_| take(self)).collect()
     }
@@ -212,7 +223,9 @@ impl Slice {
             }),
             2 => Self::Queues(rest.list(Take::queue_slice)?),
             3 => Self::Turns(rest.list(Take::turn_slice)?),
+            // As it was written before anything was told of jobs.
             4 => Self::Jobs(rest.list(Take::job_slice)?),
+            5 => Self::Jobs(rest.list(Take::told_job_slice)?),
             _ => return None,
         })
     }
