@@ -5,7 +5,8 @@ use trellis_core::jobs::{
     Assigned, Attempt, AttemptEnd, Chunk, JobEvent, JobId, JobNews, JobSpec, JobState, JobView,
     JobWatch, Jobs, ListJobs, Progress, QueueId, QueueSpec, QueueState, Report, Reserve, Submitted,
 };
-use trellis_core::{Error, ErrorCode, Micros, Name, Result};
+use trellis_core::limits::{ActualAmount, Charge};
+use trellis_core::{Error, ErrorCode, Key, Micros, Name, Result};
 
 /// Longer than any case.
 pub(super) const HOUR: Micros = Micros::from_secs(3600);
@@ -163,6 +164,26 @@ impl Bench {
         };
         let port = self.port();
         port.report(&self.namespace, attempt(got), progress).await
+    }
+
+    /// A job of `ocr` that charges so many units.
+    pub(super) fn charged(&self, data: &str, limit: &str, amount: i64) -> JobSpec {
+        self.job_with(data, |job| {
+            let limit = Name::new(limit, "limit").unwrap();
+            let charge = Charge::new(limit, Key::new("", "key").unwrap(), amount);
+            job.options.charges = vec![charge.unwrap()];
+        })
+    }
+
+    /// An attempt has used so much of `pages`.
+    pub(super) async fn used(&self, got: &Assigned, amount: i64) -> Result<()> {
+        let used = vec![ActualAmount {
+            limit: Name::new("pages", "limit").unwrap(),
+            key: Key::new("", "key").unwrap(),
+            amount,
+        }];
+        let port = self.port();
+        port.used(&self.namespace, attempt(got), used).await
     }
 
     pub(super) async fn watch(&self, job: JobId, from: u64) -> Box<dyn JobWatch> {

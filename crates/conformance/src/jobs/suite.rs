@@ -54,6 +54,14 @@ macro_rules! __jobs_cases {
                 an_attempt_that_is_over_tells_nothing,
                 a_reader_of_an_ended_job_is_told_how_it_ended,
             }
+            charges {
+                a_job_waits_for_its_limit_and_holds_nobody_else_up,
+                a_slot_is_free_again_once_the_attempt_is_over,
+                what_was_not_used_comes_back,
+                what_was_not_begun_costs_nothing,
+                a_job_that_never_gets_what_it_charges_fails_and_says_why,
+                charges_out_of_bounds_are_refused_with_the_field,
+            }
             endings {
                 whoever_waits_is_told_how_it_ended,
                 a_wait_in_vain_tells_what_the_job_is_at,

@@ -1,18 +1,20 @@
 //! Attempts: how one begins, what it leaves, how it ends.
 
-use super::fold::{Change, JobFold, Verdict, place};
+use super::charges::Taken;
+use super::fold::{Change, JobFold, Verdict, done, place};
 use super::ids::{JobId, LeaseId};
 use super::job::{Job, Lease, Outcome, Phase, Place};
 use super::record::{AttemptEnd, Part};
+use crate::limits::{ReservationId, Usage};
 use crate::log::Offset;
 use crate::{Micros, Name};
 
 impl JobFold {
     pub(super) fn lease(
         &mut self,
-        id: JobId,
-        lease: LeaseId,
+        (id, lease): (JobId, LeaseId),
         worker: &Name,
+        reservation: Option<&ReservationId>,
         changes: &mut Vec<Change>,
     ) -> Verdict {
         let Some(job) = self.jobs.get(&id) else {
@@ -29,6 +31,12 @@ impl JobFold {
                 id: lease,
                 since,
                 worker: worker.clone(),
+            });
+            job.taken = reservation.map(|reservation| {
+                Box::new(Taken {
+                    reservation: reservation.clone(),
+                    usage: Usage::Actual(Vec::new()),
+                })
             });
             if let Some(stream) = &mut job.stream {
                 stream.void(lease);
@@ -67,10 +75,13 @@ impl JobFold {
                 job.attempts = job.attempts.saturating_sub(1);
                 job.phase = Phase::Delayed(now + *wait);
             }),
-            AttemptEnd::Released => self.change(id, changes, |job| {
-                job.attempts = job.attempts.saturating_sub(1);
-                job.phase = Phase::Ready;
-            }),
+            AttemptEnd::Released => {
+                self.set_usage(id, Usage::RefundAll);
+                self.change(id, changes, |job| {
+                    job.attempts = job.attempts.saturating_sub(1);
+                    job.phase = Phase::Ready;
+                });
+            }
             AttemptEnd::Lost => {
                 let why = "its worker was lost";
                 if self.is_spent(id) {
@@ -84,6 +95,15 @@ impl JobFold {
             }
         }
         Verdict::Done
+    }
+
+    /// A job will never get what it charges.
+    pub(super) fn refuse(&mut self, id: JobId, error: &str, changes: &mut Vec<Change>) -> Verdict {
+        let waits = self
+            .jobs
+            .get(&id)
+            .is_some_and(|job| job.phase == Phase::Ready);
+        done(waits && self.finish((id, Some(error)), Outcome::Failed, changes))
     }
 
     /// An attempt was in vain: the job is tried again, or is dead.

@@ -1,6 +1,7 @@
 //! What the records of a partition amount to. Nothing but [`JobFold::apply`] changes it, and nothing but the record decides how: not the
 //! clock, not chance. The same records give the same state, on every daemon.
 
+use super::charges::SettleDue;
 use super::ids::{JobId, LeaseId};
 use super::index::{Due, Index, turn_key};
 use super::job::{Ending, Job, JobState, Outcome, Phase, Place};
@@ -90,6 +91,8 @@ pub struct JobFold {
     pub(super) head: Head,
     pub(super) jobs: BTreeMap<JobId, Job>,
     pub(super) index: Index,
+    /// What is to be settled of attempts that are over.
+    pub(super) settlements: BTreeMap<LeaseId, SettleDue>,
     pub(super) snapshot: Option<Snapshot>,
 }
 
@@ -106,7 +109,14 @@ impl JobFold {
         match &entry.record {
             JobRecord::Partitions(_) => self.begin(&entry.record),
             JobRecord::Submitted { id, spec } => self.submit(offset, *id, spec, changes),
-            JobRecord::Leased { job, worker } => self.lease(*job, mark.lease(), worker, changes),
+            JobRecord::Leased {
+                job,
+                worker,
+                reservation,
+            } => self.lease((*job, mark.lease()), worker, reservation.as_ref(), changes),
+            JobRecord::Used { job, lease, used } => self.used((*job, *lease), used),
+            JobRecord::Settled(lease) => self.settled(*lease),
+            JobRecord::Refused { job, error } => self.refuse(*job, error, changes),
             JobRecord::Ended { job, lease, how } => self.end(offset, (*job, *lease), how, changes),
             JobRecord::Progressed {
                 job,
@@ -288,11 +298,22 @@ impl JobFold {
         }
         self.index.enlist(id, job);
         let after = job.lease().map(|lease| lease.id);
+        let over = before.filter(|_| before != after);
+        let taken = if over.is_some() {
+            job.taken.take()
+        } else {
+            None
+        };
+        let queue = job.queue;
         changes.push(Change {
             job: id,
             state: Some(job.state()),
-            over: before.filter(|_| before != after),
+            over,
         });
+        if let (Some(lease), Some(taken)) = (over, taken) {
+            let namespace = self.index.queues[queue].id.namespace.clone();
+            self.settle_due(lease, namespace, *taken);
+        }
     }
 
     fn keep_for_snapshot(&mut self, id: JobId) {

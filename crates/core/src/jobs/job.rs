@@ -1,5 +1,6 @@
 //! What is known of one job.
 
+use super::charges::Taken;
 use super::ids::LeaseId;
 use super::spec::{DEFAULT_RETRY, JobOptions};
 use super::stream::Stream;
@@ -149,6 +150,8 @@ pub struct Job {
     pub error: Option<Box<str>>,
     /// What was told of it while it ran.
     pub(super) stream: Option<Box<Stream>>,
+    /// What the attempt under way has taken of limits.
+    pub(super) taken: Option<Box<Taken>>,
     /// Its place among those of its priority, since it was ready first.
     pub(super) tag: Option<u64>,
     /// Its queue, in the index.
@@ -164,6 +167,7 @@ static COMMON: JobOptions = JobOptions {
     unique: None,
     turn: None,
     concurrency_key: None,
+    charges: Vec::new(),
     labels: Vec::new(),
     trace: String::new(),
     request: None,

@@ -1,9 +1,9 @@
 //! What a fold tells.
 
+use super::charges::ChargedBuckets;
 use super::fold::JobFold;
 use super::ids::{Epoch, JobId};
 use super::job::{Job, JobState};
-use super::queue::Queue;
 use super::record::{JobRecord, Mark};
 use super::spec::{QueueId, QueueSpec};
 use crate::Time;
@@ -117,7 +117,18 @@ impl JobFold {
 
     /// Jobs of a queue that may start now, the next one first.
     pub fn next(&self, queue: &QueueId) -> impl Iterator<Item = JobId> {
-        self.index.queue(queue).into_iter().flat_map(Queue::next)
+        self.next_unless(queue, |_| false)
+    }
+
+    /// The same without those that charge buckets which are shut: of those that charge the same, as soon as they are.
+    pub fn next_unless<'a>(
+        &'a self,
+        queue: &QueueId,
+        is_shut: impl Fn(&ChargedBuckets) -> bool + 'a,
+    ) -> impl Iterator<Item = JobId> + 'a {
+        let queue = self.index.queue(queue);
+        let next = queue.map(|queue| queue.next(is_shut));
+        next.into_iter().flatten()
     }
 
     /// When [`JobFold::tick`] has something to propose, unless a record changes that.

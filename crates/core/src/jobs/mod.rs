@@ -22,6 +22,7 @@
 //! its key and a share, or that of the last one started if that is higher.
 
 mod attempt;
+mod charges;
 mod fold;
 mod ids;
 mod index;
@@ -29,6 +30,7 @@ mod job;
 mod look;
 mod port;
 mod queue;
+mod ready;
 mod record;
 mod replay;
 mod slice;
@@ -40,6 +42,7 @@ mod watch;
 mod wire;
 mod writer;
 
+pub use charges::{ChargedBucket, ChargedBuckets, MAX_CHARGES, SettleDue, Taken, check_used};
 pub use fold::{Change, Chunking, JobFold, Submission, Verdict};
 pub use ids::{Epoch, JobId, LeaseId};
 pub use job::{Ending, Job, JobState, Lease, Outcome, Phase, Place};
@@ -49,7 +52,7 @@ pub use port::{
 };
 pub use record::{AttemptEnd, Entry, JobRecord, Mark, Part};
 pub use replay::{Checkpoint, Checkpoints, Restore};
-pub use slice::{HeadSlice, JobSlice, QueueSlice, Slice, TurnSlice};
+pub use slice::{HeadSlice, JobSlice, QueueSlice, SettleSlice, Slice, TurnSlice};
 pub use spec::{
     DEFAULT_PRIORITY, JobOptions, JobSpec, MAX_LABELS, MAX_PAYLOAD_BYTES, MAX_TEXT_BYTES,
     MAX_WEIGHT, MEMORY, OnConflict, PRIORITIES, Payload, QueueId, QueueSpec, Request, RetryPolicy,

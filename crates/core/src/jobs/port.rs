@@ -6,6 +6,7 @@ use super::record::AttemptEnd;
 use super::spec::{JobOptions, JobSpec, Payload, QueueId, QueueSpec};
 use super::stream::{Chunk, Progress};
 use super::watch::JobWatch;
+use crate::limits::ActualAmount;
 use crate::log::Durability;
 use crate::{Micros, Name, Namespace, Result, Scope, Time};
 use async_trait::async_trait;
@@ -210,6 +211,15 @@ pub trait Jobs: Send + Sync {
     /// repeat is right in every case. They stand until another attempt begins, and as long as the job is kept. Errors: `LeaseLost`, `JobNotFound`,
     /// `InvalidField`, for an index too that leaves one out, and `TooManyBytes`.
     async fn append(&self, namespace: &Namespace, attempt: Attempt, chunk: Chunk) -> Result<()>;
+
+    /// Says what an attempt has used so far of what its job charges; what is said last is settled when the attempt is over, however that comes, and what is
+    /// not named counts as reserved. Errors: `LeaseLost`, `JobNotFound`, `InvalidField`.
+    async fn used(
+        &self,
+        namespace: &Namespace,
+        attempt: Attempt,
+        used: Vec<ActualAmount>,
+    ) -> Result<()>;
 
     /// Reads what is told of a job from a number on, 0 for all, and in the end its outcome, once. Whoever comes late or slowly gets everything that is
     /// still valid, and holds nobody up. Errors: `JobNotFound`, `TooManyWaiters`.

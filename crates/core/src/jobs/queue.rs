@@ -1,7 +1,9 @@
 //! What is known of one queue, and which of its jobs are next.
 
+use super::charges::ChargedBuckets;
 use super::ids::JobId;
 use super::job::{Job, JobState, Phase};
+use super::ready::{Ready, Waiting};
 use super::spec::{PRIORITIES, QueueId, QueueSpec};
 use crate::{ConcurrencyKey, RequestId, UniqueKey};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -28,8 +30,8 @@ impl Order {
 #[derive(Debug, Default)]
 struct Line {
     running: u32,
-    shown: BTreeMap<Order, JobId>,
-    hidden: BTreeMap<Order, JobId>,
+    shown: BTreeMap<Order, Waiting>,
+    hidden: BTreeMap<Order, Waiting>,
 }
 
 /// See the module.
@@ -47,7 +49,7 @@ pub(super) struct Queue {
     pub unique: HashMap<UniqueKey, JobId>,
     pub requests: HashMap<RequestId, JobId>,
     /// Those that may start, as far as their keys are concerned.
-    ready: BTreeMap<Order, JobId>,
+    ready: Ready,
     lines: HashMap<ConcurrencyKey, Line>,
 }
 
@@ -61,7 +63,7 @@ impl Queue {
             members: BTreeSet::new(),
             unique: HashMap::new(),
             requests: HashMap::new(),
-            ready: BTreeMap::new(),
+            ready: Ready::default(),
             lines: HashMap::new(),
         }
     }
@@ -80,8 +82,11 @@ impl Queue {
         self.counts[..=JobState::Running as usize].iter().sum()
     }
 
-    /// Jobs that may start now, the next one first.
-    pub fn next(&self) -> impl Iterator<Item = JobId> {
+    /// Jobs that may start now, the next one first, but for those that charge what is shut.
+    pub fn next<'a>(
+        &'a self,
+        is_shut: impl Fn(&ChargedBuckets) -> bool + 'a,
+    ) -> impl Iterator<Item = JobId> + 'a {
         let most = self.spec.concurrency.map_or(u64::MAX, u64::from);
         let room = if self.spec.paused {
             0
@@ -89,13 +94,14 @@ impl Queue {
             most.saturating_sub(self.running())
         };
         let room = usize::try_from(room).unwrap_or(usize::MAX);
-        self.ready.values().copied().take(room)
+        self.ready.iter(is_shut).take(room)
     }
 
     /// Whether a ready job may start now.
     pub fn may_start(&self, job: &Job) -> bool {
         let most = self.spec.concurrency.map_or(u64::MAX, u64::from);
-        let ready = self.ready.contains_key(&Order::of(job));
+        let buckets = job.buckets(&self.id.namespace);
+        let ready = self.ready.contains(Order::of(job), buckets.as_ref());
         ready && !self.spec.paused && self.running() < most
     }
 
@@ -116,11 +122,13 @@ impl Queue {
         let order = Order::of(job);
         match (&job.phase, &options.concurrency_key) {
             (Phase::Ready, None) => {
-                self.ready.insert(order, id);
+                let buckets = job.buckets(&self.id.namespace);
+                self.ready.insert(order, Waiting { id, buckets });
             }
             (Phase::Ready, Some(key)) => {
+                let buckets = job.buckets(&self.id.namespace);
                 let line = self.lines.entry(key.clone()).or_default();
-                line.hidden.insert(order, id);
+                line.hidden.insert(order, Waiting { id, buckets });
                 self.level(key);
             }
             (Phase::Running(_), Some(key)) => {
@@ -149,7 +157,8 @@ impl Queue {
         let order = Order::of(job);
         match &job.phase {
             Phase::Ready => {
-                self.ready.remove(&order);
+                let buckets = job.buckets(&self.id.namespace);
+                self.ready.remove(order, buckets.as_ref());
             }
             Phase::Running(_) => {}
             Phase::Delayed(_) | Phase::Ended(_) => return,
@@ -184,20 +193,20 @@ impl Queue {
         let most = self.spec.key_concurrency.unwrap_or(u32::MAX);
         let room = most.saturating_sub(line.running) as usize;
         while line.shown.len() < room
-            && let Some((order, id)) = line.hidden.pop_first()
+            && let Some((order, waiting)) = line.hidden.pop_first()
         {
-            line.shown.insert(order, id);
-            self.ready.insert(order, id);
+            line.shown.insert(order, waiting.clone());
+            self.ready.insert(order, waiting);
         }
-        while let Some((order, id)) = line.last_to_hide(room) {
+        while let Some((order, waiting)) = line.last_to_hide(room) {
             line.shown.remove(&order);
-            self.ready.remove(&order);
-            line.hidden.insert(order, id);
+            self.ready.remove(order, waiting.buckets.as_ref());
+            line.hidden.insert(order, waiting);
             if line.shown.len() < room
-                && let Some((order, id)) = line.hidden.pop_first()
+                && let Some((order, waiting)) = line.hidden.pop_first()
             {
-                line.shown.insert(order, id);
-                self.ready.insert(order, id);
+                line.shown.insert(order, waiting.clone());
+                self.ready.insert(order, waiting);
             }
         }
         if line.running == 0 && line.shown.is_empty() && line.hidden.is_empty() {
@@ -208,10 +217,10 @@ impl Queue {
 
 impl Line {
     /// The last that is shown, if it is one too many or stands behind one that is hidden.
-    fn last_to_hide(&self, room: usize) -> Option<(Order, JobId)> {
-        let (&last, &id) = self.shown.last_key_value()?;
+    fn last_to_hide(&self, room: usize) -> Option<(Order, Waiting)> {
+        let (&last, waiting) = self.shown.last_key_value()?;
         let earlier = self.hidden.first_key_value();
         let overtaken = earlier.is_some_and(|(first, _)| *first < last);
-        (self.shown.len() > room || overtaken).then_some((last, id))
+        (self.shown.len() > room || overtaken).then(|| (last, waiting.clone()))
     }
 }

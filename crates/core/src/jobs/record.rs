@@ -4,6 +4,7 @@ use super::ids::{Epoch, JobId, LeaseId};
 use super::slice::Slice;
 use super::spec::{JobSpec, QueueId, QueueSpec};
 use super::stream::{Chunk, ChunkBounds, Progress};
+use crate::limits::{ActualAmount, ReservationId};
 use crate::log::Offset;
 use crate::{Micros, Name, Time};
 use bytes::Bytes;
@@ -98,7 +99,27 @@ pub enum JobRecord {
         job: JobId,
         /// Who.
         worker: Name,
+        /// What was taken for it of the limits that it charges.
+        reservation: Option<ReservationId>,
     },
+    /// A ready job ends without an attempt: what it charges it will never get.
+    Refused {
+        /// Which.
+        job: JobId,
+        /// Why.
+        error: Box<str>,
+    },
+    /// A worker says what its attempt has used so far of what was taken.
+    Used {
+        /// Of which job.
+        job: JobId,
+        /// Which attempt.
+        lease: LeaseId,
+        /// What is not named was used as reserved.
+        used: Vec<ActualAmount>,
+    },
+    /// What this attempt has taken was settled.
+    Settled(LeaseId),
     /// An attempt has ended.
     Ended {
         /// Of which job.

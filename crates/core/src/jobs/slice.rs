@@ -1,6 +1,7 @@
 //! Parts of a checkpoint: the state as it was where the checkpoint begins.
 
-use super::ids::JobId;
+use super::charges::{SettleDue, Taken};
+use super::ids::{JobId, LeaseId};
 use super::job::{Phase, Place};
 use super::spec::{JobOptions, PRIORITIES, QueueId, QueueSpec};
 use super::stream::Stream;
@@ -15,6 +16,8 @@ pub enum Slice {
     Queues(Vec<QueueSlice>),
     /// How far some turns are.
     Turns(Vec<TurnSlice>),
+    /// Some of what is to be settled.
+    Settlements(Vec<SettleSlice>),
     /// Some jobs.
     Jobs(Vec<JobSlice>),
 }
@@ -54,6 +57,15 @@ pub struct TurnSlice {
     pub last: u64,
 }
 
+/// What is to be settled of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettleSlice {
+    /// Which attempt.
+    pub lease: LeaseId,
+    /// What.
+    pub due: SettleDue,
+}
+
 /// A job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobSlice {
@@ -73,6 +85,8 @@ pub struct JobSlice {
     pub left: Option<Place>,
     /// What was told of it while it ran.
     pub stream: Option<Stream>,
+    /// What the attempt under way has taken of limits.
+    pub taken: Option<Taken>,
     /// 0 to 9.
     pub priority: u8,
     /// Attempts begun.

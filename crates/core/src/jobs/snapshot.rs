@@ -1,11 +1,12 @@
 //! The state as it was at one place of the log, told in parts while the state goes on: what is changed before it was told is kept as it was.
 
+use super::charges::SettleDue;
 use super::fold::{Head, JobFold};
-use super::ids::JobId;
+use super::ids::{JobId, LeaseId};
 use super::index::{TurnKey, Turns};
 use super::job::{Job, Outcome, Phase, Place};
 use super::record::Part;
-use super::slice::{HeadSlice, JobSlice, QueueSlice, Slice, TurnSlice};
+use super::slice::{HeadSlice, JobSlice, QueueSlice, SettleSlice, Slice, TurnSlice};
 use super::spec::{JobOptions, QueueId};
 use crate::log::Offset;
 use std::collections::{BTreeMap, HashMap};
@@ -14,6 +15,9 @@ use std::ops::Bound;
 /// What a queue, and the turns of a key, take in a checkpoint at most.
 const QUEUE_BYTES: usize = 720;
 const TURNS_BYTES: usize = 800;
+
+/// What a settlement takes there, about: a reservation of 4,096 bytes, and eight amounts.
+const SETTLEMENT_BYTES: usize = 8_192;
 
 /// A map as it was, told in order.
 #[derive(Debug)]
@@ -82,6 +86,7 @@ pub(super) struct Snapshot {
     queues: Vec<QueueSlice>,
     names: HashMap<usize, QueueId>,
     turns: Frozen<TurnKey, Turns>,
+    settlements: Frozen<LeaseId, SettleDue>,
     jobs: Frozen<JobId, Job>,
     stage: Stage,
     /// The oldest record that a job needs of which was told.
@@ -93,6 +98,7 @@ enum Stage {
     Head,
     Queues,
     Turns,
+    Settlements,
     Jobs,
     Told,
 }
@@ -112,6 +118,7 @@ impl Snapshot {
             queues: slices.collect(),
             names: names.collect(),
             turns: Frozen::new(),
+            settlements: Frozen::new(),
             jobs: Frozen::new(),
             stage: Stage::Head,
             oldest: None,
@@ -128,9 +135,15 @@ impl Snapshot {
         self.turns.keep(key, now);
     }
 
+    /// What is to be settled of an attempt is about to be changed, or to come.
+    pub fn keep_settlement(&mut self, lease: LeaseId, now: Option<&SettleDue>) {
+        self.settlements.keep(&lease, now);
+    }
+
     fn next(
         &mut self,
         turns: &BTreeMap<TurnKey, Turns>,
+        settlements: &BTreeMap<LeaseId, SettleDue>,
         jobs: &BTreeMap<JobId, Job>,
         most: usize,
     ) -> Option<Slice> {
@@ -155,12 +168,23 @@ impl Snapshot {
             Stage::Turns => {
                 let some = self.turns.next(turns, most, |_| TURNS_BYTES);
                 if some.is_empty() {
-                    self.stage = Stage::Jobs;
+                    self.stage = Stage::Settlements;
                 }
                 let some = some
                     .into_iter()
                     .filter_map(|(key, turns)| self.turn(key, turns));
                 Some(Slice::Turns(some.collect()))
+            }
+            Stage::Settlements => {
+                let some = self
+                    .settlements
+                    .next(settlements, most, |_| SETTLEMENT_BYTES);
+                if some.is_empty() {
+                    self.stage = Stage::Jobs;
+                }
+                let some = some.into_iter();
+                let some = some.map(|(lease, due)| SettleSlice { lease, due });
+                Some(Slice::Settlements(some.collect()))
             }
             Stage::Jobs => {
                 let some = self.jobs.next(jobs, most, Job::weight);
@@ -199,6 +223,7 @@ impl Snapshot {
             is_reference: job.is_reference,
             left: job.left,
             stream: job.stream.map(|stream| *stream),
+            taken: job.taken.map(|taken| *taken),
             priority: job.priority,
             attempts: job.attempts,
             phase: job.phase,
@@ -237,7 +262,9 @@ impl Job {
             let message = report.map_or(0, |(_, report)| report.message.len());
             64 + 24 * stream.chunks.len() + message
         });
-        1_024 + labels.sum::<usize>() + options.trace.len() + error + told
+        let charged = options.charges.len() * 530;
+        let taken = self.taken().map_or(0, |_| SETTLEMENT_BYTES);
+        1_024 + charged + taken + labels.sum::<usize>() + options.trace.len() + error + told
     }
 }
 
@@ -245,7 +272,8 @@ impl JobFold {
     /// The next part of the checkpoint that has begun, of about so many bytes, or of one job; `None` when all of it was told.
     pub fn next_slice(&mut self, bytes: usize) -> Option<Slice> {
         let snapshot = self.snapshot.as_mut()?;
-        snapshot.next(&self.index.turns, &self.jobs, bytes.max(1))
+        let (turns, settlements) = (&self.index.turns, &self.settlements);
+        snapshot.next(turns, settlements, &self.jobs, bytes.max(1))
     }
 
     /// The checkpoint is not gone on with, because it is whole, or because it cannot be. Tells the oldest record that a job needed
@@ -277,6 +305,10 @@ impl JobFold {
                     self.index.turns.entry(key).or_default().last = it.last;
                 }
             }
+            Slice::Settlements(due) => {
+                let due = due.iter().map(|it| (it.lease, it.due.clone()));
+                self.settlements.extend(due);
+            }
             Slice::Jobs(jobs) => {
                 for it in jobs {
                     self.restore_job(it);
@@ -293,6 +325,7 @@ impl JobFold {
             is_reference: it.is_reference,
             left: it.left,
             stream: it.stream.clone().map(Box::new),
+            taken: it.taken.clone().map(Box::new),
             priority: it.priority,
             attempts: it.attempts,
             phase: it.phase.clone(),

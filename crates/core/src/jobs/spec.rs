@@ -1,7 +1,9 @@
 //! What a caller says of a job and of a queue, and its bounds.
 
+use super::charges::check_job_charges;
 use super::ids::JobId;
 use crate::hash::hash;
+use crate::limits::Charge;
 use crate::log::Partition;
 use crate::{
     ConcurrencyKey, FairKey, Micros, Name, Namespace, RequestId, Result, Time, UniqueKey,
@@ -173,6 +175,8 @@ pub struct JobOptions {
     pub turn: Option<Turn>,
     /// Beside whom it may not run.
     pub concurrency_key: Option<ConcurrencyKey>,
+    /// What each attempt takes of limits of its namespace before it begins: at most [`super::MAX_CHARGES`], of limits that are declared.
+    pub charges: Vec<Charge>,
     /// For whoever looks.
     pub labels: Vec<(Name, String)>,
     /// W3C trace context of the submitter, as it was given.
@@ -245,6 +249,7 @@ impl JobOptions {
                 "must be 1 to 1000",
             ),
         ])?;
+        check_job_charges(&self.charges)?;
         self.retry.check().map_err(|error| error.within("retry"))
     }
 }
@@ -367,6 +372,19 @@ mod tests {
         refused("labels", |job| {
             let label = (Name::new("a", "labels").unwrap(), String::new());
             job.options.labels = vec![label; MAX_LABELS + 1];
+        });
+        let charge = || {
+            let limit = Name::new("llm", "limit").unwrap();
+            Charge::new(limit, crate::Key::new("", "key").unwrap(), 1).unwrap()
+        };
+        refused("charges", |job| job.options.charges = vec![charge(); 9]);
+        refused("charges[1]", |job| {
+            job.options.charges = vec![charge(); 2];
+        });
+        refused("charges[0].spec", |job| {
+            let mut charge = charge();
+            charge.require_spec = true;
+            job.options.charges = vec![charge];
         });
         refused("weight", |job| {
             let fair_key = FairKey::new("a", "fair_key").unwrap();

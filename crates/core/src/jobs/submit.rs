@@ -40,6 +40,7 @@ impl JobFold {
             is_reference: spec.payload.is_reference,
             left: None,
             stream: None,
+            taken: None,
             priority: spec.priority,
             attempts: 0,
             phase: match spec.run_at.filter(|at| *at > self.head.time) {

@@ -1,5 +1,6 @@
 //! What a record that was read back does beside the fold: who is told, whose lease begins or ends, which bytes are held.
 
+use super::charging::RENEWAL;
 use super::shard::State;
 use trellis_core::jobs::{
     Attempt, AttemptEnd, Change, Chunking, Entry, Job, JobRecord, JobState, Part, Submission,
@@ -36,9 +37,13 @@ impl State {
             Some(JobState::Running) => {
                 // What was told before is void.
                 self.held.remove_chunks(job);
-                let current = self.fold.job(job).and_then(Job::lease);
-                if let Some(id) = current.map(|lease| lease.id) {
-                    self.leases.insert(Attempt { job, lease: id }, lease, now);
+                let found = self.fold.job(job);
+                if let Some(id) = found.and_then(Job::lease).map(|lease| lease.id) {
+                    let attempt = Attempt { job, lease: id };
+                    self.leases.insert(attempt, lease, now);
+                    if found.and_then(Job::taken).is_some() {
+                        self.charging.hold(attempt, now + RENEWAL);
+                    }
                 }
             }
             Some(state) if state.is_ended() => {

@@ -6,10 +6,11 @@
 //!
 //! Files: `shard` what a partition knows, `round` what it does next, `task` the one that writes, `effects` what a record that counts does beside
 //! the fold; `held` bytes of jobs, `leases` and `lines` who has a job and who waits for one, `watch` who waits for an end,
-//! `reading` who reads what is told; `begin` how a
+//! `reading` who reads what is told; `charging` what jobs take of limits; `begin` how a
 //! life begins, `replay` how a partition is read, `port`, `working` and `telling` the port.
 
 mod begin;
+mod charging;
 mod config;
 mod effects;
 mod held;
@@ -33,14 +34,23 @@ use shard::Shard;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use trellis_core::jobs::{JobId, QueueId};
+use trellis_core::limits::Limits;
 use trellis_core::log::Durability;
 use trellis_core::{Error, ErrorCode, Micros, Result};
 
 /// How long a worker may have a job at once.
 const LEASES: RangeInclusive<Micros> = Micros::from_secs(1)..=Micros::from_secs(3_600);
 
+/// What jobs need beside the log.
+#[derive(Clone, Default)]
+pub struct JobPorts {
+    /// What jobs charge. Without it no job may charge anything.
+    pub limits: Option<Arc<dyn Limits>>,
+}
+
 /// Jobs on a log that nobody else writes.
 pub struct JobEngine {
+    ports: JobPorts,
     shards: Vec<Arc<Shard>>,
     durability: Durability,
     underway: Underway,

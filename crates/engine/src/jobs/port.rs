@@ -13,6 +13,7 @@ use trellis_core::jobs::{
     JobWatch, Jobs, ListJobs, Part, Payload, Progress, QueueId, QueueSpec, QueueState, Reserve,
     Submission, Submitted, Submitting, Verdict,
 };
+use trellis_core::limits::ActualAmount;
 use trellis_core::log::Durability;
 use trellis_core::{Error, ErrorCode, Micros, Name, Namespace, Result, Scope};
 
@@ -21,7 +22,7 @@ type One = Pin<Box<dyn Future<Output = Result<Submitted>> + Send>>;
 
 impl JobEngine {
     fn submit_one(&self, spec: JobSpec) -> One {
-        let begun = self.check_open().and_then(|()| spec.check());
+        let begun = self.check_open().and_then(|()| self.check(&spec));
         if let Err(error) = begun {
             return Box::pin(std::future::ready(Err(error)));
         }
@@ -35,6 +36,15 @@ impl JobEngine {
             drop(entry);
             submitted(id, verdict?, durability)
         })
+    }
+
+    fn check(&self, spec: &JobSpec) -> Result<()> {
+        spec.check()?;
+        if !spec.options.charges.is_empty() && self.ports.limits.is_none() {
+            let allowed = "must be empty: no limits are served beside these jobs";
+            return Err(Error::invalid("charges", allowed));
+        }
+        Ok(())
     }
 
     /// The job of an attempt, whose worker may speak of it. Errors: `JobNotFound`.
@@ -142,6 +152,15 @@ impl Jobs for JobEngine {
 
     async fn append(&self, namespace: &Namespace, attempt: Attempt, chunk: Chunk) -> Result<()> {
         self.tell_chunk(namespace, attempt, chunk).await
+    }
+
+    async fn used(
+        &self,
+        namespace: &Namespace,
+        attempt: Attempt,
+        used: Vec<ActualAmount>,
+    ) -> Result<()> {
+        self.tell_used(namespace, attempt, used).await
     }
 
     async fn watch(

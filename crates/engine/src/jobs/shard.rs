@@ -1,12 +1,13 @@
 //! What one partition knows: the fold, and what must not outlive the daemon.
 
+use super::charging::Charging;
 use super::config::JobsConfig;
 use super::held::Held;
 use super::leases::Leases;
 use super::lines::{Lines, Waiter};
 use super::reading::Readers;
 use super::watch::Watchers;
-use super::{draining, not_found};
+use super::{JobPorts, draining, not_found};
 use crate::steady::SteadyClock;
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -52,6 +53,7 @@ pub(super) struct State {
     pub watchers: Watchers,
     pub readers: Readers,
     pub held: Held,
+    pub charging: Charging,
     /// Names waiters.
     pub waiters: u64,
     /// Nothing more is taken in.
@@ -78,6 +80,7 @@ impl Shard {
         config: JobsConfig,
         clock: Arc<SteadyClock>,
         fold: JobFold,
+        ports: &JobPorts,
     ) -> Self {
         let ahead = fold.time() - clock.now();
         let alone = log.durability() == Durability::Volatile;
@@ -90,6 +93,7 @@ impl Shard {
             watchers: Watchers::default(),
             readers: Readers::default(),
             held: Held::new(config.held_bytes, alone),
+            charging: Charging::new(ports.limits.clone()),
             waiters: 0,
             closed: false,
             ended: None,
@@ -247,6 +251,7 @@ impl State {
         }
         for attempt in running {
             self.leases.insert(attempt, lease, now);
+            self.charging.hold(attempt, now);
         }
     }
 

@@ -4,7 +4,9 @@ use super::JobEngine;
 use super::working::lost;
 use trellis_core::jobs::{
     Attempt, Chunk, ChunkBounds, Chunking, JobRecord, MAX_PAYLOAD_BYTES, Progress, Report, Verdict,
+    check_used,
 };
+use trellis_core::limits::ActualAmount;
 use trellis_core::{Error, ErrorCode, Namespace, Result, check_rules};
 
 impl JobEngine {
@@ -29,6 +31,25 @@ impl JobEngine {
             progress,
         };
         match shard.write(progressed).await? {
+            Verdict::Void => Err(lost()),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) async fn tell_used(
+        &self,
+        namespace: &Namespace,
+        attempt: Attempt,
+        used: Vec<ActualAmount>,
+    ) -> Result<()> {
+        let shard = self.attempted(namespace, attempt)?;
+        let Attempt { job, lease } = attempt;
+        {
+            let state = shard.state.lock();
+            let found = state.find(namespace, job)?;
+            check_used(&used, &found.options().charges)?;
+        }
+        match shard.write(JobRecord::Used { job, lease, used }).await? {
             Verdict::Void => Err(lost()),
             _ => Ok(()),
         }

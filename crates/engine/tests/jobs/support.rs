@@ -3,7 +3,7 @@
 use crate::shared::{self, Tasks};
 use async_trait::async_trait;
 use std::sync::Arc;
-use trellis_conformance::jobs::Settings;
+use trellis_conformance::jobs::{Settings, declare_limits};
 use trellis_core::jobs::{
     Assigned, Attempt, AttemptEnd, Chunk, JobId, JobSpec, JobState, Jobs, QueueId, Reserve,
 };
@@ -11,8 +11,9 @@ use trellis_core::log::{
     Appending, Batch, Bounds, Durability, Log, LogLimits, LogResult, Offset, Partition, Read,
 };
 use trellis_core::{Clock, Micros, Name, Namespace, Result, Time};
-use trellis_engine::{JobEngine, JobsConfig};
+use trellis_engine::{JobEngine, JobPorts, JobsConfig};
 use trellis_local::log::{DEFAULT_LIMITS, DiskLogOptions, MemoryLog, MemoryLogOptions};
+use trellis_local::{MemoryLimits, MemoryLimitsConfig};
 
 pub use crate::shared::clock;
 
@@ -123,6 +124,20 @@ fn attempt(got: &Assigned) -> Attempt {
     }
 }
 
+/// With the limits that the suite charges.
+pub async fn ports(clock: &Arc<dyn Clock>) -> JobPorts {
+    let limits = charged_limits(clock, &Namespace::new("conformance", "namespace").unwrap()).await;
+    JobPorts {
+        limits: Some(limits),
+    }
+}
+
+pub async fn charged_limits(clock: &Arc<dyn Clock>, namespace: &Namespace) -> Arc<MemoryLimits> {
+    let limits = MemoryLimits::new(MemoryLimitsConfig::default(), clock.clone());
+    declare_limits(&limits, namespace).await;
+    Arc::new(limits)
+}
+
 /// An engine and its tasks.
 pub struct Life {
     pub engine: Arc<JobEngine>,
@@ -131,7 +146,16 @@ pub struct Life {
 
 impl Life {
     pub async fn begin(log: Arc<dyn Log>, clock: &Arc<dyn Clock>, config: JobsConfig) -> Self {
-        let started = JobEngine::start(log, clock.clone(), config).await;
+        Self::begin_with(log, clock, config, JobPorts::default()).await
+    }
+
+    pub async fn begin_with(
+        log: Arc<dyn Log>,
+        clock: &Arc<dyn Clock>,
+        config: JobsConfig,
+        ports: JobPorts,
+    ) -> Self {
+        let started = JobEngine::start_with(log, clock.clone(), config, ports).await;
         let (engine, tasks) = started.unwrap();
         let tasks = Tasks::run(tasks);
         Self { engine, tasks }
@@ -185,6 +209,11 @@ impl Life {
         let data = data.into();
         let chunk = Chunk { index, data };
         self.engine.append(&namespace(), attempt(got), chunk).await
+    }
+
+    pub async fn extend(&self, got: &Assigned) -> Result<Micros> {
+        let port = &self.engine;
+        port.extend(&namespace(), attempt(got), None).await
     }
 
     pub async fn finish(&self, got: &Assigned, how: AttemptEnd) -> Result<()> {

@@ -5,6 +5,7 @@
 //! no build accepts.
 
 mod bounds;
+mod charges;
 mod endings;
 mod order;
 mod queues;

@@ -1,9 +1,15 @@
 //! The rules again, by looking at everything each time: no index, no order that is kept, nothing that is counted.
 
+mod charges;
+mod check;
+mod told;
+
 use super::super::*;
+use crate::limits::Usage;
 use crate::log::Offset;
 use crate::{ConcurrencyKey, FairKey, Micros, Time};
 use std::collections::BTreeMap;
+use told::Told;
 
 const SHARE: u64 = 1 << 20;
 
@@ -20,13 +26,8 @@ pub(super) struct ModelJob {
     tag: Option<u64>,
     /// All that was ever told of it, in order: whose it is, and the chunk, the report, or nothing, for a reset.
     told: Vec<(LeaseId, Told)>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Told {
-    Reset,
-    Chunk,
-    Report(Report),
+    /// What is to be settled of the attempt under way, if it has taken something.
+    usage: Option<Usage>,
 }
 
 /// See the module.
@@ -38,6 +39,7 @@ pub(super) struct Model {
     jobs: Vec<ModelJob>,
     specs: BTreeMap<QueueId, QueueSpec>,
     started: BTreeMap<(QueueId, u8), u64>,
+    settlements: BTreeMap<LeaseId, Usage>,
     lasts: BTreeMap<(QueueId, u8, Option<FairKey>), u64>,
 }
 
@@ -56,19 +58,6 @@ impl ModelJob {
         !self.state.is_ended()
     }
 
-    /// What was told and is valid: from the last reset on, and of the reports the last.
-    fn valid(&self) -> Vec<(u64, Told)> {
-        let reset = |told: &(LeaseId, Told)| told.1 == Told::Reset;
-        let first = self.told.iter().rposition(reset).unwrap_or(0);
-        let report = |told: &(LeaseId, Told)| matches!(told.1, Told::Report(_));
-        let last = self.told.iter().rposition(report);
-        let valid = self.told.iter().enumerate().skip(first);
-        let valid = valid.filter(|(at, told)| !report(told) || Some(*at) == last);
-        valid
-            .map(|(at, told)| (at as u64 + 1, told.1.clone()))
-            .collect()
-    }
-
     fn due(&self) -> Option<Time> {
         match self.state {
             JobState::Ready => None,
@@ -76,23 +65,6 @@ impl ModelJob {
             _ => Some(self.until),
         }
     }
-}
-
-/// What a reader gets who begins at the start.
-fn read(job: &Job) -> Vec<(u64, Told)> {
-    let mut all = Vec::new();
-    while let Some((number, said)) = job
-        .stream()
-        .and_then(|stream| stream.from(all.last().map_or(0, |(last, _)| last + 1)))
-    {
-        let told = match said {
-            Said::Reset => Told::Reset,
-            Said::Chunk(_) => Told::Chunk,
-            Said::Report(report) => Told::Report(report.clone()),
-        };
-        all.push((number, told));
-    }
-    all
 }
 
 impl Model {
@@ -124,8 +96,15 @@ impl Model {
         }
         self.owner = Some((mark.epoch, mark.sequence));
         self.time = self.time.max(mark.time);
+        let leased = |job: &ModelJob| Some((job.id, job.lease?));
+        let before: Vec<_> = self.jobs().filter_map(leased).collect();
         self.pass();
+        self.settle(&before);
+        let before: Vec<_> = self.jobs().filter_map(leased).collect();
         self.carry_out(offset, mark, &entry.record);
+        self.hear(&entry.record);
+        self.charge(mark, &entry.record);
+        self.settle(&before);
         // A key that nobody of waits is forgotten.
         let jobs = &self.jobs;
         self.lasts.retain(|key, _| {
@@ -152,31 +131,6 @@ impl Model {
                 let current = self.find(*job).and_then(|job| job.lease);
                 if current == Some(*lease) {
                     self.end(*job, how);
-                }
-            }
-            JobRecord::Progressed {
-                job,
-                lease,
-                progress,
-            } => {
-                let job = self.find(*job).filter(|job| job.lease == Some(*lease));
-                if let (Some(job), Some(report)) = (job, &progress.report) {
-                    job.told.push((*lease, Told::Report(report.clone())));
-                }
-            }
-            JobRecord::Chunk {
-                job,
-                lease,
-                chunk,
-                most,
-            } => {
-                let job = self.find(*job).filter(|job| job.lease == Some(*lease));
-                if let Some(job) = job {
-                    let own = (*lease, Told::Chunk);
-                    let count = job.told.iter().filter(|told| **told == own).count();
-                    if chunk.index as usize == count && chunk.index < most.count {
-                        job.told.push(own);
-                    }
                 }
             }
             JobRecord::Cancelled(job) => self.finish(*job, JobState::Cancelled),
@@ -251,6 +205,7 @@ impl Model {
             since: Time(0),
             tag: None,
             told: Vec::new(),
+            usage: None,
         });
         if later.is_none() {
             self.make_ready(id);
@@ -356,6 +311,9 @@ impl Model {
                 (job.state, job.until, job.lease) = (JobState::Delayed, time + *wait, None);
             }
             AttemptEnd::Released => {
+                if let Some(usage) = &mut self.find(id).unwrap().usage {
+                    *usage = Usage::RefundAll;
+                }
                 self.find(id).unwrap().attempts -= 1;
                 self.make_ready(id);
             }
@@ -395,41 +353,5 @@ impl Model {
             _ => spec.result_retention,
         };
         self.find(id).unwrap().until = time + kept.max(MEMORY);
-    }
-
-    /// Holds a fold against it.
-    pub fn check(&self, fold: &JobFold, queues: &[QueueId]) -> Result<(), String> {
-        let known = self.jobs().count();
-        if known != fold.len() {
-            return Err(format!("{} jobs are known, not {known}", fold.len()));
-        }
-        for job in self.jobs() {
-            let other = fold
-                .job(job.id)
-                .ok_or_else(|| format!("{} is lost", job.id))?;
-            if (other.state(), other.attempts, other.number)
-                != (job.state, job.attempts, job.number)
-            {
-                return Err(format!("{other:?} should be {job:?}"));
-            }
-            if job.valid() != read(other) {
-                return Err(format!("{:?} should be {:?}", other.stream(), job.told));
-            }
-        }
-        for queue in queues {
-            let mut next = self.next(queue);
-            let spec = self.spec(queue);
-            let running = fold.count(queue, JobState::Running);
-            let room = spec
-                .concurrency
-                .map_or(u64::MAX, u64::from)
-                .saturating_sub(running);
-            next.truncate(usize::try_from(room).unwrap_or(usize::MAX));
-            let told: Vec<JobId> = fold.next(queue).collect();
-            if told != next {
-                return Err(format!("next are {told:?}, and should be {next:?}"));
-            }
-        }
-        Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! What an owner proposes: everything that may happen to jobs.
 
 use super::super::*;
-use super::harness::{SECOND, failed, turn, worker};
+use super::harness::{SECOND, charge, failed, reservation, turn, used, worker};
 use super::world::{Checkpointing, World, data, queues};
 use crate::log::Partition;
 use crate::random::Random;
@@ -25,7 +25,7 @@ impl World {
 
     fn one(&mut self, at: usize) -> Option<JobRecord> {
         let queue = queues()[self.random.below(2)].clone();
-        let kind = self.random.below(20);
+        let kind = self.random.below(21);
         let fold = &self.owners[at].fold;
         let jobs: Vec<(JobId, Job)> = fold
             .jobs_of(&queue, None)
@@ -37,11 +37,7 @@ impl World {
             .collect();
         match kind {
             0..=5 => Some(self.submission(queue)),
-            6..=11 => {
-                let next = fold.next(&queue).next()?;
-                let worker = worker();
-                Some(JobRecord::Leased { job: next, worker })
-            }
+            6..=11 => self.start(at, &queue),
             12 if !self.attempts.is_empty() => {
                 // A worker speaks, late or twice.
                 let (job, lease) = self.attempts[self.random.below(self.attempts.len())];
@@ -66,6 +62,10 @@ impl World {
                 Some(JobRecord::Cancelled(job))
             }
             18 => Some(self.queue_set(queue)),
+            20 => {
+                let (lease, _) = fold.due_settlements().next()?;
+                Some(JobRecord::Settled(lease))
+            }
             19 if !jobs.is_empty() => {
                 let (id, job) = &jobs[self.random.below(jobs.len())];
                 let chunk = job.stream().and_then(|stream| stream.chunks.first());
@@ -86,8 +86,31 @@ impl World {
         }
     }
 
+    /// The next job of a queue is leased, or never will be.
+    fn start(&mut self, at: usize, queue: &QueueId) -> Option<JobRecord> {
+        let fold = &self.owners[at].fold;
+        let next = fold.next(queue).next()?;
+        let worker = worker();
+        let job = fold.job(next)?;
+        let charged = !job.options().charges.is_empty();
+        if charged && self.random.percent(5) {
+            let error = "never".into();
+            return Some(JobRecord::Refused { job: next, error });
+        }
+        Some(JobRecord::Leased {
+            job: next,
+            worker,
+            reservation: charged.then(reservation),
+        })
+    }
+
     /// What an attempt tells while it runs.
     fn said(&mut self, job: JobId, lease: LeaseId, it: &Job) -> JobRecord {
+        if it.taken().is_some() && self.random.percent(40) {
+            let amount = i64::try_from(self.random.up_to(9)).unwrap();
+            let used = vec![used(amount)];
+            return JobRecord::Used { job, lease, used };
+        }
         let count = it.stream().map_or(0, |stream| stream.chunks.len());
         if self.random.percent(60) {
             let index = u32::try_from(count + self.random.below(4)).unwrap();
@@ -170,6 +193,9 @@ impl World {
         if random.percent(30) {
             let key = ConcurrencyKey::new(name, "concurrency_key").unwrap();
             options.concurrency_key = Some(key);
+        }
+        if random.percent(40) {
+            options.charges = vec![charge(["llm", "ocr"][random.below(2)])];
         }
         if random.percent(15) {
             options.request = Some(Request {

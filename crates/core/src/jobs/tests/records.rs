@@ -23,6 +23,7 @@ fn options() -> impl Strategy<Value = JobOptions> {
             }),
             turn: two.as_deref().map(|key| turn(key, 3)),
             concurrency_key: three.map(|key| ConcurrencyKey::new(key, "key").unwrap()),
+            charges: number.map(|_| charge("llm")).into_iter().collect(),
             labels: two
                 .map(|name| (Name::new(name, "labels").unwrap(), "value".to_owned()))
                 .into_iter()
@@ -124,9 +125,20 @@ fn record() -> impl Strategy<Value = JobRecord> {
             id,
             spec: Box::new(spec)
         }),
-        id().prop_map(|job| JobRecord::Leased {
+        (id(), any::<bool>()).prop_map(|(job, charged)| JobRecord::Leased {
             job,
-            worker: worker()
+            worker: worker(),
+            reservation: charged.then(reservation),
+        }),
+        id().prop_map(|job| JobRecord::Refused {
+            job,
+            error: "never".into()
+        }),
+        lease().prop_map(JobRecord::Settled),
+        (id(), lease(), 0..99_i64).prop_map(|(job, lease, amount)| JobRecord::Used {
+            job,
+            lease,
+            used: vec![used(amount)]
         }),
         (id(), lease(), how).prop_map(|(job, lease, how)| JobRecord::Ended { job, lease, how }),
         told(),

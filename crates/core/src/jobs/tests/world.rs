@@ -75,6 +75,7 @@ pub(super) struct Figures {
     pub late: usize,
     pub checkpoints: usize,
     pub chunks: usize,
+    pub settled: usize,
 }
 
 pub(super) fn queues() -> [QueueId; 2] {
@@ -249,6 +250,9 @@ impl World {
             }
             JobRecord::Chunk { .. } if matches!(verdict, Verdict::Chunk(Chunking::Taken(_))) => {
                 self.figures.chunks += 1;
+            }
+            JobRecord::Settled(_) if verdict == Verdict::Done && mine => {
+                self.figures.settled += 1;
             }
             JobRecord::Leased { job, .. } if verdict == Verdict::Done && mine => {
                 self.attempts.push((*job, entry.mark.unwrap().lease()));

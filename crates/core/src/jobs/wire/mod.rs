@@ -2,6 +2,7 @@
 //!
 //! The key is a version, a mark if there is one, and the body: a kind and its fields.
 
+mod charges;
 mod parts;
 mod spec;
 mod stream;
@@ -171,10 +172,20 @@ fn put_record(out: &mut Put, record: &JobRecord) {
             out.job(*id);
             out.job_spec(spec);
         }
-        JobRecord::Leased { job, worker } => {
+        JobRecord::Leased {
+            job,
+            worker,
+            reservation,
+        } => {
             out.byte(5);
             out.job(*job);
             out.text(worker.as_str());
+            if let Some(reservation) = reservation {
+                out.text(reservation.as_str());
+            }
+        }
+        JobRecord::Used { .. } | JobRecord::Settled(_) | JobRecord::Refused { .. } => {
+            out.charged(record);
         }
         JobRecord::Ended { job, lease, how } => {
             out.byte(6);
@@ -250,6 +261,11 @@ fn take_record(rest: &mut Take<'_>, data: &Bytes) -> Option<JobRecord> {
         5 => JobRecord::Leased {
             job: rest.job()?,
             worker: Name::new(rest.text()?, "worker").ok()?,
+            reservation: if rest.0.is_empty() {
+                None
+            } else {
+                Some(rest.reservation()?)
+            },
         },
         6 => JobRecord::Ended {
             job: rest.job()?,
@@ -292,6 +308,7 @@ fn take_record(rest: &mut Take<'_>, data: &Bytes) -> Option<JobRecord> {
                 bytes: rest.number()?,
             },
         },
+        kind @ 15..=17 => return rest.charged(kind),
         _ => return None,
     })
 }

@@ -61,6 +61,10 @@ impl Put {
         self.optional(job.tag);
         self.options(&job.options);
         self.stream(job.stream.as_ref());
+        self.flag(job.taken.is_some());
+        if let Some(taken) = &job.taken {
+            self.taken(taken);
+        }
     }
 
     pub(super) fn slice(&mut self, slice: &Slice) {
@@ -92,6 +96,13 @@ impl Put {
                     // No key is empty.
                     self.text(key.unwrap_or_default());
                     self.number(it.last);
+                }
+            }
+            Slice::Settlements(due) => {
+                self.byte(6);
+                self.number(due.len() as u64);
+                for it in due {
+                    self.settlement(it);
                 }
             }
             Slice::Jobs(jobs) => {
@@ -170,12 +181,16 @@ impl Take<'_> {
             tag,
             options: self.options()?,
             stream: None,
+            taken: None,
         })
     }
 
     fn told_job_slice(&mut self) -> Option<JobSlice> {
         let mut job = self.job_slice()?;
         self.stream(&mut job.stream)?;
+        if self.flag()? {
+            job.taken = Some(self.taken()?);
+        }
         Some(job)
     }
 
@@ -226,6 +241,7 @@ impl Slice {
             // As it was written before anything was told of jobs.
             4 => Self::Jobs(rest.list(Take::job_slice)?),
             5 => Self::Jobs(rest.list(Take::told_job_slice)?),
+            6 => Self::Settlements(rest.list(Take::settlement)?),
             _ => return None,
         })
     }

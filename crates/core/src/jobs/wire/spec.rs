@@ -32,13 +32,14 @@ impl Put {
         self.options(&spec.options);
     }
 
-    /// Most jobs have none, which takes one byte.
+    /// Most jobs have none, which takes one byte: 0. Otherwise it tells what there is: 1 as at first, 2 with charges too.
     pub(super) fn options(&mut self, options: &JobOptions) {
-        let plain = *options == JobOptions::default();
-        self.flag(!plain);
-        if plain {
+        if *options == JobOptions::default() {
+            self.byte(0);
             return;
         }
+        let more = !options.charges.is_empty();
+        self.byte(if more { 2 } else { 1 });
         self.optional(options.deadline.map(|at| at.0));
         self.optional(options.timeout.map(|span| span.0));
         self.number(u64::from(options.retry.max_attempts));
@@ -77,6 +78,9 @@ impl Put {
         self.flag(options.retry_of.is_some());
         if let Some(job) = options.retry_of {
             self.large(job.0);
+        }
+        if more {
+            self.charges(&options.charges);
         }
     }
 }
@@ -125,9 +129,12 @@ impl Take<'_> {
 
     pub(super) fn options(&mut self) -> Option<JobOptions> {
         let mut options = JobOptions::default();
-        if !self.flag()? {
-            return Some(options);
-        }
+        let more = match self.byte()? {
+            0 => return Some(options),
+            1 => false,
+            2 => true,
+            _ => return None,
+        };
         let (mut deadline, mut timeout) = (None, None);
         self.optional(&mut deadline)?;
         self.optional(&mut timeout)?;
@@ -162,6 +169,9 @@ impl Take<'_> {
         }
         if self.flag()? {
             options.retry_of = Some(JobId(self.large()?));
+        }
+        if more {
+            options.charges = self.charges()?;
         }
         options.check().is_ok().then_some(options)
     }
