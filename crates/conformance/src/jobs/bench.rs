@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use trellis_core::jobs::{
-    Assigned, Attempt, AttemptEnd, Chunk, JobEvent, JobId, JobNews, JobSpec, JobState, JobView,
-    JobWatch, Jobs, ListJobs, Progress, QueueId, QueueSpec, QueueState, Report, Reserve, Submitted,
+    Assigned, Attempt, AttemptEnd, Batch, BatchEvent, BatchId, BatchNews, BatchSpec, Chunk,
+    InBatch, JobEvent, JobId, JobNews, JobSpec, JobState, JobView, JobWatch, Jobs, ListJobs,
+    OnFailure, Progress, QueueId, QueueSpec, QueueState, Report, Reserve, Submitted,
 };
 use trellis_core::limits::{ActualAmount, Charge};
 use trellis_core::{Error, ErrorCode, Key, Micros, Name, Result};
@@ -164,6 +165,64 @@ impl Bench {
         };
         let port = self.port();
         port.report(&self.namespace, attempt(got), progress).await
+    }
+
+    pub(super) fn batch_of(&self, count: u32) -> BatchSpec {
+        BatchSpec {
+            queue: self.queue("ocr"),
+            count,
+            max_concurrent: None,
+            on_failure: OnFailure::Collect,
+            request: None,
+        }
+    }
+
+    pub(super) async fn create(&self, spec: BatchSpec) -> BatchId {
+        let created = self.port().create_batch(spec).await;
+        created.unwrap().0.id
+    }
+
+    /// A job of a batch, named by its index.
+    pub(super) fn in_batch(&self, batch: BatchId, index: u32) -> JobSpec {
+        self.job_with(&index.to_string(), |job| {
+            job.options.batch = Some(InBatch { batch, index });
+        })
+    }
+
+    /// Makes a batch, and submits its jobs.
+    pub(super) async fn batch(&self, spec: BatchSpec) -> (BatchId, Vec<JobId>) {
+        let count = spec.count;
+        let batch = self.create(spec).await;
+        let mut jobs = Vec::new();
+        for index in 0..count {
+            jobs.push(self.submit(self.in_batch(batch, index)).await);
+        }
+        (batch, jobs)
+    }
+
+    pub(super) async fn look_at(&self, batch: BatchId) -> Batch {
+        let view = self.port().batch(&self.namespace, batch).await;
+        view.unwrap().batch
+    }
+
+    /// All that a reader of a batch gets from a number on, in short: up to its end, behind which nothing comes.
+    pub(super) async fn watch_batch(&self, batch: BatchId, from: u64) -> Vec<(u64, String)> {
+        let port = self.port();
+        let watch = port.watch_batch(&self.namespace, batch, from).await;
+        let mut watch = watch.unwrap();
+        let mut all = Vec::new();
+        while let Some(BatchEvent { number, news }) = watch.next().await.unwrap() {
+            let said = match news {
+                BatchNews::Ended { view, result } => {
+                    let result = result.map(|it| String::from_utf8(it.to_vec()).unwrap());
+                    let index = view.options.batch.unwrap().index;
+                    format!("{index} {:?} {}", view.state, result.unwrap_or_default())
+                }
+                BatchNews::Over(view) => format!("{:?}", view.batch.state()),
+            };
+            all.push((number, said));
+        }
+        all
     }
 
     /// A job of `ocr` that charges so many units.

@@ -15,6 +15,8 @@ pub struct Settings {
     pub max_jobs: usize,
     /// Queues that have jobs or were set.
     pub max_queues: usize,
+    /// Batches that are known.
+    pub max_batches: usize,
     /// Calls that wait or watch.
     pub max_waiters: usize,
     /// Chunks of an attempt.
@@ -31,6 +33,7 @@ impl Default for Settings {
             lease: Micros::from_secs(10),
             max_jobs: 60,
             max_queues: 8,
+            max_batches: 4,
             max_waiters: 4,
             max_chunks: 8,
             chunk_bytes: 100,

@@ -62,6 +62,14 @@ macro_rules! __jobs_cases {
                 a_job_that_never_gets_what_it_charges_fails_and_says_why,
                 charges_out_of_bounds_are_refused_with_the_field,
             }
+            batches {
+                jobs_of_a_batch_are_told_in_the_order_in_which_they_end,
+                a_batch_runs_no_more_at_once_than_it_may,
+                one_that_fails_ends_the_others_or_not,
+                a_cancelled_batch_is_over_and_takes_no_more_in,
+                a_batch_and_its_jobs_come_once,
+                batches_out_of_bounds_are_refused,
+            }
             endings {
                 whoever_waits_is_told_how_it_ended,
                 a_wait_in_vain_tells_what_the_job_is_at,

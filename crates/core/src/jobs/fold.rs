@@ -1,8 +1,9 @@
 //! What the records of a partition amount to. Nothing but [`JobFold::apply`] changes it, and nothing but the record decides how: not the
 //! clock, not chance. The same records give the same state, on every daemon.
 
+use super::batch::Batch;
 use super::charges::SettleDue;
-use super::ids::{JobId, LeaseId};
+use super::ids::{BatchId, JobId, LeaseId};
 use super::index::{Due, Index, turn_key};
 use super::job::{Ending, Job, JobState, Outcome, Phase, Place};
 use super::record::{Entry, JobRecord, Mark};
@@ -28,6 +29,19 @@ pub enum Verdict {
     Submitted(Submission),
     /// It is a chunk of an attempt under way, and was decided.
     Chunk(Chunking),
+    /// It asks for a batch, and was decided.
+    Batch(Batching),
+}
+
+/// What became of a batch that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Batching {
+    /// There is a new one.
+    New,
+    /// The same request made this one.
+    Repeat(BatchId),
+    /// The request id was used for another body; there is no new one.
+    RequestReused,
 }
 
 /// What became of a chunk.
@@ -60,6 +74,12 @@ pub enum Submission {
     RequestReused,
     /// The queue has as many jobs as it may; there is no new one.
     QueueFull,
+    /// The batch is not known, or of another queue.
+    NoBatch,
+    /// The batch was stopped, or is over.
+    BatchOver,
+    /// The batch has no such index: it has so many jobs.
+    BatchFull(u32),
 }
 
 /// A job is at something else.
@@ -93,6 +113,7 @@ pub struct JobFold {
     pub(super) index: Index,
     /// What is to be settled of attempts that are over.
     pub(super) settlements: BTreeMap<LeaseId, SettleDue>,
+    pub(super) batches: BTreeMap<BatchId, Batch>,
     pub(super) snapshot: Option<Snapshot>,
 }
 
@@ -116,6 +137,8 @@ impl JobFold {
             } => self.lease((*job, mark.lease()), worker, reservation.as_ref(), changes),
             JobRecord::Used { job, lease, used } => self.used((*job, *lease), used),
             JobRecord::Settled(lease) => self.settled(*lease),
+            JobRecord::BatchCreated { id, spec } => self.create_batch(*id, spec),
+            JobRecord::BatchCancelled(id) => self.cancel_batch(*id),
             JobRecord::Refused { job, error } => self.refuse(*job, error, changes),
             JobRecord::Ended { job, lease, how } => self.end(offset, (*job, *lease), how, changes),
             JobRecord::Progressed {
@@ -202,6 +225,8 @@ impl JobFold {
                     self.finish((job, None), Outcome::Expired, changes);
                 }
                 Due::Phase(job) => self.pass(job, changes),
+                Due::Stop(batch) => self.stop_one(batch, changes),
+                Due::Batch(batch) => self.forget_batch(batch),
             }
         }
     }
@@ -242,6 +267,7 @@ impl JobFold {
             _ => spec.result_retention,
         };
         let at = self.head.time;
+        let batch_number = self.ends_in_batch(id, outcome);
         self.change(id, changes, |job| {
             if error.is_some() {
                 job.error = error.map(Into::into);
@@ -251,6 +277,7 @@ impl JobFold {
                 at,
                 kept_until: at + kept.max(MEMORY),
                 lease: job.lease().map(|lease| lease.id),
+                batch_number,
             }));
         });
         true

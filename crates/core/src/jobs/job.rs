@@ -55,6 +55,8 @@ pub struct Ending {
     pub kept_until: Time,
     /// The attempt that brought it, or that was under way.
     pub lease: Option<LeaseId>,
+    /// The how manieth of its batch it was to end, from 1; 0 of a job of none.
+    pub batch_number: u32,
 }
 
 /// What a job is at.
@@ -114,6 +116,18 @@ impl JobState {
     }
 }
 
+impl Outcome {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Succeeded,
+        Self::Failed,
+        Self::Dead,
+        Self::Cancelled,
+        Self::Expired,
+        Self::Replaced,
+    ];
+}
+
 impl From<Outcome> for JobState {
     fn from(outcome: Outcome) -> Self {
         match outcome {
@@ -168,6 +182,7 @@ static COMMON: JobOptions = JobOptions {
     turn: None,
     concurrency_key: None,
     charges: Vec::new(),
+    batch: None,
     labels: Vec::new(),
     trace: String::new(),
     request: None,

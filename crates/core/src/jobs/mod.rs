@@ -22,6 +22,7 @@
 //! its key and a share, or that of the last one started if that is higher.
 
 mod attempt;
+mod batch;
 mod charges;
 mod fold;
 mod ids;
@@ -42,9 +43,10 @@ mod watch;
 mod wire;
 mod writer;
 
+pub use batch::{Batch, BatchSpec, BatchState, InBatch, MAX_BATCH_JOBS, OnFailure, Stop};
 pub use charges::{ChargedBucket, ChargedBuckets, MAX_CHARGES, SettleDue, Taken, check_used};
-pub use fold::{Change, Chunking, JobFold, Submission, Verdict};
-pub use ids::{Epoch, JobId, LeaseId};
+pub use fold::{Batching, Change, Chunking, JobFold, Submission, Verdict};
+pub use ids::{BatchId, Epoch, JobId, LeaseId};
 pub use job::{Ending, Job, JobState, Lease, Outcome, Phase, Place};
 pub use port::{
     Assigned, Attempt, Decision, JobView, Jobs, ListJobs, QueueState, Reserve, Submitted,
@@ -52,14 +54,14 @@ pub use port::{
 };
 pub use record::{AttemptEnd, Entry, JobRecord, Mark, Part};
 pub use replay::{Checkpoint, Checkpoints, Restore};
-pub use slice::{HeadSlice, JobSlice, QueueSlice, SettleSlice, Slice, TurnSlice};
+pub use slice::{BatchSlice, HeadSlice, JobSlice, QueueSlice, SettleSlice, Slice, TurnSlice};
 pub use spec::{
     DEFAULT_PRIORITY, JobOptions, JobSpec, MAX_LABELS, MAX_PAYLOAD_BYTES, MAX_TEXT_BYTES,
     MAX_WEIGHT, MEMORY, OnConflict, PRIORITIES, Payload, QueueId, QueueSpec, Request, RetryPolicy,
     Turn, Unique,
 };
 pub use stream::{Chunk, ChunkBounds, Progress, Report, Said, Stream};
-pub use watch::{JobEvent, JobNews, JobWatch};
+pub use watch::{BatchEvent, BatchNews, BatchView, BatchWatch, JobEvent, JobNews, JobWatch};
 pub use writer::JobWriter;
 
 #[cfg(test)]

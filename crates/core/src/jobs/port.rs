@@ -1,11 +1,12 @@
 //! The jobs port: what is run for everybody, and what a caller may rely on.
 
-use super::ids::{JobId, LeaseId};
+use super::batch::BatchSpec;
+use super::ids::{BatchId, JobId, LeaseId};
 use super::job::{JobState, Lease};
 use super::record::AttemptEnd;
 use super::spec::{JobOptions, JobSpec, Payload, QueueId, QueueSpec};
 use super::stream::{Chunk, Progress};
-use super::watch::JobWatch;
+use super::watch::{BatchView, BatchWatch, JobWatch};
 use crate::limits::ActualAmount;
 use crate::log::Durability;
 use crate::{Micros, Name, Namespace, Result, Scope, Time};
@@ -229,6 +230,25 @@ pub trait Jobs: Send + Sync {
         job: JobId,
         from: u64,
     ) -> Result<Box<dyn JobWatch>>;
+
+    /// Makes a batch, to which jobs are then submitted by [`JobOptions::batch`](super::JobOptions::batch), and tells whether it is new: a repeat of a request is told the batch that
+    /// it made. Errors: `InvalidField`, `RequestIdReused`, `TooManyJobs`, `TooManyQueues`.
+    async fn create_batch(&self, spec: BatchSpec) -> Result<(BatchView, bool)>;
+
+    /// A batch. Errors: `JobNotFound`.
+    async fn batch(&self, namespace: &Namespace, batch: BatchId) -> Result<BatchView>;
+
+    /// Takes a batch back: its open jobs are cancelled, and no more come. One that is over stays as it is. Errors: `JobNotFound`.
+    async fn cancel_batch(&self, namespace: &Namespace, batch: BatchId) -> Result<BatchView>;
+
+    /// Reads how the jobs of a batch end, in the order in which they do, from a number on, 0 for all, and in the end that the batch is over, once. Errors:
+    /// `JobNotFound`, `TooManyWaiters`.
+    async fn watch_batch(
+        &self,
+        namespace: &Namespace,
+        batch: BatchId,
+        from: u64,
+    ) -> Result<Box<dyn BatchWatch>>;
 
     /// A job. Errors: `JobNotFound`.
     async fn job(&self, namespace: &Namespace, job: JobId) -> Result<JobView>;

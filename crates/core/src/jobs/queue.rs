@@ -1,11 +1,12 @@
 //! What is known of one queue, and which of its jobs are next.
 
+use super::batch::LineKey;
 use super::charges::ChargedBuckets;
-use super::ids::JobId;
+use super::ids::{BatchId, JobId};
 use super::job::{Job, JobState, Phase};
 use super::ready::{Ready, Waiting};
 use super::spec::{PRIORITIES, QueueId, QueueSpec};
-use crate::{ConcurrencyKey, RequestId, UniqueKey};
+use crate::{RequestId, UniqueKey};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// The place of a ready job: the highest priority, then its turn, then who came first.
@@ -26,7 +27,7 @@ impl Order {
     }
 }
 
-/// Jobs of one concurrency key: as many of the first as may start are shown, the others are hidden.
+/// Jobs of one concurrency key, or of one batch: as many of the first as may start are shown, the others are hidden.
 #[derive(Debug, Default)]
 struct Line {
     running: u32,
@@ -50,7 +51,9 @@ pub(super) struct Queue {
     pub requests: HashMap<RequestId, JobId>,
     /// Those that may start, as far as their keys are concerned.
     ready: Ready,
-    lines: HashMap<ConcurrencyKey, Line>,
+    lines: HashMap<LineKey, Line>,
+    /// Batches that run so many of their jobs at once.
+    pub caps: HashMap<BatchId, u32>,
 }
 
 impl Queue {
@@ -65,12 +68,13 @@ impl Queue {
             requests: HashMap::new(),
             ready: Ready::default(),
             lines: HashMap::new(),
+            caps: HashMap::new(),
         }
     }
 
     /// Whether forgetting it changes nothing.
     pub fn is_idle(&self) -> bool {
-        self.members.is_empty() && self.spec == QueueSpec::default()
+        self.members.is_empty() && self.caps.is_empty() && self.spec == QueueSpec::default()
     }
 
     pub fn running(&self) -> u64 {
@@ -120,7 +124,7 @@ impl Queue {
             self.unique.insert(unique.key.clone(), id);
         }
         let order = Order::of(job);
-        match (&job.phase, &options.concurrency_key) {
+        match (&job.phase, self.line_of(job)) {
             (Phase::Ready, None) => {
                 let buckets = job.buckets(&self.id.namespace);
                 self.ready.insert(order, Waiting { id, buckets });
@@ -129,11 +133,11 @@ impl Queue {
                 let buckets = job.buckets(&self.id.namespace);
                 let line = self.lines.entry(key.clone()).or_default();
                 line.hidden.insert(order, Waiting { id, buckets });
-                self.level(key);
+                self.level(&key);
             }
             (Phase::Running(_), Some(key)) => {
                 self.lines.entry(key.clone()).or_default().running += 1;
-                self.level(key);
+                self.level(&key);
             }
             _ => {}
         }
@@ -163,34 +167,34 @@ impl Queue {
             Phase::Running(_) => {}
             Phase::Delayed(_) | Phase::Ended(_) => return,
         }
-        let Some(key) = &options.concurrency_key else {
+        let Some(key) = self.line_of(job) else {
             return;
         };
-        if let Some(line) = self.lines.get_mut(key) {
+        if let Some(line) = self.lines.get_mut(&key) {
             line.shown.remove(&order);
             line.hidden.remove(&order);
             if job.lease().is_some() {
                 line.running -= 1;
             }
         }
-        self.level(key);
+        self.level(&key);
     }
 
     /// Runs its jobs otherwise. Looks at each key that has jobs.
     pub fn set(&mut self, spec: QueueSpec) {
         self.spec = spec;
-        let keys: Vec<ConcurrencyKey> = self.lines.keys().cloned().collect();
+        let keys: Vec<LineKey> = self.lines.keys().cloned().collect();
         for key in keys {
             self.level(&key);
         }
     }
 
     /// Shows as many of a key's jobs as may start: the first ones.
-    fn level(&mut self, key: &ConcurrencyKey) {
+    fn level(&mut self, key: &LineKey) {
+        let most = self.room_of(key);
         let Some(line) = self.lines.get_mut(key) else {
             return;
         };
-        let most = self.spec.key_concurrency.unwrap_or(u32::MAX);
         let room = most.saturating_sub(line.running) as usize;
         while line.shown.len() < room
             && let Some((order, waiting)) = line.hidden.pop_first()

@@ -1,6 +1,7 @@
 //! What is logged of jobs.
 
-use super::ids::{Epoch, JobId, LeaseId};
+use super::batch::BatchSpec;
+use super::ids::{BatchId, Epoch, JobId, LeaseId};
 use super::slice::Slice;
 use super::spec::{JobSpec, QueueId, QueueSpec};
 use super::stream::{Chunk, ChunkBounds, Progress};
@@ -151,6 +152,15 @@ pub enum JobRecord {
     },
     /// Somebody takes a job back.
     Cancelled(JobId),
+    /// A batch is asked for.
+    BatchCreated {
+        /// Its name.
+        id: BatchId,
+        /// What was asked for.
+        spec: Box<BatchSpec>,
+    },
+    /// Somebody takes a batch back.
+    BatchCancelled(BatchId),
     /// A queue runs its jobs otherwise.
     QueueSet {
         /// Which.

@@ -1,7 +1,8 @@
 //! Parts of a checkpoint: the state as it was where the checkpoint begins.
 
+use super::batch::Batch;
 use super::charges::{SettleDue, Taken};
-use super::ids::{JobId, LeaseId};
+use super::ids::{BatchId, JobId, LeaseId};
 use super::job::{Phase, Place};
 use super::spec::{JobOptions, PRIORITIES, QueueId, QueueSpec};
 use super::stream::Stream;
@@ -18,6 +19,8 @@ pub enum Slice {
     Turns(Vec<TurnSlice>),
     /// Some of what is to be settled.
     Settlements(Vec<SettleSlice>),
+    /// Some batches.
+    Batches(Vec<BatchSlice>),
     /// Some jobs.
     Jobs(Vec<JobSlice>),
 }
@@ -64,6 +67,15 @@ pub struct SettleSlice {
     pub lease: LeaseId,
     /// What.
     pub due: SettleDue,
+}
+
+/// A batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BatchSlice {
+    /// Which.
+    pub id: BatchId,
+    /// As it was.
+    pub batch: Batch,
 }
 
 /// A job.

@@ -1,12 +1,13 @@
 //! The state as it was at one place of the log, told in parts while the state goes on: what is changed before it was told is kept as it was.
 
+use super::batch::Batch;
 use super::charges::SettleDue;
 use super::fold::{Head, JobFold};
-use super::ids::{JobId, LeaseId};
+use super::ids::{BatchId, JobId, LeaseId};
 use super::index::{TurnKey, Turns};
 use super::job::{Job, Outcome, Phase, Place};
 use super::record::Part;
-use super::slice::{HeadSlice, JobSlice, QueueSlice, SettleSlice, Slice, TurnSlice};
+use super::slice::{BatchSlice, HeadSlice, JobSlice, QueueSlice, SettleSlice, Slice, TurnSlice};
 use super::spec::{JobOptions, QueueId};
 use crate::log::Offset;
 use std::collections::{BTreeMap, HashMap};
@@ -18,6 +19,9 @@ const TURNS_BYTES: usize = 800;
 
 /// What a settlement takes there, about: a reservation of 4,096 bytes, and eight amounts.
 const SETTLEMENT_BYTES: usize = 8_192;
+
+/// What a batch takes there, about.
+const BATCH_BYTES: usize = 900;
 
 /// A map as it was, told in order.
 #[derive(Debug)]
@@ -87,10 +91,19 @@ pub(super) struct Snapshot {
     names: HashMap<usize, QueueId>,
     turns: Frozen<TurnKey, Turns>,
     settlements: Frozen<LeaseId, SettleDue>,
+    batches: Frozen<BatchId, Batch>,
     jobs: Frozen<JobId, Job>,
     stage: Stage,
     /// The oldest record that a job needs of which was told.
     oldest: Option<Offset>,
+}
+
+/// The state as it is.
+struct Live<'a> {
+    turns: &'a BTreeMap<TurnKey, Turns>,
+    settlements: &'a BTreeMap<LeaseId, SettleDue>,
+    batches: &'a BTreeMap<BatchId, Batch>,
+    jobs: &'a BTreeMap<JobId, Job>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +112,7 @@ enum Stage {
     Queues,
     Turns,
     Settlements,
+    Batches,
     Jobs,
     Told,
 }
@@ -119,6 +133,7 @@ impl Snapshot {
             names: names.collect(),
             turns: Frozen::new(),
             settlements: Frozen::new(),
+            batches: Frozen::new(),
             jobs: Frozen::new(),
             stage: Stage::Head,
             oldest: None,
@@ -135,18 +150,17 @@ impl Snapshot {
         self.turns.keep(key, now);
     }
 
+    /// A batch is about to be changed, or to come.
+    pub fn keep_batch(&mut self, id: BatchId, now: Option<&Batch>) {
+        self.batches.keep(&id, now);
+    }
+
     /// What is to be settled of an attempt is about to be changed, or to come.
     pub fn keep_settlement(&mut self, lease: LeaseId, now: Option<&SettleDue>) {
         self.settlements.keep(&lease, now);
     }
 
-    fn next(
-        &mut self,
-        turns: &BTreeMap<TurnKey, Turns>,
-        settlements: &BTreeMap<LeaseId, SettleDue>,
-        jobs: &BTreeMap<JobId, Job>,
-        most: usize,
-    ) -> Option<Slice> {
+    fn next(&mut self, live: &Live<'_>, most: usize) -> Option<Slice> {
         match self.stage {
             Stage::Head => {
                 self.stage = Stage::Queues;
@@ -166,7 +180,7 @@ impl Snapshot {
                 Some(Slice::Queues(some))
             }
             Stage::Turns => {
-                let some = self.turns.next(turns, most, |_| TURNS_BYTES);
+                let some = self.turns.next(live.turns, most, |_| TURNS_BYTES);
                 if some.is_empty() {
                     self.stage = Stage::Settlements;
                 }
@@ -178,16 +192,26 @@ impl Snapshot {
             Stage::Settlements => {
                 let some = self
                     .settlements
-                    .next(settlements, most, |_| SETTLEMENT_BYTES);
+                    .next(live.settlements, most, |_| SETTLEMENT_BYTES);
                 if some.is_empty() {
-                    self.stage = Stage::Jobs;
+                    self.stage = Stage::Batches;
                 }
                 let some = some.into_iter();
                 let some = some.map(|(lease, due)| SettleSlice { lease, due });
                 Some(Slice::Settlements(some.collect()))
             }
+            // Before jobs, which stand in their lines.
+            Stage::Batches => {
+                let some = self.batches.next(live.batches, most, |_| BATCH_BYTES);
+                if some.is_empty() {
+                    self.stage = Stage::Jobs;
+                }
+                let some = some.into_iter();
+                let some = some.map(|(id, batch)| BatchSlice { id, batch });
+                Some(Slice::Batches(some.collect()))
+            }
             Stage::Jobs => {
-                let some = self.jobs.next(jobs, most, Job::weight);
+                let some = self.jobs.next(live.jobs, most, Job::weight);
                 if some.is_empty() {
                     self.stage = Stage::Told;
                 }
@@ -272,8 +296,13 @@ impl JobFold {
     /// The next part of the checkpoint that has begun, of about so many bytes, or of one job; `None` when all of it was told.
     pub fn next_slice(&mut self, bytes: usize) -> Option<Slice> {
         let snapshot = self.snapshot.as_mut()?;
-        let (turns, settlements) = (&self.index.turns, &self.settlements);
-        snapshot.next(turns, settlements, &self.jobs, bytes.max(1))
+        let live = Live {
+            turns: &self.index.turns,
+            settlements: &self.settlements,
+            batches: &self.batches,
+            jobs: &self.jobs,
+        };
+        snapshot.next(&live, bytes.max(1))
     }
 
     /// The checkpoint is not gone on with, because it is whole, or because it cannot be. Tells the oldest record that a job needed
@@ -308,6 +337,11 @@ impl JobFold {
             Slice::Settlements(due) => {
                 let due = due.iter().map(|it| (it.lease, it.due.clone()));
                 self.settlements.extend(due);
+            }
+            Slice::Batches(batches) => {
+                for it in batches {
+                    self.enlist_batch(it.id, it.batch.clone());
+                }
             }
             Slice::Jobs(jobs) => {
                 for it in jobs {

@@ -1,5 +1,6 @@
 //! What a caller says of a job and of a queue, and its bounds.
 
+use super::batch::InBatch;
 use super::charges::check_job_charges;
 use super::ids::JobId;
 use crate::hash::hash;
@@ -177,6 +178,8 @@ pub struct JobOptions {
     pub concurrency_key: Option<ConcurrencyKey>,
     /// What each attempt takes of limits of its namespace before it begins: at most [`super::MAX_CHARGES`], of limits that are declared.
     pub charges: Vec<Charge>,
+    /// Which job of which batch it is. Then it has no concurrency key, and its unique key replaces or is none.
+    pub batch: Option<InBatch>,
     /// For whoever looks.
     pub labels: Vec<(Name, String)>,
     /// W3C trace context of the submitter, as it was given.
@@ -229,6 +232,8 @@ impl JobOptions {
         let short = |text: &str| text.len() <= MAX_TEXT_BYTES;
         let mut values = self.labels.iter().map(|(_, value)| value.as_str());
         let timeout = self.timeout.unwrap_or(MAX_SPAN);
+        let unique = self.unique.as_ref();
+        let replaces = unique.is_none_or(|it| it.on_conflict == OnConflict::Replace);
         let weight = self.turn.as_ref().map_or(1, |turn| turn.weight);
         check_rules([
             (
@@ -242,6 +247,16 @@ impl JobOptions {
                 "must be at most 32",
             ),
             (values.all(short), "labels", text),
+            (
+                self.batch.is_none() || self.concurrency_key.is_none(),
+                "concurrency_key",
+                "must be left out in a batch: max_concurrent of the batch says how many run at once",
+            ),
+            (
+                self.batch.is_none() || replaces,
+                "unique.on_conflict",
+                "must be to replace in a batch, each of whose jobs is to come",
+            ),
             (short(&self.trace), "trace_context", text),
             (
                 (1..=MAX_WEIGHT).contains(&weight),

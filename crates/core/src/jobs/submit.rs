@@ -67,6 +67,7 @@ impl JobFold {
             over: None,
         });
         self.jobs.insert(id, job);
+        self.taken_in_batch(spec);
         Verdict::Submitted(decision)
     }
 
@@ -80,6 +81,9 @@ impl JobFold {
                 Some(known) if known.digest == request.digest => Submission::Repeat(*first),
                 _ => Submission::RequestReused,
             };
+        }
+        if let Some(refused) = self.decide_in_batch(spec) {
+            return refused;
         }
         let mut room = queue.spec.max_jobs.unwrap_or(u64::MAX);
         let mut decision = Submission::New;

@@ -1,5 +1,6 @@
 //! Rules one by one; records and checkpoints; and random lives of owners on a log that does harm, against a model.
 
+mod batches;
 mod charges;
 mod checkpoints;
 mod harness;

@@ -12,6 +12,8 @@ pub struct JobsConfig {
     pub lease: Micros,
     /// Jobs of one partition, those that have ended and are kept included. Beyond, new ones are refused.
     pub max_jobs: usize,
+    /// Batches of one partition that are open or kept. Beyond, new ones are refused.
+    pub max_batches: usize,
     /// Queues of one partition that have jobs or were set.
     pub max_queues: usize,
     /// Calls of one partition that wait for a job to run, or for one to end, and those that watch one.
@@ -33,6 +35,7 @@ impl Default for JobsConfig {
             partitions: 16,
             lease: Micros::from_secs(30),
             max_jobs: 2_000_000,
+            max_batches: 10_000,
             max_queues: 10_000,
             max_waiters: 10_000,
             held_bytes: 64 * MAX_PAYLOAD_BYTES,
@@ -59,6 +62,7 @@ impl JobsConfig {
                 "must be 1 s to 1 h",
             ),
             (self.max_jobs >= 1, "max_jobs", positive),
+            (self.max_batches >= 1, "max_batches", positive),
             (self.max_queues >= 1, "max_queues", positive),
             (self.max_waiters >= 1, "max_waiters", positive),
             (

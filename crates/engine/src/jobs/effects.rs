@@ -51,6 +51,10 @@ impl State {
                     self.held.remove(job, Part::Payload);
                 }
                 self.watchers.ended(job);
+                let found = self.fold.job(job);
+                if let Some(place) = found.and_then(|found| found.options().batch) {
+                    self.readers.wake(place.batch.0);
+                }
             }
             Some(_) => {}
             None => {
@@ -79,6 +83,7 @@ impl State {
                 }
                 self.readers.wake(*job);
             }
+            JobRecord::BatchCancelled(id) => self.readers.wake(id.0),
             JobRecord::Chunk { job, chunk, .. } => {
                 if let Verdict::Chunk(Chunking::Taken(number)) = verdict {
                     self.held.put(*job, Part::Chunk(number), &chunk.data);

@@ -6,9 +6,10 @@
 //!
 //! Files: `shard` what a partition knows, `round` what it does next, `task` the one that writes, `effects` what a record that counts does beside
 //! the fold; `held` bytes of jobs, `leases` and `lines` who has a job and who waits for one, `watch` who waits for an end,
-//! `reading` who reads what is told; `charging` what jobs take of limits; `begin` how a
+//! `reading` who reads what is told; `charging` what jobs take of limits; `batches` jobs that are counted together; `begin` how a
 //! life begins, `replay` how a partition is read, `port`, `working` and `telling` the port.
 
+mod batches;
 mod begin;
 mod charging;
 mod config;
@@ -82,7 +83,7 @@ impl JobEngine {
     /// Where a job stands, if there is such a place.
     fn shard_of(&self, job: JobId) -> Result<&Arc<Shard>> {
         let index = usize::try_from(job.partition().0).unwrap_or(usize::MAX);
-        self.shards.get(index).ok_or_else(|| not_found(job))
+        self.shards.get(index).ok_or_else(|| not_found("job", job))
     }
 }
 
@@ -91,9 +92,9 @@ fn draining() -> Error {
     Error::new(ErrorCode::Draining, "the daemon is shutting down")
 }
 
-fn not_found(job: JobId) -> Error {
+fn not_found(what: &str, id: JobId) -> Error {
     let message = format!(
-        "no such job: {job}; it was never made here, or has ended and is not kept any more"
+        "no such {what}: {id}; it was never made here, or has ended and is not kept any more"
     );
     Error::new(ErrorCode::JobNotFound, message)
 }

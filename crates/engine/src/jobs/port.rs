@@ -9,9 +9,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use tokio::time::timeout;
 use trellis_core::jobs::{
-    Assigned, Attempt, AttemptEnd, Chunk, Decision, JobId, JobRecord, JobSpec, JobState, JobView,
-    JobWatch, Jobs, ListJobs, Part, Payload, Progress, QueueId, QueueSpec, QueueState, Reserve,
-    Submission, Submitted, Submitting, Verdict,
+    Assigned, Attempt, AttemptEnd, BatchId, BatchSpec, BatchView, BatchWatch, Chunk, Decision,
+    JobId, JobRecord, JobSpec, JobState, JobView, JobWatch, Jobs, ListJobs, Part, Payload,
+    Progress, QueueId, QueueSpec, QueueState, Reserve, Submission, Submitted, Submitting, Verdict,
 };
 use trellis_core::limits::ActualAmount;
 use trellis_core::log::Durability;
@@ -71,6 +71,18 @@ fn submitted(id: JobId, verdict: Verdict, durability: Durability) -> Result<Subm
         Submission::RequestReused => {
             let message = "the request id was used for another job; send a new one";
             return Err(Error::new(ErrorCode::RequestIdReused, message));
+        }
+        Submission::NoBatch => {
+            let allowed = "must be a batch of the same queue, which is not over or forgotten";
+            return Err(Error::invalid("batch.id", allowed));
+        }
+        Submission::BatchOver => {
+            let allowed = "must be a batch that goes on: this one was stopped, or is over";
+            return Err(Error::invalid("batch.id", allowed));
+        }
+        Submission::BatchFull(count) => {
+            let allowed = format!("must be below {count}, the count of the batch");
+            return Err(Error::invalid("batch.index", allowed));
         }
         Submission::QueueFull => {
             let message = "the queue has as many jobs as it may; raise its max_jobs, or wait until some have ended";
@@ -172,6 +184,29 @@ impl Jobs for JobEngine {
         self.shard_of(job)?.watch(namespace, job, from)
     }
 
+    async fn create_batch(&self, spec: BatchSpec) -> Result<(BatchView, bool)> {
+        self.make_batch(spec).await
+    }
+
+    async fn batch(&self, namespace: &Namespace, batch: BatchId) -> Result<BatchView> {
+        let shard = self.shard_of(batch.0)?;
+        shard.state.lock().view_batch(namespace, batch)
+    }
+
+    async fn cancel_batch(&self, namespace: &Namespace, batch: BatchId) -> Result<BatchView> {
+        self.stop_batch(namespace, batch).await
+    }
+
+    async fn watch_batch(
+        &self,
+        namespace: &Namespace,
+        batch: BatchId,
+        from: u64,
+    ) -> Result<Box<dyn BatchWatch>> {
+        let shard = self.shard_of(batch.0)?;
+        shard.watch_batch(namespace, batch, from)
+    }
+
     async fn job(&self, namespace: &Namespace, job: JobId) -> Result<JobView> {
         self.shard_of(job)?.view(namespace, job)
     }
@@ -245,6 +280,7 @@ impl Jobs for JobEngine {
         options.retry_of = Some(job);
         options.request = None;
         options.deadline = None;
+        options.batch = None;
         let spec = JobSpec {
             queue: view.queue,
             payload: Payload { data, is_reference },

@@ -1,4 +1,4 @@
-//! Readers of jobs. Each looks for itself at what is valid, from where it stands, and holds nothing but its place: so a slow one holds nobody up.
+//! Readers of jobs and of batches. Each looks for itself at what is valid, from where it stands, and holds nothing but its place: so a slow one holds nobody up.
 
 use super::shard::{Shard, State};
 use async_trait::async_trait;
@@ -10,7 +10,7 @@ use trellis_core::jobs::{
 };
 use trellis_core::{Namespace, Result};
 
-/// Readers that are there, by what they read.
+/// Readers that are there, by what they read: a job, or a batch, by the id in its own.
 #[derive(Default)]
 pub(super) struct Readers {
     by_job: HashMap<JobId, Vec<Arc<Notify>>>,
@@ -53,22 +53,36 @@ impl Readers {
     }
 }
 
-/// A reader.
+/// The place of a reader, which is left with this.
+pub(super) struct Seat {
+    pub shard: Arc<Shard>,
+    /// What is read: a job, or a batch by the id in its own.
+    what: JobId,
+    news: Arc<Notify>,
+}
+
+impl Seat {
+    /// Waits for something new.
+    pub async fn news(&self) {
+        self.news.notified().await;
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.shard.state.lock().readers.leave(self.what, &self.news);
+    }
+}
+
+/// A reader of a job.
 struct Reader {
-    shard: Arc<Shard>,
+    seat: Seat,
     namespace: Namespace,
     job: JobId,
-    news: Arc<Notify>,
     /// Everything with a lower number was told.
     next: u64,
     /// The outcome was told.
     over: bool,
-}
-
-impl Drop for Reader {
-    fn drop(&mut self) {
-        self.shard.state.lock().readers.leave(self.job, &self.news);
-    }
 }
 
 /// What a reader finds, without the bytes.
@@ -113,26 +127,35 @@ impl Shard {
         job: JobId,
         from: u64,
     ) -> Result<Box<dyn JobWatch>> {
-        let mut state = self.state.lock();
-        state.check_open()?;
-        state.find(namespace, job)?;
-        state.check_waiters(&self.config)?;
-        let news = state.readers.join(job);
-        drop(state);
+        self.state.lock().find(namespace, job)?;
         Ok(Box::new(Reader {
-            shard: Arc::clone(self),
+            seat: self.sit(job)?,
             namespace: namespace.clone(),
             job,
-            news,
             next: from,
             over: false,
         }))
     }
 }
 
+impl Shard {
+    /// A reader comes. Errors: `TooManyWaiters`.
+    pub fn sit(self: &Arc<Self>, what: JobId) -> Result<Seat> {
+        let mut state = self.state.lock();
+        state.check_open()?;
+        state.check_waiters(&self.config)?;
+        let news = state.readers.join(what);
+        Ok(Seat {
+            shard: Arc::clone(self),
+            what,
+            news,
+        })
+    }
+}
+
 impl Reader {
     fn look(&self) -> Result<(u64, Option<LeaseId>, Found)> {
-        let state = self.shard.state.lock();
+        let state = self.seat.shard.state.lock();
         let job = state.find(&self.namespace, self.job)?;
         let news = state.news((self.job, job), self.next);
         if matches!(news.2, Found::Nothing) {
@@ -143,8 +166,8 @@ impl Reader {
 
     /// What the next attempt would go on from, if that is still what stands there.
     async fn checkpoint(&self, left: Place) -> Result<Option<bytes::Bytes>> {
-        let data = self.shard.bytes(self.job, Part::Left).await?;
-        let state = self.shard.state.lock();
+        let data = self.seat.shard.bytes(self.job, Part::Left).await?;
+        let state = self.seat.shard.state.lock();
         let job = state.find(&self.namespace, self.job)?;
         let same = job.left == Some(left) && !job.state().is_ended();
         Ok(same.then_some(data))
@@ -158,12 +181,13 @@ impl JobWatch for Reader {
             let (number, lease, found) = self.look()?;
             let news = match found {
                 Found::Nothing => {
-                    self.news.notified().await;
+                    self.seat.news().await;
                     continue;
                 }
                 Found::Reset => JobNews::Reset,
                 Found::Chunk => {
-                    let data = self.shard.bytes(self.job, Part::Chunk(number)).await?;
+                    let chunk = Part::Chunk(number);
+                    let data = self.seat.shard.bytes(self.job, chunk).await?;
                     if data.is_empty() {
                         // It was voided meanwhile.
                         continue;
@@ -181,7 +205,9 @@ impl JobWatch for Reader {
                 },
                 Found::Ended(view) => {
                     let result = match view.state {
-                        JobState::Succeeded => Some(self.shard.bytes(self.job, Part::Left).await?),
+                        JobState::Succeeded => {
+                            Some(self.seat.shard.bytes(self.job, Part::Left).await?)
+                        }
                         _ => None,
                     };
                     self.over = true;

@@ -174,7 +174,7 @@ impl Shard {
                 if let Some(data) = state.held.get(job, part) {
                     return Ok(data);
                 }
-                let found = state.fold.job(job).ok_or_else(|| not_found(job))?;
+                let found = state.fold.job(job).ok_or_else(|| not_found("job", job))?;
                 match part {
                     Part::Payload => Some(found.payload),
                     Part::Left => found.left,
@@ -294,6 +294,10 @@ impl State {
                 }
                 &spec.queue
             }
+            JobRecord::BatchCreated { spec, .. } => {
+                self.check_batches(waiting, config.max_batches)?;
+                &spec.queue
+            }
             JobRecord::QueueSet { queue, .. } => queue,
             JobRecord::Progressed { .. } | JobRecord::Chunk { .. } => {
                 return self.admit_bytes(bytes);
@@ -320,7 +324,7 @@ impl State {
     pub fn find(&self, namespace: &Namespace, job: JobId) -> Result<&Job> {
         let found = self.fold.job(job);
         let own = found.filter(|found| self.fold.queue_of(found).namespace == *namespace);
-        own.ok_or_else(|| not_found(job))
+        own.ok_or_else(|| not_found("job", job))
     }
 
     pub fn view(&self, id: JobId, job: &Job) -> JobView {

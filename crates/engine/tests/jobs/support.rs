@@ -31,6 +31,7 @@ pub fn config(settings: Settings) -> JobsConfig {
         lease: settings.lease,
         max_jobs: settings.max_jobs,
         max_queues: settings.max_queues,
+        max_batches: settings.max_batches,
         max_waiters: settings.max_waiters,
         max_chunks: settings.max_chunks,
         chunk_bytes: settings.chunk_bytes,

@@ -4,6 +4,7 @@
 //! Only what the list in `suite` names is exported, so that a case left out of it is dead code, which
 //! no build accepts.
 
+mod batches;
 mod bounds;
 mod charges;
 mod endings;

@@ -32,6 +32,7 @@ fn random_lives_keep_every_promise() {
         sum.checkpoints += figures.checkpoints;
         sum.chunks += figures.chunks;
         sum.settled += figures.settled;
+        sum.batches += figures.batches;
     }
     // Everything that may happen has.
     assert!(sum.owners > 100 && sum.deposed > 40, "{sum:?}");
@@ -39,6 +40,7 @@ fn random_lives_keep_every_promise() {
     assert!(sum.copies > 200 && sum.late > 200, "{sum:?}");
     assert!(sum.checkpoints > 10, "{sum:?}");
     assert!(sum.chunks > 50 && sum.settled > 50, "{sum:?}");
+    assert!(sum.batches > 50, "{sum:?}");
 }
 
 #[test]
@@ -99,7 +101,8 @@ fn run_to_the_end(log: &mut Vec<Record>) -> Result<BTreeMap<JobId, JobState>, St
                 how: AttemptEnd::Succeeded(bytes::Bytes::new()),
             },
             (None, JobState::Ready) => JobRecord::Leased {
-                job,
+                // Of a batch, others may go first.
+                job: fold.next(fold.queue_of(it)).next().unwrap_or(job),
                 worker,
                 reservation: None,
             },

@@ -1,5 +1,6 @@
 //! The rules again, by looking at everything each time: no index, no order that is kept, nothing that is counted.
 
+mod batches;
 mod charges;
 mod check;
 mod told;
@@ -7,7 +8,8 @@ mod told;
 use super::super::*;
 use crate::limits::Usage;
 use crate::log::Offset;
-use crate::{ConcurrencyKey, FairKey, Micros, Time};
+use crate::{FairKey, Micros, Time};
+use batches::ModelBatch;
 use std::collections::BTreeMap;
 use told::Told;
 
@@ -40,6 +42,7 @@ pub(super) struct Model {
     specs: BTreeMap<QueueId, QueueSpec>,
     started: BTreeMap<(QueueId, u8), u64>,
     settlements: BTreeMap<LeaseId, Usage>,
+    batches: BTreeMap<BatchId, ModelBatch>,
     lasts: BTreeMap<(QueueId, u8, Option<FairKey>), u64>,
 }
 
@@ -104,6 +107,7 @@ impl Model {
         self.carry_out(offset, mark, &entry.record);
         self.hear(&entry.record);
         self.charge(mark, &entry.record);
+        self.group(&entry.record);
         self.settle(&before);
         // A key that nobody of waits is forgotten.
         let jobs = &self.jobs;
@@ -113,6 +117,8 @@ impl Model {
         });
         let jobs = &self.jobs;
         let known = |queue: &QueueId| jobs.iter().any(|job| job.spec.queue == *queue);
+        let batches = &self.batches;
+        let capped = |queue: &QueueId| batches.values().any(|it| it.caps(queue));
         let specs = &self.specs;
         let set = |queue: &QueueId| {
             specs
@@ -120,7 +126,7 @@ impl Model {
                 .is_some_and(|it| *it != QueueSpec::default())
         };
         self.started
-            .retain(|(queue, _), _| known(queue) || set(queue));
+            .retain(|(queue, _), _| known(queue) || set(queue) || capped(queue));
     }
 
     fn carry_out(&mut self, offset: Offset, mark: Mark, record: &JobRecord) {
@@ -143,12 +149,21 @@ impl Model {
 
     fn pass(&mut self) {
         loop {
+            if let Some(id) = self.stopped() {
+                self.finish(id, JobState::Cancelled);
+                continue;
+            }
             let known = self.jobs().filter_map(|job| Some((job.due()?, 0, job.id)));
             let open = self.jobs().filter(|job| job.is_open());
             let late = open.filter_map(|job| Some((job.spec.options.deadline?, 1, job.id)));
-            let Some((_, kind, id)) = known.chain(late).min().filter(|it| it.0 <= self.time) else {
+            let all = known.chain(late).chain(self.forgotten());
+            let Some((_, kind, id)) = all.min().filter(|it| it.0 <= self.time) else {
                 return;
             };
+            if kind == 2 {
+                self.batches.remove(&BatchId(id));
+                continue;
+            }
             let state = self.find(id).unwrap().state;
             match state {
                 _ if kind == 1 => self.finish(id, JobState::Expired),
@@ -170,6 +185,9 @@ impl Model {
         let request = |job: &ModelJob| job.spec.options.request.as_ref().map(|it| it.id.clone());
         let asked = spec.options.request.as_ref().map(|it| it.id.clone());
         if asked.is_some() && own().any(|job| request(job) == asked) {
+            return;
+        }
+        if !self.has_place(spec) {
             return;
         }
         let mut open = own().filter(|job| job.is_open()).count() as u64;
@@ -207,6 +225,7 @@ impl Model {
             told: Vec::new(),
             usage: None,
         });
+        self.take(spec);
         if later.is_none() {
             self.make_ready(id);
         }
@@ -251,11 +270,17 @@ impl Model {
     }
 
     fn has_key(&self, job: &ModelJob, spec: QueueSpec) -> bool {
-        let key =
-            |job: &ModelJob| -> Option<ConcurrencyKey> { job.spec.options.concurrency_key.clone() };
+        let key = |job: &ModelJob| -> Option<String> {
+            let options = &job.spec.options;
+            let key = options.concurrency_key.as_ref().map(ToString::to_string);
+            key.or_else(|| self.cap(job).map(|(batch, _)| batch.to_string()))
+        };
         if key(job).is_none() {
             return true;
         }
+        let most = self
+            .cap(job)
+            .map_or(spec.key_concurrency, |(_, most)| Some(most));
         let same = self
             .jobs()
             .filter(|it| it.spec.queue == job.spec.queue && key(it) == key(job));
@@ -264,7 +289,7 @@ impl Model {
             running || (it.state == JobState::Ready && it.order() < job.order())
         });
         let before = u32::try_from(before.count()).unwrap();
-        spec.key_concurrency.is_none_or(|most| before < most)
+        most.is_none_or(|most| before < most)
     }
 
     /// Jobs of a queue that may start, the next one first.
@@ -353,5 +378,6 @@ impl Model {
             _ => spec.result_retention,
         };
         self.find(id).unwrap().until = time + kept.max(MEMORY);
+        self.leave(id, state);
     }
 }

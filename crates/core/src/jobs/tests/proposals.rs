@@ -25,7 +25,7 @@ impl World {
 
     fn one(&mut self, at: usize) -> Option<JobRecord> {
         let queue = queues()[self.random.below(2)].clone();
-        let kind = self.random.below(21);
+        let kind = self.random.below(23);
         let fold = &self.owners[at].fold;
         let jobs: Vec<(JobId, Job)> = fold
             .jobs_of(&queue, None)
@@ -36,7 +36,13 @@ impl World {
             .filter(|(_, job)| job.lease().is_some())
             .collect();
         match kind {
-            0..=5 => Some(self.submission(queue)),
+            0..=5 => Some(self.submission(at, queue)),
+            21 => Some(self.batch(queue)),
+            22 => {
+                let batches: Vec<BatchId> = fold.batches.keys().copied().collect();
+                let batch = self.random.below(batches.len().max(1));
+                batches.get(batch).copied().map(JobRecord::BatchCancelled)
+            }
             6..=11 => self.start(at, &queue),
             12 if !self.attempts.is_empty() => {
                 // A worker speaks, late or twice.
@@ -139,6 +145,23 @@ impl World {
         }
     }
 
+    fn batch(&mut self, queue: QueueId) -> JobRecord {
+        let random = &mut self.random;
+        let id = BatchId(JobId::new(self.now, Partition(0), random.next()));
+        let most = u32::try_from(random.below(3)).unwrap();
+        let spec = Box::new(BatchSpec {
+            queue,
+            count: 1 + u32::try_from(random.below(6)).unwrap(),
+            max_concurrent: Some(most).filter(|most| *most > 0),
+            on_failure: [OnFailure::Collect, OnFailure::FailFast][random.below(2)],
+            request: random.percent(30).then(|| Request {
+                id: RequestId::new("batch", "request_id").unwrap(),
+                digest: random.up_to(1),
+            }),
+        });
+        JobRecord::BatchCreated { id, spec }
+    }
+
     fn how(&mut self, job: JobId) -> AttemptEnd {
         match self.random.below(7) {
             0 => failed(),
@@ -170,7 +193,8 @@ impl World {
         JobRecord::QueueSet { queue, spec }
     }
 
-    fn submission(&mut self, queue: QueueId) -> JobRecord {
+    fn submission(&mut self, at: usize, queue: QueueId) -> JobRecord {
+        let batches: Vec<BatchId> = self.owners[at].fold.batches.keys().copied().collect();
         let id = JobId::new(self.now, Partition(0), self.random.next());
         let random = &mut self.random;
         let mut spec = JobSpec::new(queue, data(id));
@@ -190,7 +214,11 @@ impl World {
         if random.percent(50) {
             options.turn = Some(turn(name, 1 + u32::try_from(random.below(3)).unwrap()));
         }
-        if random.percent(30) {
+        if !batches.is_empty() && random.percent(60) {
+            let batch = batches[random.below(batches.len())];
+            let index = u32::try_from(random.below(6)).unwrap();
+            options.batch = Some(InBatch { batch, index });
+        } else if random.percent(30) {
             let key = ConcurrencyKey::new(name, "concurrency_key").unwrap();
             options.concurrency_key = Some(key);
         }
@@ -204,7 +232,10 @@ impl World {
             });
         }
         if random.percent(20) {
-            let conflicts = [OnConflict::Reject, OnConflict::Return, OnConflict::Replace];
+            let mut conflicts = [OnConflict::Reject, OnConflict::Return, OnConflict::Replace];
+            if options.batch.is_some() {
+                conflicts = [OnConflict::Replace; 3];
+            }
             options.unique = Some(Unique {
                 key: UniqueKey::new(name, "unique.key").unwrap(),
                 on_conflict: conflicts[random.below(3)],

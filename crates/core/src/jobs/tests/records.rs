@@ -17,6 +17,12 @@ fn options() -> impl Strategy<Value = JobOptions> {
                 max_attempts: number.map_or(3, |number| u32::try_from(number % 999 + 1).unwrap()),
                 ..RetryPolicy::default()
             },
+            batch: number
+                .filter(|_| three.is_none() && one.is_none())
+                .map(|index| InBatch {
+                    batch: BatchId(JobId(7)),
+                    index: u32::try_from(index).unwrap(),
+                }),
             unique: one.map(|key| Unique {
                 key: UniqueKey::new(key, "key").unwrap(),
                 on_conflict: OnConflict::Return,
@@ -89,6 +95,51 @@ fn told() -> impl Strategy<Value = JobRecord> {
     ]
 }
 
+/// What is logged of charges.
+fn charged() -> impl Strategy<Value = JobRecord> {
+    prop_oneof![
+        (id(), any::<bool>()).prop_map(|(job, charged)| JobRecord::Leased {
+            job,
+            worker: worker(),
+            reservation: charged.then(reservation),
+        }),
+        id().prop_map(|job| JobRecord::Refused {
+            job,
+            error: "never".into()
+        }),
+        lease().prop_map(JobRecord::Settled),
+        (id(), lease(), 0..99_i64).prop_map(|(job, lease, amount)| JobRecord::Used {
+            job,
+            lease,
+            used: vec![used(amount)]
+        }),
+    ]
+}
+
+/// What is logged of batches.
+fn batched() -> impl Strategy<Value = JobRecord> {
+    prop_oneof![
+        id().prop_map(|id| JobRecord::BatchCancelled(BatchId(id))),
+        (id(), 1..9_u32, any::<bool>()).prop_map(|(id, count, flag)| JobRecord::BatchCreated {
+            id: BatchId(id),
+            spec: Box::new(BatchSpec {
+                queue: queue("ocr"),
+                count,
+                max_concurrent: flag.then_some(count),
+                on_failure: if flag {
+                    OnFailure::FailFast
+                } else {
+                    OnFailure::Collect
+                },
+                request: flag.then(|| Request {
+                    id: RequestId::new("batch", "request_id").unwrap(),
+                    digest: 9,
+                }),
+            })
+        }),
+    ]
+}
+
 fn id() -> impl Strategy<Value = JobId> {
     any::<u128>().prop_map(JobId)
 }
@@ -125,21 +176,8 @@ fn record() -> impl Strategy<Value = JobRecord> {
             id,
             spec: Box::new(spec)
         }),
-        (id(), any::<bool>()).prop_map(|(job, charged)| JobRecord::Leased {
-            job,
-            worker: worker(),
-            reservation: charged.then(reservation),
-        }),
-        id().prop_map(|job| JobRecord::Refused {
-            job,
-            error: "never".into()
-        }),
-        lease().prop_map(JobRecord::Settled),
-        (id(), lease(), 0..99_i64).prop_map(|(job, lease, amount)| JobRecord::Used {
-            job,
-            lease,
-            used: vec![used(amount)]
-        }),
+        charged(),
+        batched(),
         (id(), lease(), how).prop_map(|(job, lease, how)| JobRecord::Ended { job, lease, how }),
         told(),
         id().prop_map(JobRecord::Cancelled),

@@ -76,6 +76,8 @@ pub(super) struct Figures {
     pub checkpoints: usize,
     pub chunks: usize,
     pub settled: usize,
+    /// Jobs of batches that ended.
+    pub batches: usize,
 }
 
 pub(super) fn queues() -> [QueueId; 2] {
@@ -242,7 +244,7 @@ impl World {
         let mut changes = Vec::new();
         let verdict = owner.fold.apply(offset, &entry, &mut changes);
         for change in &changes {
-            self.tell(change)?;
+            self.tell(&owner.fold, change)?;
         }
         match &entry.record {
             JobRecord::Submitted { .. } if verdict != Verdict::Void && mine => {
@@ -314,11 +316,13 @@ impl World {
     }
 
     /// Somebody is told what has become of a job: how it ended, always the same.
-    fn tell(&mut self, change: &Change) -> Held {
+    fn tell(&mut self, fold: &JobFold, change: &Change) -> Held {
         let before = self.outcomes.get(&change.job).copied();
         match (before, change.state) {
             (None, Some(state)) if state.is_ended() => {
                 self.figures.ended += 1;
+                let batch = fold.job(change.job).and_then(|job| job.options().batch);
+                self.figures.batches += usize::from(batch.is_some());
                 self.outcomes.insert(change.job, state);
                 Ok(())
             }

@@ -2,12 +2,13 @@
 //!
 //! The key is a version, a mark if there is one, and the body: a kind and its fields.
 
+mod batch;
 mod charges;
 mod parts;
 mod spec;
 mod stream;
 
-use super::ids::{Epoch, JobId, LeaseId};
+use super::ids::{BatchId, Epoch, JobId, LeaseId};
 use super::record::{AttemptEnd, Entry, JobRecord, Mark};
 use super::slice::Slice;
 use super::stream::{Chunk, ChunkBounds, Progress};
@@ -184,6 +185,7 @@ fn put_record(out: &mut Put, record: &JobRecord) {
                 out.text(reservation.as_str());
             }
         }
+        JobRecord::BatchCreated { .. } | JobRecord::BatchCancelled(_) => out.batches(record),
         JobRecord::Used { .. } | JobRecord::Settled(_) | JobRecord::Refused { .. } => {
             out.charged(record);
         }
@@ -308,6 +310,11 @@ fn take_record(rest: &mut Take<'_>, data: &Bytes) -> Option<JobRecord> {
                 bytes: rest.number()?,
             },
         },
+        18 => JobRecord::BatchCreated {
+            id: BatchId(rest.job()?),
+            spec: Box::new(rest.batch_spec()?),
+        },
+        19 => JobRecord::BatchCancelled(BatchId(rest.job()?)),
         kind @ 15..=17 => return rest.charged(kind),
         _ => return None,
     })

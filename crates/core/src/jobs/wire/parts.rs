@@ -27,7 +27,7 @@ impl Put {
                 self.text(lease.worker.as_str());
             }
             Phase::Ended(ending) => {
-                self.byte(4);
+                self.byte(if ending.batch_number == 0 { 4 } else { 5 });
                 self.byte(match ending.outcome {
                     Outcome::Succeeded => 1,
                     Outcome::Failed => 2,
@@ -40,6 +40,9 @@ impl Put {
                 self.number(ending.kept_until.0);
                 self.flag(ending.lease.is_some());
                 self.lease(ending.lease.unwrap_or_default());
+                if ending.batch_number > 0 {
+                    self.number(u64::from(ending.batch_number));
+                }
             }
         }
     }
@@ -105,6 +108,13 @@ impl Put {
                     self.settlement(it);
                 }
             }
+            Slice::Batches(batches) => {
+                self.byte(7);
+                self.number(batches.len() as u64);
+                for it in batches {
+                    self.batch(it);
+                }
+            }
             Slice::Jobs(jobs) => {
                 self.byte(5);
                 self.number(jobs.len() as u64);
@@ -133,7 +143,7 @@ impl Take<'_> {
                 since: Time(self.number()?),
                 worker: Name::new(self.text()?, "worker").ok()?,
             }),
-            4 => {
+            kind @ 4..=5 => {
                 let outcome = match self.byte()? {
                     1 => Outcome::Succeeded,
                     2 => Outcome::Failed,
@@ -150,6 +160,7 @@ impl Take<'_> {
                     at,
                     kept_until,
                     lease: leased.then_some(lease),
+                    batch_number: if kind == 5 { self.small()? } else { 0 },
                 }))
             }
             _ => return None,
@@ -242,6 +253,7 @@ impl Slice {
             4 => Self::Jobs(rest.list(Take::job_slice)?),
             5 => Self::Jobs(rest.list(Take::told_job_slice)?),
             6 => Self::Settlements(rest.list(Take::settlement)?),
+            7 => Self::Batches(rest.list(Take::batch)?),
             _ => return None,
         })
     }

@@ -32,13 +32,22 @@ impl Put {
         self.options(&spec.options);
     }
 
-    /// Most jobs have none, which takes one byte: 0. Otherwise it tells what there is: 1 as at first, 2 with charges too.
+    pub(super) fn request(&mut self, request: Option<&Request>) {
+        self.flag(request.is_some());
+        if let Some(request) = request {
+            self.text(request.id.as_str());
+            self.number(request.digest);
+        }
+    }
+
+    /// Most jobs have none, which takes one byte: 0. Otherwise it tells what there is: 1 as at first, 2 with charges and a
+    /// batch too.
     pub(super) fn options(&mut self, options: &JobOptions) {
         if *options == JobOptions::default() {
             self.byte(0);
             return;
         }
-        let more = !options.charges.is_empty();
+        let more = !options.charges.is_empty() || options.batch.is_some();
         self.byte(if more { 2 } else { 1 });
         self.optional(options.deadline.map(|at| at.0));
         self.optional(options.timeout.map(|span| span.0));
@@ -70,17 +79,14 @@ impl Put {
             self.text(value);
         }
         self.text(&options.trace);
-        self.flag(options.request.is_some());
-        if let Some(request) = &options.request {
-            self.text(request.id.as_str());
-            self.number(request.digest);
-        }
+        self.request(options.request.as_ref());
         self.flag(options.retry_of.is_some());
         if let Some(job) = options.retry_of {
             self.large(job.0);
         }
         if more {
             self.charges(&options.charges);
+            self.in_batch(options.batch);
         }
     }
 }
@@ -161,19 +167,26 @@ impl Take<'_> {
         }
         options.labels = self.labels()?;
         self.text()?.clone_into(&mut options.trace);
-        if self.flag()? {
-            options.request = Some(Request {
-                id: RequestId::new(self.text()?, "request_id").ok()?,
-                digest: self.number()?,
-            });
-        }
+        self.request(&mut options.request)?;
         if self.flag()? {
             options.retry_of = Some(JobId(self.large()?));
         }
         if more {
             options.charges = self.charges()?;
+            self.in_batch(&mut options.batch)?;
         }
         options.check().is_ok().then_some(options)
+    }
+
+    /// Reads into `request`, if there is one.
+    pub(super) fn request(&mut self, request: &mut Option<Request>) -> Option<()> {
+        if self.flag()? {
+            *request = Some(Request {
+                id: RequestId::new(self.text()?, "request_id").ok()?,
+                digest: self.number()?,
+            });
+        }
+        Some(())
     }
 
     fn unique(&mut self) -> Option<Unique> {

@@ -35,6 +35,7 @@ impl Model {
                 "{told:?} are to be settled, and should be {wanted:?}"
             ));
         }
+        self.check_batches(fold)?;
         for queue in queues {
             let mut next = self.next(queue);
             let spec = self.spec(queue);
