@@ -2,12 +2,12 @@
 
 use bytes::Bytes;
 use trellis_core::jobs::{
-    Assigned, Attempt, AttemptEnd, Batch, BatchEvent, BatchId, BatchNews, BatchSpec, Chunk,
+    Assigned, Attempt, AttemptEnd, Batch, BatchEvent, BatchId, BatchNews, BatchSpec, Cached, Chunk,
     InBatch, JobEvent, JobId, JobNews, JobSpec, JobState, JobView, JobWatch, Jobs, ListJobs,
     OnFailure, Progress, QueueId, QueueSpec, QueueState, Report, Reserve, Submitted,
 };
 use trellis_core::limits::{ActualAmount, Charge};
-use trellis_core::{Error, ErrorCode, Key, Micros, Name, Result};
+use trellis_core::{EntryKey, Error, ErrorCode, Key, Micros, Name, Result};
 
 /// Longer than any case.
 pub(super) const HOUR: Micros = Micros::from_secs(3600);
@@ -165,6 +165,14 @@ impl Bench {
         };
         let port = self.port();
         port.report(&self.namespace, attempt(got), progress).await
+    }
+
+    /// A job of `ocr` whose result is kept for a second.
+    pub(super) fn cached(&self, data: &str, key: &str) -> JobSpec {
+        self.job_with(data, |job| {
+            let key = EntryKey::new(key, "cache_key").unwrap();
+            job.options.cached = Some(Cached { key, ttl: SECOND });
+        })
     }
 
     pub(super) fn batch_of(&self, count: u32) -> BatchSpec {

@@ -70,6 +70,11 @@ macro_rules! __jobs_cases {
                 a_batch_and_its_jobs_come_once,
                 batches_out_of_bounds_are_refused,
             }
+            joins {
+                of_jobs_of_one_cache_key_one_runs_and_all_have_its_result,
+                when_the_one_that_runs_fails_the_next_one_does,
+                a_result_in_the_cache_ends_a_job_at_once,
+            }
             endings {
                 whoever_waits_is_told_how_it_ended,
                 a_wait_in_vain_tells_what_the_job_is_at,

@@ -138,6 +138,7 @@ impl JobFold {
             JobRecord::Used { job, lease, used } => self.used((*job, *lease), used),
             JobRecord::Settled(lease) => self.settled(*lease),
             JobRecord::BatchCreated { id, spec } => self.create_batch(*id, spec),
+            JobRecord::Found { job, result } => self.found(offset, (*job, result), changes),
             JobRecord::BatchCancelled(id) => self.cancel_batch(*id),
             JobRecord::Refused { job, error } => self.refuse(*job, error, changes),
             JobRecord::Ended { job, lease, how } => self.end(offset, (*job, *lease), how, changes),
@@ -268,6 +269,7 @@ impl JobFold {
         };
         let at = self.head.time;
         let batch_number = self.ends_in_batch(id, outcome);
+        let joined = self.joined(id);
         self.change(id, changes, |job| {
             if error.is_some() {
                 job.error = error.map(Into::into);
@@ -280,6 +282,7 @@ impl JobFold {
                 batch_number,
             }));
         });
+        self.release((id, joined), outcome, changes);
         true
     }
 
@@ -322,6 +325,7 @@ impl JobFold {
         change(job);
         if job.phase == Phase::Ready {
             self.index.take_turn(job);
+            self.index.join(job);
         }
         self.index.enlist(id, job);
         let after = job.lease().map(|lease| lease.id);

@@ -164,6 +164,8 @@ pub struct Job {
     pub error: Option<Box<str>>,
     /// What was told of it while it ran.
     pub(super) stream: Option<Box<Stream>>,
+    /// It waits for another one of its cache key.
+    pub(super) joined: bool,
     /// What the attempt under way has taken of limits.
     pub(super) taken: Option<Box<Taken>>,
     /// Its place among those of its priority, since it was ready first.
@@ -183,6 +185,7 @@ static COMMON: JobOptions = JobOptions {
     concurrency_key: None,
     charges: Vec::new(),
     batch: None,
+    cached: None,
     labels: Vec::new(),
     trace: String::new(),
     request: None,

@@ -28,6 +28,7 @@ mod fold;
 mod ids;
 mod index;
 mod job;
+mod join;
 mod look;
 mod port;
 mod queue;
@@ -48,6 +49,7 @@ pub use charges::{ChargedBucket, ChargedBuckets, MAX_CHARGES, SettleDue, Taken, 
 pub use fold::{Batching, Change, Chunking, JobFold, Submission, Verdict};
 pub use ids::{BatchId, Epoch, JobId, LeaseId};
 pub use job::{Ending, Job, JobState, Lease, Outcome, Phase, Place};
+pub use join::Cached;
 pub use port::{
     Assigned, Attempt, Decision, JobView, Jobs, ListJobs, QueueState, Reserve, Submitted,
     Submitting,

@@ -4,6 +4,7 @@ use super::batch::LineKey;
 use super::charges::ChargedBuckets;
 use super::ids::{BatchId, JobId};
 use super::job::{Job, JobState, Phase};
+use super::join::{self, Joins};
 use super::ready::{Ready, Waiting};
 use super::spec::{PRIORITIES, QueueId, QueueSpec};
 use crate::{RequestId, UniqueKey};
@@ -52,6 +53,8 @@ pub(super) struct Queue {
     /// Those that may start, as far as their keys are concerned.
     ready: Ready,
     lines: HashMap<LineKey, Line>,
+    /// Jobs by their cache keys.
+    pub joins: Joins,
     /// Batches that run so many of their jobs at once.
     pub caps: HashMap<BatchId, u32>,
 }
@@ -68,6 +71,7 @@ impl Queue {
             requests: HashMap::new(),
             ready: Ready::default(),
             lines: HashMap::new(),
+            joins: Joins::new(),
             caps: HashMap::new(),
         }
     }
@@ -113,6 +117,7 @@ impl Queue {
     pub fn enlist(&mut self, id: JobId, job: &Job) {
         self.members.insert(id);
         self.counts[job.state() as usize] += 1;
+        join::enlist(&mut self.joins, id, job);
         let options = job.options();
         if let Some(request) = &options.request {
             self.requests.insert(request.id.clone(), id);
@@ -122,6 +127,9 @@ impl Queue {
         }
         if let Some(unique) = &options.unique {
             self.unique.insert(unique.key.clone(), id);
+        }
+        if job.joined {
+            return;
         }
         let order = Order::of(job);
         match (&job.phase, self.line_of(job)) {
@@ -147,6 +155,7 @@ impl Queue {
     pub fn unlist(&mut self, id: JobId, job: &Job) {
         self.members.remove(&id);
         self.counts[job.state() as usize] -= 1;
+        join::unlist(&mut self.joins, id, job);
         let options = job.options();
         if let Some(request) = &options.request
             && self.requests.get(&request.id) == Some(&id)

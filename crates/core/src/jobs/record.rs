@@ -159,6 +159,13 @@ pub enum JobRecord {
         /// What was asked for.
         spec: Box<BatchSpec>,
     },
+    /// The result of a job that has not begun was there before.
+    Found {
+        /// Which job.
+        job: JobId,
+        /// It.
+        result: Bytes,
+    },
     /// Somebody takes a batch back.
     BatchCancelled(BatchId),
     /// A queue runs its jobs otherwise.

@@ -97,6 +97,8 @@ pub struct JobSlice {
     pub left: Option<Place>,
     /// What was told of it while it ran.
     pub stream: Option<Stream>,
+    /// It waits for another one of its cache key.
+    pub joined: bool,
     /// What the attempt under way has taken of limits.
     pub taken: Option<Taken>,
     /// 0 to 9.

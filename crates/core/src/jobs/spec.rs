@@ -3,6 +3,7 @@
 use super::batch::InBatch;
 use super::charges::check_job_charges;
 use super::ids::JobId;
+use super::join::Cached;
 use crate::hash::hash;
 use crate::limits::Charge;
 use crate::log::Partition;
@@ -180,6 +181,8 @@ pub struct JobOptions {
     pub charges: Vec<Charge>,
     /// Which job of which batch it is. Then it has no concurrency key, and its unique key replaces or is none.
     pub batch: Option<InBatch>,
+    /// Where its result may be already, and is kept. Of jobs with one key a queue runs one at a time, and the others have its result.
+    pub cached: Option<Cached>,
     /// For whoever looks.
     pub labels: Vec<(Name, String)>,
     /// W3C trace context of the submitter, as it was given.
@@ -234,6 +237,7 @@ impl JobOptions {
         let timeout = self.timeout.unwrap_or(MAX_SPAN);
         let unique = self.unique.as_ref();
         let replaces = unique.is_none_or(|it| it.on_conflict == OnConflict::Replace);
+        let ttl = self.cached.as_ref().map_or(MAX_SPAN, |it| it.ttl);
         let weight = self.turn.as_ref().map_or(1, |turn| turn.weight);
         check_rules([
             (
@@ -241,6 +245,7 @@ impl JobOptions {
                 "timeout",
                 span,
             ),
+            ((Micros::TICK..=MAX_SPAN).contains(&ttl), "cache_ttl", span),
             (
                 self.labels.len() <= MAX_LABELS,
                 "labels",

@@ -40,6 +40,7 @@ impl JobFold {
             is_reference: spec.payload.is_reference,
             left: None,
             stream: None,
+            joined: false,
             taken: None,
             priority: spec.priority,
             attempts: 0,
@@ -59,6 +60,7 @@ impl JobFold {
         }
         if job.phase == Phase::Ready {
             self.index.take_turn(&mut job);
+            self.index.join(&mut job);
         }
         self.index.enlist(id, &job);
         changes.push(Change {

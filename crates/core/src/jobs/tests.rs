@@ -4,6 +4,7 @@ mod batches;
 mod charges;
 mod checkpoints;
 mod harness;
+mod joins;
 mod lives;
 mod model;
 mod proposals;

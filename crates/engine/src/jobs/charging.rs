@@ -4,8 +4,8 @@
 //! something, and the jobs that charge it are passed by. What was taken and no lease was logged for is given back while this life lasts, and stays spent
 //! after a crash.
 
+use super::calls::{Call, Called};
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::pin::Pin;
 use std::sync::Arc;
 use trellis_core::jobs::{
     Attempt, ChargedBucket, ChargedBuckets, Job, JobFold, JobId, LeaseId, QueueId, Taken,
@@ -30,17 +30,6 @@ const MOST_SETTLING: usize = 64;
 
 /// Settlements that wait, as long as limits are away. Beyond, nothing more is taken.
 const MOST_DUE: usize = 100_000;
-
-/// A call of the limits on its way.
-pub(super) type Call = Pin<Box<dyn Future<Output = Called> + Send>>;
-
-/// What a call has come to.
-pub(super) enum Called {
-    Acquired(JobId, Result<Acquired>),
-    /// Of an attempt; or of what no lease was logged for.
-    Settled(Option<LeaseId>, Namespace, Result<Settled>),
-    Extended,
-}
 
 /// What the limits say of a job.
 pub(super) enum Asked {

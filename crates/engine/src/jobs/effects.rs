@@ -22,6 +22,7 @@ impl State {
             self.changed(change, now, lease);
         }
         if verdict != Verdict::Void {
+            self.share(entry, &changes);
             self.heard(entry, verdict);
         }
         verdict
@@ -51,6 +52,7 @@ impl State {
                     self.held.remove(job, Part::Payload);
                 }
                 self.watchers.ended(job);
+                self.caching.forget(job);
                 let found = self.fold.job(job);
                 if let Some(place) = found.and_then(|found| found.options().batch) {
                     self.readers.wake(place.batch.0);
@@ -61,8 +63,33 @@ impl State {
                 self.held.remove(job, Part::Payload);
                 self.held.remove(job, Part::Left);
                 self.held.remove_chunks(job);
+                self.caching.forget(job);
                 self.watchers.ended(job);
             }
+        }
+    }
+
+    /// A result is that of every job that succeeded by it, and goes into the cache if it was not found there.
+    fn share(&mut self, entry: &Entry, changes: &[Change]) {
+        let (JobRecord::Found { job, result }
+        | JobRecord::Ended {
+            job,
+            how: AttemptEnd::Succeeded(result),
+            ..
+        }) = &entry.record
+        else {
+            return;
+        };
+        let succeeded = |change: &&Change| change.state == Some(JobState::Succeeded);
+        for change in changes.iter().filter(succeeded) {
+            self.held.put(change.job, Part::Left, result);
+        }
+        let by_attempt = matches!(entry.record, JobRecord::Ended { .. });
+        if let Some(job) = self.fold.job(*job).filter(|_| by_attempt)
+            && let Some(cached) = &job.options().cached
+        {
+            let namespace = &self.fold.queue_of(job).namespace;
+            self.caching.keep(namespace, cached, result);
         }
     }
 
@@ -76,6 +103,10 @@ impl State {
                 ) =>
             {
                 self.held.put(*id, Part::Payload, &spec.payload.data);
+                let joins = self.fold.job(*id).is_some_and(Job::has_joined);
+                if !joins {
+                    self.caching.is_missing(&self.fold, *id);
+                }
             }
             JobRecord::Progressed { job, progress, .. } => {
                 if let Some(data) = &progress.checkpoint {
@@ -90,11 +121,6 @@ impl State {
                     self.readers.wake(*job);
                 }
             }
-            JobRecord::Ended {
-                job,
-                how: AttemptEnd::Succeeded(data),
-                ..
-            } => self.held.put(*job, Part::Left, data),
             _ => {}
         }
     }

@@ -6,11 +6,13 @@
 //!
 //! Files: `shard` what a partition knows, `round` what it does next, `task` the one that writes, `effects` what a record that counts does beside
 //! the fold; `held` bytes of jobs, `leases` and `lines` who has a job and who waits for one, `watch` who waits for an end,
-//! `reading` who reads what is told; `charging` what jobs take of limits; `batches` jobs that are counted together; `begin` how a
+//! `reading` who reads what is told; `charging` what jobs take of limits, `caching` which results are in the cache, `calls` both on their way; `batches` jobs that are counted together; `begin` how a
 //! life begins, `replay` how a partition is read, `port`, `working` and `telling` the port.
 
 mod batches;
 mod begin;
+mod caching;
+mod calls;
 mod charging;
 mod config;
 mod effects;
@@ -34,6 +36,7 @@ use crate::underway::Underway;
 use shard::Shard;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use trellis_core::cache::Cache;
 use trellis_core::jobs::{JobId, QueueId};
 use trellis_core::limits::Limits;
 use trellis_core::log::Durability;
@@ -47,6 +50,8 @@ const LEASES: RangeInclusive<Micros> = Micros::from_secs(1)..=Micros::from_secs(
 pub struct JobPorts {
     /// What jobs charge. Without it no job may charge anything.
     pub limits: Option<Arc<dyn Limits>>,
+    /// Where results are that jobs name by a cache key. Without it equal jobs join, and nothing outlives them.
+    pub cache: Option<Arc<dyn Cache>>,
 }
 
 /// Jobs on a log that nobody else writes.

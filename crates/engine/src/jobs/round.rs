@@ -1,10 +1,11 @@
 //! What a shard writes next: what time demands, what was proposed, the ends of leases that are over, and jobs for those who wait.
 
-use super::charging::{Asked, Called};
+use super::calls::{Call, Called};
+use super::charging::Asked;
 use super::lines::{Got, Waiter};
 use super::shard::{Proposal, Shard, State, Tell, bytes_of};
 use std::cell::RefCell;
-use trellis_core::jobs::{Attempt, AttemptEnd, ChargedBuckets, JobRecord, LeaseId, QueueId};
+use trellis_core::jobs::{Attempt, AttemptEnd, ChargedBuckets, JobId, JobRecord, LeaseId, QueueId};
 use trellis_core::limits::ReservationId;
 use trellis_core::{Error, Micros, Namespace, Time};
 
@@ -32,6 +33,8 @@ pub(super) struct Round {
     /// Attempts of which it is logged that they were settled.
     settled: Vec<LeaseId>,
     spare: Vec<Spare>,
+    /// Jobs of which it is logged that their results were found.
+    found: Vec<JobId>,
     bytes: usize,
 }
 
@@ -53,6 +56,9 @@ impl Round {
     fn put(&mut self, proposal: Proposal) {
         if let JobRecord::Settled(lease) = &proposal.record {
             self.settled.push(*lease);
+        }
+        if let JobRecord::Found { job, .. } = &proposal.record {
+            self.found.push(*job);
         }
         self.bytes += bytes_of(&proposal.record);
         self.proposals.push(proposal);
@@ -137,6 +143,9 @@ impl Shard {
         for lease in round.settled {
             state.charging.logged(lease);
         }
+        for job in round.found {
+            state.caching.missed(job);
+        }
         for (namespace, reservation) in round.spare {
             state.charging.refund(namespace, reservation);
         }
@@ -189,7 +198,11 @@ impl State {
             while room > 0
                 && let Some(job) = next.next()
             {
-                let asked = charging.borrow_mut().ask(fold, job, now);
+                let asked = if self.caching.is_missing(fold, job) {
+                    charging.borrow_mut().ask(fold, job, now)
+                } else {
+                    Asked::Underway
+                };
                 match asked {
                     Asked::May(reservation) => {
                         let worker = waiter.worker.clone();
@@ -227,7 +240,14 @@ impl State {
         }
     }
 
-    /// A call of the limits has come to something.
+    /// Calls that have begun.
+    pub fn take_calls(&mut self) -> Vec<Call> {
+        let mut calls = self.charging.take_calls();
+        calls.extend(self.caching.take_calls());
+        calls
+    }
+
+    /// A call of another port has come to something.
     pub fn called(&mut self, called: Called, now: Time) {
         let record = match called {
             Called::Acquired(job, acquired) => {
@@ -239,8 +259,21 @@ impl State {
                 lease.map(JobRecord::Settled)
             }
             Called::Extended => None,
+            Called::Looked(job, result) => {
+                self.caching.looked();
+                if result.is_none() {
+                    self.caching.missed(job);
+                }
+                // Until that is read back the job does not start.
+                result.map(|result| JobRecord::Found { job, result })
+            }
+            Called::Kept => {
+                self.caching.kept();
+                None
+            }
         };
         if let Some(record) = record {
+            self.waiting_bytes += bytes_of(&record);
             let tell = Tell::Nobody;
             self.proposals.push_back(Proposal { record, tell });
         }

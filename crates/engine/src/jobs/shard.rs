@@ -1,5 +1,6 @@
 //! What one partition knows: the fold, and what must not outlive the daemon.
 
+use super::caching::Caching;
 use super::charging::Charging;
 use super::config::JobsConfig;
 use super::held::Held;
@@ -54,6 +55,7 @@ pub(super) struct State {
     pub readers: Readers,
     pub held: Held,
     pub charging: Charging,
+    pub caching: Caching,
     /// Names waiters.
     pub waiters: u64,
     /// Nothing more is taken in.
@@ -94,6 +96,7 @@ impl Shard {
             readers: Readers::default(),
             held: Held::new(config.held_bytes, alone),
             charging: Charging::new(ports.limits.clone()),
+            caching: Caching::new(ports.cache.clone()),
             waiters: 0,
             closed: false,
             ended: None,

@@ -1,6 +1,6 @@
 //! The one that writes a partition.
 
-use super::charging::Call;
+use super::calls::Call;
 use super::replay::read_from;
 use super::round::{Next, Round};
 use super::shard::{Proposal, Shard, Tell};
@@ -29,7 +29,7 @@ pub(super) struct ShardTask {
     pub upkeep: Upkeep,
     /// Records of owners that the log has lost, as far as it was told.
     pub lost: u64,
-    /// Calls of the limits on their way.
+    /// Calls of other ports on their way.
     pub calls: FuturesUnordered<Call>,
 }
 
@@ -87,9 +87,9 @@ impl ShardTask {
         }
     }
 
-    /// Carries on the calls of the limits that have begun, as far as they go without waiting.
+    /// Carries on the calls of other ports that have begun, as far as they go without waiting.
     fn call(&mut self) {
-        let mut calls = self.shard.state.lock().charging.take_calls();
+        let mut calls = self.shard.state.lock().take_calls();
         loop {
             self.calls.extend(calls);
             let Some(Some(called)) = self.calls.next().now_or_never() else {
@@ -98,7 +98,7 @@ impl ShardTask {
             let now = self.shard.now();
             let mut state = self.shard.state.lock();
             state.called(called, now);
-            calls = state.charging.take_calls();
+            calls = state.take_calls();
             drop(state);
             self.shard.asked.notify_one();
         }

@@ -24,6 +24,7 @@ fn charged(limit: &str, amount: i64) -> JobSpec {
 fn with(limits: Arc<dyn Limits>) -> JobPorts {
     JobPorts {
         limits: Some(limits),
+        cache: None,
     }
 }
 

@@ -30,6 +30,7 @@ pub fn late(ports: JobPorts) -> JobPorts {
     };
     JobPorts {
         limits: ports.limits.map(|inner| Arc::new(late(inner)) as _),
+        ..ports
     }
 }
 

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use trellis_conformance::jobs::Settings;
 use trellis_conformance::log::record;
 use trellis_core::jobs::{
-    AttemptEnd, BatchSpec, Entry, InBatch, JobNews, JobSpec, JobState, Jobs, OnFailure, QueueSpec,
+    AttemptEnd, BatchSpec, Cached, Entry, InBatch, JobNews, JobSpec, JobState, Jobs, OnFailure,
+    QueueSpec,
 };
 use trellis_core::log::{Batch, Log, Partition};
-use trellis_core::{Clock, ErrorCode, Micros};
+use trellis_core::{Clock, EntryKey, ErrorCode, Micros};
 use trellis_engine::{JobEngine, JobsConfig};
 
 const SECOND: Micros = Micros::from_secs(1);
@@ -153,6 +154,35 @@ async fn a_batch_goes_on_in_the_next_life_and_a_repeat_brings_what_is_missing() 
         assert_eq!(watch.next().await.unwrap().unwrap().number, number);
     }
     assert_eq!(watch.next().await.unwrap(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn jobs_that_joined_one_end_with_it_in_the_next_life() {
+    let clock = clock();
+    let log = lasting_log(&clock);
+    let life = Life::begin(log.clone(), &clock, roomy()).await;
+    let mut jobs = Vec::new();
+    for _ in 0..3 {
+        let mut job = JobSpec::new(queue("ocr"), "page");
+        job.options.cached = Some(Cached {
+            key: EntryKey::new("page", "cache_key").unwrap(),
+            ttl: SECOND,
+        });
+        jobs.push(life.submit(job).await.unwrap());
+    }
+    let got = life.one().await;
+    life.crash().await;
+
+    let life = Life::begin(log.clone(), &clock, roomy()).await;
+    assert!(life.get("ocr", 3, SECOND).await.is_empty());
+    life.succeed(&got, "text").await.unwrap();
+    life.crash().await;
+
+    let life = Life::begin(log, &clock, roomy()).await;
+    for job in jobs {
+        let expected = (JobState::Succeeded, Some("text".to_owned()));
+        assert_eq!(life.outcome(job).await, expected);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,7 +13,7 @@ use trellis_core::log::{
 use trellis_core::{Clock, Micros, Name, Namespace, Result, Time};
 use trellis_engine::{JobEngine, JobPorts, JobsConfig};
 use trellis_local::log::{DEFAULT_LIMITS, DiskLogOptions, MemoryLog, MemoryLogOptions};
-use trellis_local::{MemoryLimits, MemoryLimitsConfig};
+use trellis_local::{MemoryCache, MemoryCacheConfig, MemoryLimits, MemoryLimitsConfig};
 
 pub use crate::shared::clock;
 
@@ -125,11 +125,13 @@ fn attempt(got: &Assigned) -> Attempt {
     }
 }
 
-/// With the limits that the suite charges.
+/// With the limits that the suite charges, and a cache.
 pub async fn ports(clock: &Arc<dyn Clock>) -> JobPorts {
+    let cache = MemoryCache::new(MemoryCacheConfig::default(), clock.clone());
     let limits = charged_limits(clock, &Namespace::new("conformance", "namespace").unwrap()).await;
     JobPorts {
         limits: Some(limits),
+        cache: Some(Arc::new(cache.unwrap())),
     }
 }
 

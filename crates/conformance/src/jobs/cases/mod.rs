@@ -8,6 +8,7 @@ mod batches;
 mod bounds;
 mod charges;
 mod endings;
+mod joins;
 mod order;
 mod queues;
 mod retries;

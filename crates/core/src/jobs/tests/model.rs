@@ -3,6 +3,7 @@
 mod batches;
 mod charges;
 mod check;
+mod joins;
 mod told;
 
 use super::super::*;
@@ -26,6 +27,8 @@ pub(super) struct ModelJob {
     lease: Option<LeaseId>,
     since: Time,
     tag: Option<u64>,
+    /// It waits for another one of its cache key.
+    joined: bool,
     /// All that was ever told of it, in order: whose it is, and the chunk, the report, or nothing, for a reset.
     told: Vec<(LeaseId, Told)>,
     /// What is to be settled of the attempt under way, if it has taken something.
@@ -139,6 +142,12 @@ impl Model {
                     self.end(*job, how);
                 }
             }
+            JobRecord::Found { job, .. } => {
+                let job = self.find(*job).filter(|job| job.is_open());
+                if let Some(id) = job.filter(|job| job.lease.is_none()).map(|job| job.id) {
+                    self.finish(id, JobState::Succeeded);
+                }
+            }
             JobRecord::Cancelled(job) => self.finish(*job, JobState::Cancelled),
             JobRecord::QueueSet { queue, spec } => {
                 self.specs.insert(queue.clone(), *spec);
@@ -222,6 +231,7 @@ impl Model {
             lease: None,
             since: Time(0),
             tag: None,
+            joined: false,
             told: Vec::new(),
             usage: None,
         });
@@ -251,6 +261,7 @@ impl Model {
         *last = (*last).max(tag.unwrap());
         let job = self.find(id).unwrap();
         (job.state, job.tag, job.lease) = (JobState::Ready, tag, None);
+        self.join(id);
     }
 
     /// Whether a job may start.
@@ -258,7 +269,7 @@ impl Model {
         let Some(job) = self.jobs().find(|job| job.id == id) else {
             return false;
         };
-        if job.state != JobState::Ready {
+        if job.state != JobState::Ready || job.joined {
             return false;
         }
         let spec = self.spec(&job.spec.queue);
@@ -286,7 +297,8 @@ impl Model {
             .filter(|it| it.spec.queue == job.spec.queue && key(it) == key(job));
         let before = same.filter(|it| {
             let running = it.state == JobState::Running;
-            running || (it.state == JobState::Ready && it.order() < job.order())
+            let ready = it.state == JobState::Ready && !it.joined;
+            running || (ready && it.order() < job.order())
         });
         let before = u32::try_from(before.count()).unwrap();
         most.is_none_or(|most| before < most)
@@ -379,5 +391,6 @@ impl Model {
         };
         self.find(id).unwrap().until = time + kept.max(MEMORY);
         self.leave(id, state);
+        self.release(id, state);
     }
 }

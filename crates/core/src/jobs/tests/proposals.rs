@@ -5,7 +5,7 @@ use super::harness::{SECOND, charge, failed, reservation, turn, used, worker};
 use super::world::{Checkpointing, World, data, queues};
 use crate::log::Partition;
 use crate::random::Random;
-use crate::{ConcurrencyKey, Micros, RequestId, UniqueKey};
+use crate::{ConcurrencyKey, EntryKey, Micros, RequestId, UniqueKey};
 
 impl World {
     pub(super) fn propose(&mut self, at: usize) -> Vec<JobRecord> {
@@ -37,6 +37,11 @@ impl World {
             .collect();
         match kind {
             0..=5 => Some(self.submission(at, queue)),
+            21 if self.random.percent(50) && !jobs.is_empty() => {
+                let (job, _) = jobs[self.random.below(jobs.len())];
+                let result = data(job);
+                Some(JobRecord::Found { job, result })
+            }
             21 => Some(self.batch(queue)),
             22 => {
                 let batches: Vec<BatchId> = fold.batches.keys().copied().collect();
@@ -74,21 +79,26 @@ impl World {
             }
             19 if !jobs.is_empty() => {
                 let (id, job) = &jobs[self.random.below(jobs.len())];
-                let chunk = job.stream().and_then(|stream| stream.chunks.first());
-                let (part, from) = match chunk {
-                    Some((number, place)) if self.random.percent(70) => {
-                        (Part::Chunk(*number), place.offset)
-                    }
-                    _ => (Part::Payload, job.payload.offset),
-                };
-                Some(JobRecord::Moved {
-                    job: *id,
-                    part,
-                    from,
-                    data: data(*id),
-                })
+                Some(self.moved(*id, job))
             }
             _ => None,
+        }
+    }
+
+    /// Bytes of a job are logged again.
+    fn moved(&mut self, id: JobId, job: &Job) -> JobRecord {
+        let chunk = job.stream().and_then(|stream| stream.chunks.first());
+        let (part, from) = match chunk {
+            Some((number, place)) if self.random.percent(70) => {
+                (Part::Chunk(*number), place.offset)
+            }
+            _ => (Part::Payload, job.payload.offset),
+        };
+        JobRecord::Moved {
+            job: id,
+            part,
+            from,
+            data: data(id),
         }
     }
 
@@ -213,6 +223,12 @@ impl World {
         let name = ["a", "b", "c"][random.below(3)];
         if random.percent(50) {
             options.turn = Some(turn(name, 1 + u32::try_from(random.below(3)).unwrap()));
+        }
+        if random.percent(25) {
+            options.cached = Some(Cached {
+                key: EntryKey::new(name, "cache_key").unwrap(),
+                ttl: SECOND,
+            });
         }
         if !batches.is_empty() && random.percent(60) {
             let batch = batches[random.below(batches.len())];

@@ -3,7 +3,7 @@
 use super::super::*;
 use super::harness::*;
 use crate::log::{Offset, Record};
-use crate::{ConcurrencyKey, Micros, Name, RequestId, Time, UniqueKey};
+use crate::{ConcurrencyKey, EntryKey, Micros, Name, RequestId, Time, UniqueKey};
 use proptest::prelude::*;
 
 fn options() -> impl Strategy<Value = JobOptions> {
@@ -29,6 +29,10 @@ fn options() -> impl Strategy<Value = JobOptions> {
             }),
             turn: two.as_deref().map(|key| turn(key, 3)),
             concurrency_key: three.map(|key| ConcurrencyKey::new(key, "key").unwrap()),
+            cached: number.map(|number| Cached {
+                key: EntryKey::new("page", "cache_key").unwrap(),
+                ttl: Micros(number),
+            }),
             charges: number.map(|_| charge("llm")).into_iter().collect(),
             labels: two
                 .map(|name| (Name::new(name, "labels").unwrap(), "value".to_owned()))
@@ -181,6 +185,10 @@ fn record() -> impl Strategy<Value = JobRecord> {
         (id(), lease(), how).prop_map(|(job, lease, how)| JobRecord::Ended { job, lease, how }),
         told(),
         id().prop_map(JobRecord::Cancelled),
+        id().prop_map(|job| JobRecord::Found {
+            job,
+            result: "text".into()
+        }),
         any::<Option<u32>>().prop_map(|most| JobRecord::QueueSet {
             queue: queue("ocr"),
             spec: QueueSpec {

@@ -10,7 +10,6 @@ mod stream;
 
 use super::ids::{BatchId, Epoch, JobId, LeaseId};
 use super::record::{AttemptEnd, Entry, JobRecord, Mark};
-use super::slice::Slice;
 use super::stream::{Chunk, ChunkBounds, Progress};
 use crate::log::{Headers, Offset, Record};
 use crate::wire::{Put, Take};
@@ -42,6 +41,7 @@ impl JobRecord {
                 chunk: Chunk { data, .. },
                 ..
             }
+            | Self::Found { result: data, .. }
             | Self::Moved { data, .. } => data.clone(),
             _ => Bytes::new(),
         }
@@ -186,6 +186,10 @@ fn put_record(out: &mut Put, record: &JobRecord) {
             }
         }
         JobRecord::BatchCreated { .. } | JobRecord::BatchCancelled(_) => out.batches(record),
+        JobRecord::Found { job, .. } => {
+            out.byte(20);
+            out.job(*job);
+        }
         JobRecord::Used { .. } | JobRecord::Settled(_) | JobRecord::Refused { .. } => {
             out.charged(record);
         }
@@ -213,19 +217,9 @@ fn put_record(out: &mut Put, record: &JobRecord) {
             out.part(*part);
             out.number(from.0);
         }
-        JobRecord::CheckpointBegin { number } => {
-            out.byte(11);
-            out.number(*number);
-        }
-        JobRecord::Slice(slice) => {
-            out.byte(12);
-            out.slice(slice);
-        }
-        JobRecord::CheckpointEnd { number, slices } => {
-            out.byte(13);
-            out.number(*number);
-            out.number(*slices);
-        }
+        JobRecord::CheckpointBegin { .. }
+        | JobRecord::Slice(_)
+        | JobRecord::CheckpointEnd { .. } => out.checkpoint(record),
     }
 }
 
@@ -290,14 +284,7 @@ fn take_record(rest: &mut Take<'_>, data: &Bytes) -> Option<JobRecord> {
             from: Offset(rest.number()?),
             data: data.clone(),
         },
-        11 => JobRecord::CheckpointBegin {
-            number: rest.number()?,
-        },
-        12 => JobRecord::Slice(Slice::take(rest)?),
-        13 => JobRecord::CheckpointEnd {
-            number: rest.number()?,
-            slices: rest.number()?,
-        },
+        kind @ 11..=13 => return rest.checkpoint(kind),
         14 => JobRecord::Chunk {
             job: rest.job()?,
             lease: rest.lease()?,
@@ -315,6 +302,10 @@ fn take_record(rest: &mut Take<'_>, data: &Bytes) -> Option<JobRecord> {
             spec: Box::new(rest.batch_spec()?),
         },
         19 => JobRecord::BatchCancelled(BatchId(rest.job()?)),
+        20 => JobRecord::Found {
+            job: rest.job()?,
+            result: data.clone(),
+        },
         kind @ 15..=17 => return rest.charged(kind),
         _ => return None,
     })

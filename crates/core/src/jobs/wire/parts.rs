@@ -1,6 +1,7 @@
 //! Parts of checkpoints as bytes.
 
 use super::super::job::{Ending, Lease, Outcome, Phase, Place};
+use super::super::record::JobRecord;
 use super::super::slice::{HeadSlice, JobSlice, QueueSlice, Slice, TurnSlice};
 use super::super::spec::PRIORITIES;
 use crate::log::Offset;
@@ -8,6 +9,25 @@ use crate::wire::{Put, Take};
 use crate::{FairKey, Name, Time};
 
 impl Put {
+    pub(super) fn checkpoint(&mut self, record: &JobRecord) {
+        match record {
+            JobRecord::CheckpointBegin { number } => {
+                self.byte(11);
+                self.number(*number);
+            }
+            JobRecord::Slice(slice) => {
+                self.byte(12);
+                self.slice(slice);
+            }
+            JobRecord::CheckpointEnd { number, slices } => {
+                self.byte(13);
+                self.number(*number);
+                self.number(*slices);
+            }
+            _ => {}
+        }
+    }
+
     pub(super) fn place(&mut self, place: Place) {
         self.number(place.offset.0);
         self.number(u64::from(place.bytes));
@@ -64,6 +84,7 @@ impl Put {
         self.optional(job.tag);
         self.options(&job.options);
         self.stream(job.stream.as_ref());
+        self.flag(job.joined);
         self.flag(job.taken.is_some());
         if let Some(taken) = &job.taken {
             self.taken(taken);
@@ -127,6 +148,20 @@ impl Put {
 }
 
 impl Take<'_> {
+    pub(super) fn checkpoint(&mut self, kind: u8) -> Option<JobRecord> {
+        Some(match kind {
+            11 => JobRecord::CheckpointBegin {
+                number: self.number()?,
+            },
+            12 => JobRecord::Slice(Slice::take(self)?),
+            13 => JobRecord::CheckpointEnd {
+                number: self.number()?,
+                slices: self.number()?,
+            },
+            _ => return None,
+        })
+    }
+
     pub(super) fn place(&mut self) -> Option<Place> {
         Some(Place {
             offset: Offset(self.number()?),
@@ -192,6 +227,7 @@ impl Take<'_> {
             tag,
             options: self.options()?,
             stream: None,
+            joined: false,
             taken: None,
         })
     }
@@ -199,6 +235,7 @@ impl Take<'_> {
     fn told_job_slice(&mut self) -> Option<JobSlice> {
         let mut job = self.job_slice()?;
         self.stream(&mut job.stream)?;
+        job.joined = self.flag()?;
         if self.flag()? {
             job.taken = Some(self.taken()?);
         }

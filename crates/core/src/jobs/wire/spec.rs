@@ -1,12 +1,15 @@
 //! Jobs and queues, as they are asked for, as bytes.
 
 use super::super::ids::JobId;
+use super::super::join::Cached;
 use super::super::spec::{
     JobOptions, JobSpec, MAX_LABELS, OnConflict, Payload, QueueId, QueueSpec, Request, RetryPolicy,
     Turn, Unique,
 };
 use crate::wire::{Put, Take};
-use crate::{ConcurrencyKey, FairKey, Micros, Name, Namespace, RequestId, Time, UniqueKey};
+use crate::{
+    ConcurrencyKey, EntryKey, FairKey, Micros, Name, Namespace, RequestId, Time, UniqueKey,
+};
 use bytes::Bytes;
 
 impl Put {
@@ -40,14 +43,15 @@ impl Put {
         }
     }
 
-    /// Most jobs have none, which takes one byte: 0. Otherwise it tells what there is: 1 as at first, 2 with charges and a
-    /// batch too.
+    /// Most jobs have none, which takes one byte: 0. Otherwise it tells what there is: 1 as at first, 2 with charges, a
+    /// batch and a cache key too.
     pub(super) fn options(&mut self, options: &JobOptions) {
         if *options == JobOptions::default() {
             self.byte(0);
             return;
         }
-        let more = !options.charges.is_empty() || options.batch.is_some();
+        let more = !options.charges.is_empty();
+        let more = more || options.batch.is_some() || options.cached.is_some();
         self.byte(if more { 2 } else { 1 });
         self.optional(options.deadline.map(|at| at.0));
         self.optional(options.timeout.map(|span| span.0));
@@ -87,6 +91,11 @@ impl Put {
         if more {
             self.charges(&options.charges);
             self.in_batch(options.batch);
+            self.flag(options.cached.is_some());
+            if let Some(cached) = &options.cached {
+                self.text(cached.key.as_str());
+                self.number(cached.ttl.0);
+            }
         }
     }
 }
@@ -174,6 +183,12 @@ impl Take<'_> {
         if more {
             options.charges = self.charges()?;
             self.in_batch(&mut options.batch)?;
+            if self.flag()? {
+                options.cached = Some(Cached {
+                    key: EntryKey::new(self.text()?, "cache_key").ok()?,
+                    ttl: Micros(self.number()?),
+                });
+            }
         }
         options.check().is_ok().then_some(options)
     }
