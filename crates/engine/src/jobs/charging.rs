@@ -58,6 +58,8 @@ pub(super) struct Charging {
     /// When settlements are tried again.
     settle_at: Time,
     renewals: BTreeSet<(Time, JobId, LeaseId)>,
+    /// When each of those is.
+    held: HashMap<LeaseId, Time>,
     /// Calls that have begun, for the task to carry on.
     calls: Vec<Call>,
 }
@@ -269,6 +271,7 @@ impl Charging {
         while self.renewals.first().is_some_and(|(at, ..)| *at <= now)
             && let Some((_, job, lease)) = self.renewals.pop_first()
         {
+            self.held.remove(&lease);
             self.renew(fold, Attempt { job, lease }, now);
         }
     }
@@ -303,6 +306,14 @@ impl Charging {
             return;
         }
         self.renewals.insert((at, job, lease));
+        self.held.insert(lease, at);
+    }
+
+    /// An attempt is over.
+    pub fn release(&mut self, Attempt { job, lease }: Attempt) {
+        if let Some(at) = self.held.remove(&lease) {
+            self.renewals.remove(&(at, job, lease));
+        }
     }
 
     /// A settlement has come to something: whether that is to be logged.

@@ -30,8 +30,9 @@ impl State {
 
     fn changed(&mut self, change: &Change, now: Time, lease: Micros) {
         let job = change.job;
-        if change.over.is_some() {
+        if let Some(lease) = change.over {
             self.leases.remove(job);
+            self.charging.release(Attempt { job, lease });
         }
         self.readers.wake(job);
         match change.state {
