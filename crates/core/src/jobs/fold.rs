@@ -31,6 +31,8 @@ pub enum Verdict {
     Chunk(Chunking),
     /// It asks for a batch, and was decided.
     Batch(Batching),
+    /// It took so many jobs out.
+    Purged(u32),
 }
 
 /// What became of a batch that was asked for.
@@ -138,6 +140,8 @@ impl JobFold {
             JobRecord::Used { job, lease, used } => self.used((*job, *lease), used),
             JobRecord::Settled(lease) => self.settled(*lease),
             JobRecord::BatchCreated { id, spec } => self.create_batch(*id, spec),
+            JobRecord::Purged { queue, states } => self.purge(queue, states, changes),
+            JobRecord::Forgotten(job) => self.forget_ended(*job, changes),
             JobRecord::Found { job, result } => self.found(offset, (*job, result), changes),
             JobRecord::BatchCancelled(id) => self.cancel_batch(*id),
             JobRecord::Refused { job, error } => self.refuse(*job, error, changes),
@@ -286,7 +290,7 @@ impl JobFold {
         true
     }
 
-    fn forget(&mut self, id: JobId, changes: &mut Vec<Change>) {
+    pub(super) fn forget(&mut self, id: JobId, changes: &mut Vec<Change>) {
         self.keep_for_snapshot(id);
         let Some(job) = self.jobs.remove(&id) else {
             return;
