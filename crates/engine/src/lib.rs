@@ -13,6 +13,6 @@ mod task;
 mod underway;
 
 pub use events::{EventEngine, EventsConfig};
-pub use jobs::{JobEnded, JobEngine, JobsConfig};
+pub use jobs::{JobEnded, JobEngine, JobPorts, JobsConfig};
 pub use pipelines::{ObeyedPipelines, PipelineLimits};
 pub use task::EngineTask;

@@ -3,10 +3,13 @@
 use super::settings::Settings;
 use bytes::Bytes;
 use trellis_core::jobs::{
-    Assigned, Attempt, AttemptEnd, JobId, JobSpec, JobState, JobView, Jobs, ListJobs,
-    MAX_PAYLOAD_BYTES, QueueId, QueueSpec, QueueState, Reserve, Submitted,
+    Assigned, Attempt, AttemptEnd, Batch, BatchEvent, BatchId, BatchNews, BatchSpec, Cached, Chunk,
+    InBatch, JobEvent, JobId, JobNews, JobSpec, JobState, JobView, JobWatch, Jobs, ListJobs,
+    MAX_PAYLOAD_BYTES, OnFailure, Progress, QueueId, QueueSpec, QueueState, Report, Reserve,
+    Submitted,
 };
-use trellis_core::{Error, ErrorCode, Micros, Name, Result};
+use trellis_core::limits::{ActualAmount, Charge};
+use trellis_core::{EntryKey, Error, ErrorCode, Key, Micros, Name, Result};
 
 /// Longer than any case.
 pub(super) const HOUR: Micros = Micros::from_secs(3600);
@@ -156,6 +159,119 @@ impl Bench {
             .await
     }
 
+    pub(super) async fn append(&self, got: &Assigned, index: u32, data: &str) -> Result<()> {
+        let data = Bytes::copy_from_slice(data.as_bytes());
+        let chunk = Chunk { index, data };
+        let port = self.port();
+        port.append(&self.namespace, attempt(got), chunk).await
+    }
+
+    /// Tells how far an attempt is, of ten.
+    pub(super) async fn report(&self, got: &Assigned, done: u64) -> Result<()> {
+        let report = Some(Report {
+            done,
+            total: Some(10),
+            message: "pages".into(),
+        });
+        let progress = Progress {
+            report,
+            checkpoint: None,
+        };
+        let port = self.port();
+        port.report(&self.namespace, attempt(got), progress).await
+    }
+
+    /// A job of `ocr` whose result is kept for a second.
+    pub(super) fn cached(&self, data: &str, key: &str) -> JobSpec {
+        self.job_with(data, |job| {
+            let key = EntryKey::new(key, "cache_key").unwrap();
+            job.options.cached = Some(Cached { key, ttl: SECOND });
+        })
+    }
+
+    pub(super) fn batch_of(&self, count: u32) -> BatchSpec {
+        BatchSpec {
+            queue: self.queue("ocr"),
+            count,
+            max_concurrent: None,
+            on_failure: OnFailure::Collect,
+            request: None,
+        }
+    }
+
+    pub(super) async fn create(&self, spec: BatchSpec) -> BatchId {
+        let created = self.port().create_batch(spec).await;
+        created.unwrap().0.id
+    }
+
+    /// A job of a batch, named by its index.
+    pub(super) fn in_batch(&self, batch: BatchId, index: u32) -> JobSpec {
+        self.job_with(&index.to_string(), |job| {
+            job.options.batch = Some(InBatch { batch, index });
+        })
+    }
+
+    /// Makes a batch, and submits its jobs.
+    pub(super) async fn batch(&self, spec: BatchSpec) -> (BatchId, Vec<JobId>) {
+        let count = spec.count;
+        let batch = self.create(spec).await;
+        let mut jobs = Vec::new();
+        for index in 0..count {
+            jobs.push(self.submit(self.in_batch(batch, index)).await);
+        }
+        (batch, jobs)
+    }
+
+    pub(super) async fn look_at(&self, batch: BatchId) -> Batch {
+        let view = self.port().batch(&self.namespace, batch).await;
+        view.unwrap().batch
+    }
+
+    /// All that a reader of a batch gets from a number on, in short: up to its end, behind which nothing comes.
+    pub(super) async fn watch_batch(&self, batch: BatchId, from: u64) -> Vec<(u64, String)> {
+        let port = self.port();
+        let watch = port.watch_batch(&self.namespace, batch, from).await;
+        let mut watch = watch.unwrap();
+        let mut all = Vec::new();
+        while let Some(BatchEvent { number, news }) = watch.next().await.unwrap() {
+            let said = match news {
+                BatchNews::Ended { view, result } => {
+                    let result = result.map(|it| String::from_utf8(it.to_vec()).unwrap());
+                    let index = view.options.batch.unwrap().index;
+                    format!("{index} {:?} {}", view.state, result.unwrap_or_default())
+                }
+                BatchNews::Over(view) => format!("{:?}", view.batch.state()),
+            };
+            all.push((number, said));
+        }
+        all
+    }
+
+    /// A job of `ocr` that charges so many units.
+    pub(super) fn charged(&self, data: &str, limit: &str, amount: i64) -> JobSpec {
+        self.job_with(data, |job| {
+            let limit = Name::new(limit, "limit").unwrap();
+            let charge = Charge::new(limit, Key::new("", "key").unwrap(), amount);
+            job.options.charges = vec![charge.unwrap()];
+        })
+    }
+
+    /// An attempt has used so much of `pages`.
+    pub(super) async fn used(&self, got: &Assigned, amount: i64) -> Result<()> {
+        let used = vec![ActualAmount {
+            limit: Name::new("pages", "limit").unwrap(),
+            key: Key::new("", "key").unwrap(),
+            amount,
+        }];
+        let port = self.port();
+        port.used(&self.namespace, attempt(got), used).await
+    }
+
+    pub(super) async fn watch(&self, job: JobId, from: u64) -> Box<dyn JobWatch> {
+        let watch = self.port().watch(&self.namespace, job, from).await;
+        watch.unwrap()
+    }
+
     pub(super) async fn look(&self, job: JobId) -> JobView {
         self.port().job(&self.namespace, job).await.unwrap()
     }
@@ -184,6 +300,11 @@ impl Bench {
             .unwrap()
     }
 
+    pub(super) async fn purge(&self, states: &[JobState]) -> Result<u64> {
+        let port = self.port();
+        port.purge(self.queue("ocr"), states.to_vec()).await
+    }
+
     /// A page of the jobs of `ocr` in these states, and whether there are more.
     pub(super) async fn page(
         &self,
@@ -205,6 +326,36 @@ impl Bench {
     pub(super) fn backend(&self) -> std::sync::Arc<dyn Jobs> {
         self.port()
     }
+}
+
+/// The next thing that a reader gets, in short.
+pub(super) async fn next(watch: &mut Box<dyn JobWatch>) -> (u64, String) {
+    let event = watch.next().await.unwrap().expect("nothing comes any more");
+    let JobEvent { number, news, .. } = event;
+    let text = |data: &Bytes| String::from_utf8(data.to_vec()).unwrap();
+    let said = match news {
+        JobNews::Reset => "reset".to_owned(),
+        JobNews::Chunk(data) => text(&data),
+        JobNews::Progress { report, .. } => format!("{} done", report.done),
+        JobNews::Ended { view, result } => {
+            let result = result.as_ref().map(text);
+            format!("{:?} {}", view.state, result.unwrap_or_default())
+        }
+    };
+    (number, said)
+}
+
+/// All that a reader gets, in short, up to the outcome, behind which nothing comes.
+pub(super) async fn rest(watch: &mut Box<dyn JobWatch>) -> Vec<(u64, String)> {
+    let mut all = Vec::new();
+    while all
+        .last()
+        .is_none_or(|(_, said): &(u64, String)| !said.starts_with(char::is_uppercase))
+    {
+        all.push(next(watch).await);
+    }
+    assert_eq!(watch.next().await.unwrap(), None);
+    all
 }
 
 pub(super) fn attempt(got: &Assigned) -> Attempt {

@@ -10,15 +10,17 @@ mod settings;
 mod suite;
 
 pub use bench::Bench;
-pub use settings::Settings;
+pub use settings::{Settings, declare_limits};
 
 /// A backend of the jobs port under test.
 pub type Subject = crate::Subject<dyn trellis_core::jobs::Jobs>;
 
 /// What a case needs.
 mod prelude {
-    pub(super) use super::bench::{Bench, HOUR, SECOND, code, failed, ms, namely, succeeded};
-    pub(super) use super::settings::Settings;
+    pub(super) use super::bench::{
+        Bench, HOUR, SECOND, attempt, code, failed, ms, namely, next, rest, succeeded,
+    };
+    pub(super) use super::settings::{PAGES, Settings};
     pub(super) use trellis_core::jobs::{
         AttemptEnd, Decision, JobSpec, JobState, OnConflict, QueueSpec, Request, RetryPolicy, Turn,
         Unique,

@@ -48,6 +48,38 @@ macro_rules! __jobs_cases {
                 a_dead_job_is_retried_as_a_new_one,
                 a_retry_that_is_named_makes_one_job,
             }
+            streams {
+                a_reader_gets_what_is_told_in_order_and_one_outcome,
+                a_late_reader_gets_all_that_is_valid_and_one_that_returns_goes_on,
+                a_new_attempt_voids_what_was_told_before,
+                a_slow_reader_holds_nobody_up,
+                progress_reaches_readers_and_its_checkpoint_the_next_attempt,
+                a_chunk_stands_once_and_none_is_left_out,
+                chunks_above_the_bounds_are_refused,
+                an_attempt_that_is_over_tells_nothing,
+                a_reader_of_an_ended_job_is_told_how_it_ended,
+            }
+            charges {
+                a_job_waits_for_its_limit_and_holds_nobody_else_up,
+                a_slot_is_free_again_once_the_attempt_is_over,
+                what_was_not_used_comes_back,
+                what_was_not_begun_costs_nothing,
+                a_job_that_never_gets_what_it_charges_fails_and_says_why,
+                charges_out_of_bounds_are_refused_with_the_field,
+            }
+            batches {
+                jobs_of_a_batch_are_told_in_the_order_in_which_they_end,
+                a_batch_runs_no_more_at_once_than_it_may,
+                one_that_fails_ends_the_others_or_not,
+                a_cancelled_batch_is_over_and_takes_no_more_in,
+                a_batch_and_its_jobs_come_once,
+                batches_out_of_bounds_are_refused,
+            }
+            joins {
+                of_jobs_of_one_cache_key_one_runs_and_all_have_its_result,
+                when_the_one_that_runs_fails_the_next_one_does,
+                a_result_in_the_cache_ends_a_job_at_once,
+            }
             endings {
                 whoever_waits_is_told_how_it_ended,
                 a_wait_in_vain_tells_what_the_job_is_at,
@@ -63,6 +95,8 @@ macro_rules! __jobs_cases {
                 pages_of_jobs_are_complete_and_in_order,
                 pages_of_queues_are_complete_and_in_order,
                 many_jobs_pass_while_checkpoints_are_taken,
+                waiting_jobs_are_purged_and_so_are_ended_ones,
+                dead_jobs_are_requeued_and_not_dead_any_more,
             }
             bounds {
                 what_is_out_of_bounds_is_refused_with_the_field,

@@ -1,18 +1,20 @@
 //! Attempts: how one begins, what it leaves, how it ends.
 
+use super::charges::Taken;
 use super::fold::{Change, JobFold, Verdict, done, place};
 use super::ids::{JobId, LeaseId};
 use super::job::{Job, Lease, Outcome, Phase, Place};
 use super::record::{AttemptEnd, Part};
+use crate::limits::{ReservationId, Usage};
 use crate::log::Offset;
 use crate::{Micros, Name};
 
 impl JobFold {
     pub(super) fn lease(
         &mut self,
-        id: JobId,
-        lease: LeaseId,
+        (id, lease): (JobId, LeaseId),
         worker: &Name,
+        reservation: Option<&ReservationId>,
         changes: &mut Vec<Change>,
     ) -> Verdict {
         let Some(job) = self.jobs.get(&id) else {
@@ -30,6 +32,15 @@ impl JobFold {
                 since,
                 worker: worker.clone(),
             });
+            job.taken = reservation.map(|reservation| {
+                Box::new(Taken {
+                    reservation: reservation.clone(),
+                    usage: Usage::Actual(Vec::new()),
+                })
+            });
+            if let Some(stream) = &mut job.stream {
+                stream.void(lease);
+            }
         });
         Verdict::Done
     }
@@ -64,10 +75,13 @@ impl JobFold {
                 job.attempts = job.attempts.saturating_sub(1);
                 job.phase = Phase::Delayed(now + *wait);
             }),
-            AttemptEnd::Released => self.change(id, changes, |job| {
-                job.attempts = job.attempts.saturating_sub(1);
-                job.phase = Phase::Ready;
-            }),
+            AttemptEnd::Released => {
+                self.set_usage(id, Usage::RefundAll);
+                self.change(id, changes, |job| {
+                    job.attempts = job.attempts.saturating_sub(1);
+                    job.phase = Phase::Ready;
+                });
+            }
             AttemptEnd::Lost => {
                 let why = "its worker was lost";
                 if self.is_spent(id) {
@@ -81,6 +95,15 @@ impl JobFold {
             }
         }
         Verdict::Done
+    }
+
+    /// A job will never get what it charges.
+    pub(super) fn refuse(&mut self, id: JobId, error: &str, changes: &mut Vec<Change>) -> Verdict {
+        let waits = self
+            .jobs
+            .get(&id)
+            .is_some_and(|job| job.phase == Phase::Ready);
+        done(waits && self.finish((id, Some(error)), Outcome::Failed, changes))
     }
 
     /// An attempt was in vain: the job is tried again, or is dead.
@@ -106,14 +129,6 @@ impl JobFold {
         });
     }
 
-    pub(super) fn progress(&mut self, id: JobId, lease: LeaseId, left: Place) -> Verdict {
-        let has = self.has(id, lease);
-        if has {
-            self.alter(id, |job| job.left = Some(left));
-        }
-        done(has)
-    }
-
     pub(super) fn moved(&mut self, (id, part): (JobId, Part), from: Offset, to: Place) -> Verdict {
         let Some(job) = self.jobs.get(&id) else {
             return Verdict::Void;
@@ -121,6 +136,7 @@ impl JobFold {
         let now = match part {
             Part::Payload => Some(job.payload),
             Part::Left => job.left,
+            Part::Chunk(number) => job.stream().and_then(|stream| stream.chunk(number)),
         };
         // What was left meanwhile stands behind.
         if now.is_none_or(|now| now.offset != from) {
@@ -129,12 +145,17 @@ impl JobFold {
         self.alter(id, |job| match part {
             Part::Payload => job.payload = to,
             Part::Left => job.left = Some(to),
+            Part::Chunk(number) => {
+                if let Some(stream) = &mut job.stream {
+                    stream.moved(number, to);
+                }
+            }
         });
         Verdict::Done
     }
 
     /// Whether this attempt of a job is under way.
-    fn has(&self, id: JobId, lease: LeaseId) -> bool {
+    pub(super) fn has(&self, id: JobId, lease: LeaseId) -> bool {
         let job = self.jobs.get(&id);
         let current = job.and_then(Job::lease);
         current.is_some_and(|current| current.id == lease)

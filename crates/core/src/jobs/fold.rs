@@ -1,7 +1,9 @@
 //! What the records of a partition amount to. Nothing but [`JobFold::apply`] changes it, and nothing but the record decides how: not the
 //! clock, not chance. The same records give the same state, on every daemon.
 
-use super::ids::{JobId, LeaseId};
+use super::batch::Batch;
+use super::charges::SettleDue;
+use super::ids::{BatchId, JobId, LeaseId};
 use super::index::{Due, Index, turn_key};
 use super::job::{Ending, Job, JobState, Outcome, Phase, Place};
 use super::record::{Entry, JobRecord, Mark};
@@ -25,6 +27,36 @@ pub enum Verdict {
     Done,
     /// It is a submission, and was decided.
     Submitted(Submission),
+    /// It is a chunk of an attempt under way, and was decided.
+    Chunk(Chunking),
+    /// It asks for a batch, and was decided.
+    Batch(Batching),
+    /// It took so many jobs out.
+    Purged(u32),
+}
+
+/// What became of a batch that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Batching {
+    /// There is a new one.
+    New,
+    /// The same request made this one.
+    Repeat(BatchId),
+    /// The request id was used for another body; there is no new one.
+    RequestReused,
+}
+
+/// What became of a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chunking {
+    /// It has this number.
+    Taken(u64),
+    /// It was there before.
+    Repeat,
+    /// The one of this index is to come first.
+    Gap(u32),
+    /// The attempt has told as much as it may.
+    Full,
 }
 
 /// What became of a submission.
@@ -44,6 +76,12 @@ pub enum Submission {
     RequestReused,
     /// The queue has as many jobs as it may; there is no new one.
     QueueFull,
+    /// The batch is not known, or of another queue.
+    NoBatch,
+    /// The batch was stopped, or is over.
+    BatchOver,
+    /// The batch has no such index: it has so many jobs.
+    BatchFull(u32),
 }
 
 /// A job is at something else.
@@ -75,6 +113,9 @@ pub struct JobFold {
     pub(super) head: Head,
     pub(super) jobs: BTreeMap<JobId, Job>,
     pub(super) index: Index,
+    /// What is to be settled of attempts that are over.
+    pub(super) settlements: BTreeMap<LeaseId, SettleDue>,
+    pub(super) batches: BTreeMap<BatchId, Batch>,
     pub(super) snapshot: Option<Snapshot>,
 }
 
@@ -91,13 +132,31 @@ impl JobFold {
         match &entry.record {
             JobRecord::Partitions(_) => self.begin(&entry.record),
             JobRecord::Submitted { id, spec } => self.submit(offset, *id, spec, changes),
-            JobRecord::Leased { job, worker } => self.lease(*job, mark.lease(), worker, changes),
+            JobRecord::Leased {
+                job,
+                worker,
+                reservation,
+            } => self.lease((*job, mark.lease()), worker, reservation.as_ref(), changes),
+            JobRecord::Used { job, lease, used } => self.used((*job, *lease), used),
+            JobRecord::Settled(lease) => self.settled(*lease),
+            JobRecord::BatchCreated { id, spec } => self.create_batch(*id, spec),
+            JobRecord::Purged { queue, states } => self.purge(queue, states, changes),
+            JobRecord::Forgotten(job) => self.forget_ended(*job, changes),
+            JobRecord::Found { job, result } => self.found(offset, (*job, result), changes),
+            JobRecord::BatchCancelled(id) => self.cancel_batch(*id),
+            JobRecord::Refused { job, error } => self.refuse(*job, error, changes),
             JobRecord::Ended { job, lease, how } => self.end(offset, (*job, *lease), how, changes),
             JobRecord::Progressed {
                 job,
                 lease,
-                checkpoint,
-            } => self.progress(*job, *lease, place(offset, checkpoint)),
+                progress,
+            } => self.progress(offset, (*job, *lease), progress),
+            JobRecord::Chunk {
+                job,
+                lease,
+                chunk,
+                most,
+            } => self.chunk(offset, (*job, *lease), (chunk, *most)),
             JobRecord::Cancelled(job) => {
                 done(self.finish((*job, None), Outcome::Cancelled, changes))
             }
@@ -171,6 +230,8 @@ impl JobFold {
                     self.finish((job, None), Outcome::Expired, changes);
                 }
                 Due::Phase(job) => self.pass(job, changes),
+                Due::Stop(batch) => self.stop_one(batch, changes),
+                Due::Batch(batch) => self.forget_batch(batch),
             }
         }
     }
@@ -211,6 +272,8 @@ impl JobFold {
             _ => spec.result_retention,
         };
         let at = self.head.time;
+        let batch_number = self.ends_in_batch(id, outcome);
+        let joined = self.joined(id);
         self.change(id, changes, |job| {
             if error.is_some() {
                 job.error = error.map(Into::into);
@@ -220,12 +283,14 @@ impl JobFold {
                 at,
                 kept_until: at + kept.max(MEMORY),
                 lease: job.lease().map(|lease| lease.id),
+                batch_number,
             }));
         });
+        self.release((id, joined), outcome, changes);
         true
     }
 
-    fn forget(&mut self, id: JobId, changes: &mut Vec<Change>) {
+    pub(super) fn forget(&mut self, id: JobId, changes: &mut Vec<Change>) {
         self.keep_for_snapshot(id);
         let Some(job) = self.jobs.remove(&id) else {
             return;
@@ -264,14 +329,26 @@ impl JobFold {
         change(job);
         if job.phase == Phase::Ready {
             self.index.take_turn(job);
+            self.index.join(job);
         }
         self.index.enlist(id, job);
         let after = job.lease().map(|lease| lease.id);
+        let over = before.filter(|_| before != after);
+        let taken = if over.is_some() {
+            job.taken.take()
+        } else {
+            None
+        };
+        let queue = job.queue;
         changes.push(Change {
             job: id,
             state: Some(job.state()),
-            over: before.filter(|_| before != after),
+            over,
         });
+        if let (Some(lease), Some(taken)) = (over, taken) {
+            let namespace = self.index.queues[queue].id.namespace.clone();
+            self.settle_due(lease, namespace, *taken);
+        }
     }
 
     fn keep_for_snapshot(&mut self, id: JobId) {

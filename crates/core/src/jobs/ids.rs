@@ -36,7 +36,7 @@ impl JobId {
         hexadecimal::<16>(text)
             .map(|bytes| Self(u128::from_be_bytes(bytes)))
             .ok_or_else(|| {
-                let allowed = "must be a job's id: 32 hexadecimal digits";
+                let allowed = "must be an id: 32 hexadecimal digits";
                 Error::invalid(field, allowed)
             })
     }
@@ -45,6 +45,16 @@ impl JobId {
 impl fmt::Display for JobId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{:032x}", self.0)
+    }
+}
+
+/// Names a batch. Made as a job's id is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BatchId(pub JobId);
+
+impl fmt::Display for BatchId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
     }
 }
 

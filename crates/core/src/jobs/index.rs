@@ -1,7 +1,8 @@
 //! What is found by something other than its id: jobs by queue and by time, and the turns of fair keys. All of it follows from the jobs, but for
 //! what queues are told to do and how far turns are.
 
-use super::ids::JobId;
+use super::batch::BatchIndex;
+use super::ids::{BatchId, JobId};
 use super::job::{Job, Phase};
 use super::queue::Queue;
 use super::spec::QueueId;
@@ -33,15 +34,20 @@ pub(super) struct Index {
     due: BTreeSet<(Time, JobId)>,
     deadlines: BTreeSet<(Time, JobId)>,
     pub turns: BTreeMap<TurnKey, Turns>,
+    pub batches: BatchIndex,
 }
 
-/// What time brings to a job.
+/// What time brings to a job or a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Due {
     /// Its phase is over.
     Phase(JobId),
     /// Its deadline has passed.
     Deadline(JobId),
+    /// A batch is stopped: its next job ends.
+    Stop(BatchId),
+    /// A batch is forgotten.
+    Batch(BatchId),
 }
 
 impl Index {
@@ -111,6 +117,7 @@ impl Index {
             turns.waiting += 1;
             turns.last = turns.last.max(job.tag.unwrap_or(0));
         }
+        self.batches.enlist(id, job);
         self.queues[job.queue].enlist(id, job);
     }
 
@@ -131,19 +138,23 @@ impl Index {
                 }
             }
         }
+        self.batches.unlist(job);
         self.queues[job.queue].unlist(id, job);
     }
 
     /// The first thing that time brings, and when.
     pub fn next_due(&self) -> Option<(Time, Due)> {
+        if let Some(batch) = self.batches.stopping() {
+            return Some((Time(0), Due::Stop(batch)));
+        }
         let phase = self.due.first().map(|(at, id)| (*at, Due::Phase(*id)));
         let deadline = self.deadlines.first();
         let deadline = deadline.map(|(at, id)| (*at, Due::Deadline(*id)));
-        match (phase, deadline) {
-            (Some(phase), Some(deadline)) if deadline.0 < phase.0 => Some(deadline),
-            (None, deadline) => deadline,
-            (phase, _) => phase,
-        }
+        let batch = self.batches.next_forgotten();
+        let batch = batch.map(|(at, id)| (at, Due::Batch(id)));
+        // Of those of one time, the first named here.
+        let all = [phase, deadline, batch].into_iter().flatten();
+        all.min_by_key(|(at, _)| *at)
     }
 }
 

@@ -1,7 +1,9 @@
 //! What is known of one job.
 
+use super::charges::Taken;
 use super::ids::LeaseId;
 use super::spec::{DEFAULT_RETRY, JobOptions};
+use super::stream::Stream;
 use crate::log::Offset;
 use crate::{Name, Time};
 
@@ -53,6 +55,8 @@ pub struct Ending {
     pub kept_until: Time,
     /// The attempt that brought it, or that was under way.
     pub lease: Option<LeaseId>,
+    /// The how manieth of its batch it was to end, from 1; 0 of a job of none.
+    pub batch_number: u32,
 }
 
 /// What a job is at.
@@ -112,6 +116,18 @@ impl JobState {
     }
 }
 
+impl Outcome {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Succeeded,
+        Self::Failed,
+        Self::Dead,
+        Self::Cancelled,
+        Self::Expired,
+        Self::Replaced,
+    ];
+}
+
 impl From<Outcome> for JobState {
     fn from(outcome: Outcome) -> Self {
         match outcome {
@@ -146,6 +162,12 @@ pub struct Job {
     pub phase: Phase,
     /// Why the last attempt was in vain.
     pub error: Option<Box<str>>,
+    /// What was told of it while it ran.
+    pub(super) stream: Option<Box<Stream>>,
+    /// It waits for another one of its cache key.
+    pub(super) joined: bool,
+    /// What the attempt under way has taken of limits.
+    pub(super) taken: Option<Box<Taken>>,
     /// Its place among those of its priority, since it was ready first.
     pub(super) tag: Option<u64>,
     /// Its queue, in the index.
@@ -161,6 +183,9 @@ static COMMON: JobOptions = JobOptions {
     unique: None,
     turn: None,
     concurrency_key: None,
+    charges: Vec::new(),
+    batch: None,
+    cached: None,
     labels: Vec::new(),
     trace: String::new(),
     request: None,

@@ -1,13 +1,12 @@
 //! What a fold tells.
 
+use super::charges::ChargedBuckets;
 use super::fold::JobFold;
 use super::ids::{Epoch, JobId};
 use super::job::{Job, JobState};
-use super::queue::Queue;
 use super::record::{JobRecord, Mark};
 use super::spec::{QueueId, QueueSpec};
 use crate::Time;
-use std::ops::Bound;
 
 impl JobFold {
     /// Over how many partitions queues are spread; `None` before the first record.
@@ -83,7 +82,7 @@ impl JobFold {
     #[must_use]
     pub fn count(&self, queue: &QueueId, state: JobState) -> u64 {
         let queue = self.index.queue(queue);
-        queue.map_or(0, |queue| queue.counts[state as usize])
+        queue.map_or(0, |queue| queue.count(state))
     }
 
     /// How many jobs are in each state, over all queues, in the order of [`JobState::ALL`].
@@ -91,8 +90,8 @@ impl JobFold {
     pub fn counts(&self) -> [u64; JobState::ALL.len()] {
         let mut counts = [0; JobState::ALL.len()];
         for queue in self.index.all() {
-            for (sum, count) in counts.iter_mut().zip(queue.counts) {
-                *sum += count;
+            for (sum, members) in counts.iter_mut().zip(&queue.members) {
+                *sum += members.len() as u64;
             }
         }
         counts
@@ -121,15 +120,36 @@ impl JobFold {
         queue: &QueueId,
         after: Option<JobId>,
     ) -> impl Iterator<Item = (JobId, &Job)> {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let queue = self.index.queue(queue).into_iter();
-        let ids = queue.flat_map(move |queue| queue.members.range((from, Bound::Unbounded)));
-        ids.filter_map(|id| Some((*id, self.jobs.get(id)?)))
+        self.jobs_in(queue, &JobState::ALL, after)
+    }
+
+    /// The same of those in some states. Looks at no others.
+    pub fn jobs_in(
+        &self,
+        queue: &QueueId,
+        states: &[JobState],
+        after: Option<JobId>,
+    ) -> impl Iterator<Item = (JobId, &Job)> {
+        let queue = self.index.queue(queue);
+        let ids = queue.map(|queue| queue.jobs_in(states, after));
+        let ids = ids.into_iter().flatten();
+        ids.filter_map(|id| Some((id, self.jobs.get(&id)?)))
     }
 
     /// Jobs of a queue that may start now, the next one first.
     pub fn next(&self, queue: &QueueId) -> impl Iterator<Item = JobId> {
-        self.index.queue(queue).into_iter().flat_map(Queue::next)
+        self.next_unless(queue, |_| false)
+    }
+
+    /// The same without those that charge buckets which are shut: of those that charge the same, as soon as they are.
+    pub fn next_unless<'a>(
+        &'a self,
+        queue: &QueueId,
+        is_shut: impl Fn(&ChargedBuckets) -> bool + 'a,
+    ) -> impl Iterator<Item = JobId> + 'a {
+        let queue = self.index.queue(queue);
+        let next = queue.map(|queue| queue.next(is_shut));
+        next.into_iter().flatten()
     }
 
     /// When [`JobFold::tick`] has something to propose, unless a record changes that.

@@ -22,39 +22,52 @@
 //! its key and a share, or that of the last one started if that is higher.
 
 mod attempt;
+mod batch;
+mod charges;
 mod fold;
 mod ids;
 mod index;
 mod job;
+mod join;
 mod look;
 mod port;
+mod purge;
 mod queue;
+mod ready;
 mod record;
 mod replay;
 mod slice;
 mod snapshot;
 mod spec;
 mod status;
+mod stream;
 mod submit;
+mod watch;
 mod wire;
 mod writer;
 
-pub use fold::{Change, JobFold, Submission, Verdict};
-pub use ids::{Epoch, JobId, LeaseId};
+pub use batch::{Batch, BatchSpec, BatchState, InBatch, MAX_BATCH_JOBS, OnFailure, Stop};
+pub use charges::{ChargedBucket, ChargedBuckets, MAX_CHARGES, SettleDue, Taken, check_used};
+pub use fold::{Batching, Change, Chunking, JobFold, Submission, Verdict};
+pub use ids::{BatchId, Epoch, JobId, LeaseId};
 pub use job::{Ending, Job, JobState, Lease, Outcome, Phase, Place};
+pub use join::Cached;
 pub use port::{
     Assigned, Attempt, Decision, JobView, Jobs, ListJobs, Over, QueueState, Reserve, Submitted,
     Submitting,
 };
+pub use purge::{MAX_PURGED, check_purged};
 pub use record::{AttemptEnd, Entry, JobRecord, Mark, Part};
 pub use replay::{Checkpoint, Checkpoints, Restore};
-pub use slice::{HeadSlice, JobSlice, QueueSlice, Slice, TurnSlice};
+pub use slice::{BatchSlice, HeadSlice, JobSlice, QueueSlice, SettleSlice, Slice, TurnSlice};
 pub use spec::{
     DEFAULT_PRIORITY, JobOptions, JobSpec, MAX_LABELS, MAX_PAYLOAD_BYTES, MAX_TEXT_BYTES,
     MAX_WEIGHT, MEMORY, OnConflict, PRIORITIES, Payload, QueueId, QueueSpec, Request, RetryPolicy,
     Turn, Unique,
 };
 pub use status::{JobsStatus, PICKUP_BOUNDS, Pickups};
+pub use stream::{Chunk, ChunkBounds, Progress, Report, Said, Stream};
+pub use watch::{BatchEvent, BatchNews, BatchView, BatchWatch, JobEvent, JobNews, JobWatch};
 pub use writer::JobWriter;
 
 #[cfg(test)]

@@ -1,10 +1,14 @@
 //! The jobs port: what is run for everybody, and what a caller may rely on.
 
-use super::ids::{JobId, LeaseId};
+use super::batch::BatchSpec;
+use super::ids::{BatchId, JobId, LeaseId};
 use super::job::{JobState, Lease};
 use super::record::AttemptEnd;
 use super::spec::{JobOptions, JobSpec, Payload, QueueId, QueueSpec, Request};
 use super::status::JobsStatus;
+use super::stream::{Chunk, Progress};
+use super::watch::{BatchView, BatchWatch, JobWatch};
+use crate::limits::ActualAmount;
 use crate::log::Durability;
 use crate::{Micros, Name, Namespace, Result, Scope, Time};
 use async_trait::async_trait;
@@ -218,6 +222,57 @@ pub trait Jobs: Send + Sync {
         checkpoint: Bytes,
     ) -> Result<()>;
 
+    /// Tells how far an attempt is, and keeps what the next one is to go on from: each if it is there. Errors: as
+    /// [`Jobs::progress`].
+    async fn report(
+        &self,
+        namespace: &Namespace,
+        attempt: Attempt,
+        progress: Progress,
+    ) -> Result<()>;
+
+    /// Tells a piece of the result of an attempt, to all who watch or come later. Pieces come in order; one that stands is not taken again, so a
+    /// repeat is right in every case. They stand until another attempt begins, and as long as the job is kept. Errors: `LeaseLost`, `JobNotFound`,
+    /// `InvalidField`, for an index too that leaves one out, and `TooManyBytes`.
+    async fn append(&self, namespace: &Namespace, attempt: Attempt, chunk: Chunk) -> Result<()>;
+
+    /// Says what an attempt has used so far of what its job charges; what is said last is settled when the attempt is over, however that comes, and what is
+    /// not named counts as reserved. Errors: `LeaseLost`, `JobNotFound`, `InvalidField`.
+    async fn used(
+        &self,
+        namespace: &Namespace,
+        attempt: Attempt,
+        used: Vec<ActualAmount>,
+    ) -> Result<()>;
+
+    /// Reads what is told of a job from a number on, 0 for all, and in the end its outcome, once. Whoever comes late or slowly gets everything that is
+    /// still valid, and holds nobody up. Errors: `JobNotFound`, `TooManyWaiters`.
+    async fn watch(
+        &self,
+        namespace: &Namespace,
+        job: JobId,
+        from: u64,
+    ) -> Result<Box<dyn JobWatch>>;
+
+    /// Makes a batch, to which jobs are then submitted by [`JobOptions::batch`](super::JobOptions::batch), and tells whether it is new: a repeat of a request is told the batch that
+    /// it made. Errors: `InvalidField`, `RequestIdReused`, `TooManyJobs`, `TooManyQueues`.
+    async fn create_batch(&self, spec: BatchSpec) -> Result<(BatchView, bool)>;
+
+    /// A batch. Errors: `JobNotFound`.
+    async fn batch(&self, namespace: &Namespace, batch: BatchId) -> Result<BatchView>;
+
+    /// Takes a batch back: its open jobs are cancelled, and no more come. One that is over stays as it is. Errors: `JobNotFound`.
+    async fn cancel_batch(&self, namespace: &Namespace, batch: BatchId) -> Result<BatchView>;
+
+    /// Reads how the jobs of a batch end, in the order in which they do, from a number on, 0 for all, and in the end that the batch is over, once. Errors:
+    /// `JobNotFound`, `TooManyWaiters`.
+    async fn watch_batch(
+        &self,
+        namespace: &Namespace,
+        batch: BatchId,
+        from: u64,
+    ) -> Result<Box<dyn BatchWatch>>;
+
     /// A job. Errors: `JobNotFound`.
     async fn job(&self, namespace: &Namespace, job: JobId) -> Result<JobView>;
 
@@ -247,6 +302,15 @@ pub trait Jobs: Send + Sync {
 
     /// How much there is, and what happened since the start. Never waits.
     fn status(&self) -> JobsStatus;
+
+    /// Takes jobs of a queue out, those that are in these states when it begins: cancels those that wait, forgets those that have ended and with them their
+    /// request ids; tells of how many. When it fails some may be out, and a repeat takes the others. Errors: `InvalidField` unless all the states are of jobs that wait, or all of
+    /// jobs that have ended.
+    async fn purge(&self, queue: QueueId, states: Vec<JobState>) -> Result<u64>;
+
+    /// Makes new jobs like those that are dead or have failed, the oldest first, at most so many (1 to 1,000), and takes those out in whose place they are; tells of how
+    /// many. When it fails some may be done, and a repeat does the others. Errors: `InvalidField`, those of [`Jobs::submit`].
+    async fn requeue(&self, queue: QueueId, max_jobs: usize) -> Result<u64>;
 
     /// Sets how a queue runs its jobs. Errors: `InvalidField`, `TooManyQueues`.
     async fn set_queue(&self, queue: QueueId, spec: QueueSpec) -> Result<QueueState>;

@@ -1,8 +1,12 @@
 //! What is logged of jobs.
 
-use super::ids::{Epoch, JobId, LeaseId};
+use super::batch::BatchSpec;
+use super::ids::{BatchId, Epoch, JobId, LeaseId};
+use super::job::JobState;
 use super::slice::Slice;
 use super::spec::{JobSpec, QueueId, QueueSpec};
+use super::stream::{Chunk, ChunkBounds, Progress};
+use crate::limits::{ActualAmount, ReservationId};
 use crate::log::Offset;
 use crate::{Micros, Name, Time};
 use bytes::Bytes;
@@ -65,12 +69,14 @@ pub enum AttemptEnd {
 }
 
 /// Which bytes of a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Part {
     /// What the worker gets.
     Payload,
     /// What the last attempt left.
     Left,
+    /// The chunk of this number.
+    Chunk(u64),
 }
 
 /// One change, or part of a checkpoint. All but the first are the owner's alone, and count only while it is the owner.
@@ -95,7 +101,27 @@ pub enum JobRecord {
         job: JobId,
         /// Who.
         worker: Name,
+        /// What was taken for it of the limits that it charges.
+        reservation: Option<ReservationId>,
     },
+    /// A ready job ends without an attempt: what it charges it will never get.
+    Refused {
+        /// Which.
+        job: JobId,
+        /// Why.
+        error: Box<str>,
+    },
+    /// A worker says what its attempt has used so far of what was taken.
+    Used {
+        /// Of which job.
+        job: JobId,
+        /// Which attempt.
+        lease: LeaseId,
+        /// What is not named was used as reserved.
+        used: Vec<ActualAmount>,
+    },
+    /// What this attempt has taken was settled.
+    Settled(LeaseId),
     /// An attempt has ended.
     Ended {
         /// Of which job.
@@ -105,17 +131,53 @@ pub enum JobRecord {
         /// How.
         how: AttemptEnd,
     },
-    /// An attempt has left what the next one is to go on from.
+    /// An attempt tells how far it is, and leaves what the next one is to go on from.
     Progressed {
         /// Of which job.
         job: JobId,
         /// Which one.
         lease: LeaseId,
-        /// For the next attempt.
-        checkpoint: Bytes,
+        /// What it tells.
+        progress: Progress,
+    },
+    /// An attempt tells a piece of its result.
+    Chunk {
+        /// Of which job.
+        job: JobId,
+        /// Which one.
+        lease: LeaseId,
+        /// The piece.
+        chunk: Chunk,
+        /// What all of them may be, by the settings of the owner.
+        most: ChunkBounds,
     },
     /// Somebody takes a job back.
     Cancelled(JobId),
+    /// A batch is asked for.
+    BatchCreated {
+        /// Its name.
+        id: BatchId,
+        /// What was asked for.
+        spec: Box<BatchSpec>,
+    },
+    /// The result of a job that has not begun was there before.
+    Found {
+        /// Which job.
+        job: JobId,
+        /// It.
+        result: Bytes,
+    },
+    /// Jobs of a queue in these states are taken out, the oldest first, at most [`super::MAX_PURGED`].
+    Purged {
+        /// Which queue.
+        queue: QueueId,
+        /// Which states.
+        states: Vec<JobState>,
+    },
+    /// A job that has ended is not kept any longer.
+    Forgotten(JobId),
+    /// Somebody takes a batch back.
+    BatchCancelled(BatchId),
     /// A queue runs its jobs otherwise.
     QueueSet {
         /// Which.

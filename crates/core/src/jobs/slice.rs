@@ -1,8 +1,11 @@
 //! Parts of a checkpoint: the state as it was where the checkpoint begins.
 
-use super::ids::JobId;
+use super::batch::Batch;
+use super::charges::{SettleDue, Taken};
+use super::ids::{BatchId, JobId, LeaseId};
 use super::job::{Phase, Place};
 use super::spec::{JobOptions, PRIORITIES, QueueId, QueueSpec};
+use super::stream::Stream;
 use crate::{FairKey, Time};
 
 /// See the module.
@@ -14,6 +17,10 @@ pub enum Slice {
     Queues(Vec<QueueSlice>),
     /// How far some turns are.
     Turns(Vec<TurnSlice>),
+    /// Some of what is to be settled.
+    Settlements(Vec<SettleSlice>),
+    /// Some batches.
+    Batches(Vec<BatchSlice>),
     /// Some jobs.
     Jobs(Vec<JobSlice>),
 }
@@ -53,6 +60,24 @@ pub struct TurnSlice {
     pub last: u64,
 }
 
+/// What is to be settled of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettleSlice {
+    /// Which attempt.
+    pub lease: LeaseId,
+    /// What.
+    pub due: SettleDue,
+}
+
+/// A batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BatchSlice {
+    /// Which.
+    pub id: BatchId,
+    /// As it was.
+    pub batch: Batch,
+}
+
 /// A job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobSlice {
@@ -70,6 +95,12 @@ pub struct JobSlice {
     pub is_reference: bool,
     /// Where what the last attempt left stands.
     pub left: Option<Place>,
+    /// What was told of it while it ran.
+    pub stream: Option<Stream>,
+    /// It waits for another one of its cache key.
+    pub joined: bool,
+    /// What the attempt under way has taken of limits.
+    pub taken: Option<Taken>,
     /// 0 to 9.
     pub priority: u8,
     /// Attempts begun.

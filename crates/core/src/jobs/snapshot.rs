@@ -1,11 +1,13 @@
 //! The state as it was at one place of the log, told in parts while the state goes on: what is changed before it was told is kept as it was.
 
+use super::batch::Batch;
+use super::charges::SettleDue;
 use super::fold::{Head, JobFold};
-use super::ids::JobId;
+use super::ids::{BatchId, JobId, LeaseId};
 use super::index::{TurnKey, Turns};
 use super::job::{Job, Outcome, Phase, Place};
 use super::record::Part;
-use super::slice::{HeadSlice, JobSlice, QueueSlice, Slice, TurnSlice};
+use super::slice::{BatchSlice, HeadSlice, JobSlice, QueueSlice, SettleSlice, Slice, TurnSlice};
 use super::spec::{JobOptions, QueueId};
 use crate::log::Offset;
 use std::collections::{BTreeMap, HashMap};
@@ -14,6 +16,12 @@ use std::ops::Bound;
 /// What a queue, and the turns of a key, take in a checkpoint at most.
 const QUEUE_BYTES: usize = 720;
 const TURNS_BYTES: usize = 800;
+
+/// What a settlement takes there, about: a reservation of 4,096 bytes, and eight amounts.
+const SETTLEMENT_BYTES: usize = 8_192;
+
+/// What a batch takes there, about.
+const BATCH_BYTES: usize = 900;
 
 /// A map as it was, told in order.
 #[derive(Debug)]
@@ -82,10 +90,20 @@ pub(super) struct Snapshot {
     queues: Vec<QueueSlice>,
     names: HashMap<usize, QueueId>,
     turns: Frozen<TurnKey, Turns>,
+    settlements: Frozen<LeaseId, SettleDue>,
+    batches: Frozen<BatchId, Batch>,
     jobs: Frozen<JobId, Job>,
     stage: Stage,
     /// The oldest record that a job needs of which was told.
     oldest: Option<Offset>,
+}
+
+/// The state as it is.
+struct Live<'a> {
+    turns: &'a BTreeMap<TurnKey, Turns>,
+    settlements: &'a BTreeMap<LeaseId, SettleDue>,
+    batches: &'a BTreeMap<BatchId, Batch>,
+    jobs: &'a BTreeMap<JobId, Job>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +111,8 @@ enum Stage {
     Head,
     Queues,
     Turns,
+    Settlements,
+    Batches,
     Jobs,
     Told,
 }
@@ -112,6 +132,8 @@ impl Snapshot {
             queues: slices.collect(),
             names: names.collect(),
             turns: Frozen::new(),
+            settlements: Frozen::new(),
+            batches: Frozen::new(),
             jobs: Frozen::new(),
             stage: Stage::Head,
             oldest: None,
@@ -128,12 +150,17 @@ impl Snapshot {
         self.turns.keep(key, now);
     }
 
-    fn next(
-        &mut self,
-        turns: &BTreeMap<TurnKey, Turns>,
-        jobs: &BTreeMap<JobId, Job>,
-        most: usize,
-    ) -> Option<Slice> {
+    /// A batch is about to be changed, or to come.
+    pub fn keep_batch(&mut self, id: BatchId, now: Option<&Batch>) {
+        self.batches.keep(&id, now);
+    }
+
+    /// What is to be settled of an attempt is about to be changed, or to come.
+    pub fn keep_settlement(&mut self, lease: LeaseId, now: Option<&SettleDue>) {
+        self.settlements.keep(&lease, now);
+    }
+
+    fn next(&mut self, live: &Live<'_>, most: usize) -> Option<Slice> {
         match self.stage {
             Stage::Head => {
                 self.stage = Stage::Queues;
@@ -153,17 +180,38 @@ impl Snapshot {
                 Some(Slice::Queues(some))
             }
             Stage::Turns => {
-                let some = self.turns.next(turns, most, |_| TURNS_BYTES);
+                let some = self.turns.next(live.turns, most, |_| TURNS_BYTES);
                 if some.is_empty() {
-                    self.stage = Stage::Jobs;
+                    self.stage = Stage::Settlements;
                 }
                 let some = some
                     .into_iter()
                     .filter_map(|(key, turns)| self.turn(key, turns));
                 Some(Slice::Turns(some.collect()))
             }
+            Stage::Settlements => {
+                let some = self
+                    .settlements
+                    .next(live.settlements, most, |_| SETTLEMENT_BYTES);
+                if some.is_empty() {
+                    self.stage = Stage::Batches;
+                }
+                let some = some.into_iter();
+                let some = some.map(|(lease, due)| SettleSlice { lease, due });
+                Some(Slice::Settlements(some.collect()))
+            }
+            // Before jobs, which stand in their lines.
+            Stage::Batches => {
+                let some = self.batches.next(live.batches, most, |_| BATCH_BYTES);
+                if some.is_empty() {
+                    self.stage = Stage::Jobs;
+                }
+                let some = some.into_iter();
+                let some = some.map(|(id, batch)| BatchSlice { id, batch });
+                Some(Slice::Batches(some.collect()))
+            }
             Stage::Jobs => {
-                let some = self.jobs.next(jobs, most, Job::weight);
+                let some = self.jobs.next(live.jobs, most, Job::weight);
                 if some.is_empty() {
                     self.stage = Stage::Told;
                 }
@@ -198,6 +246,9 @@ impl Snapshot {
             payload: job.payload,
             is_reference: job.is_reference,
             left: job.left,
+            stream: job.stream.map(|stream| *stream),
+            joined: job.joined,
+            taken: job.taken.map(|taken| *taken),
             priority: job.priority,
             attempts: job.attempts,
             phase: job.phase,
@@ -216,9 +267,11 @@ impl JobSlice {
             _ => None,
         };
         let payload = (ending != Some(Outcome::Succeeded)).then_some((Part::Payload, self.payload));
+        let chunks = self.stream.iter().flat_map(|stream| &stream.chunks);
         payload
             .into_iter()
             .chain(self.left.map(|left| (Part::Left, left)))
+            .chain(chunks.map(|(number, place)| (Part::Chunk(*number), *place)))
     }
 }
 
@@ -229,7 +282,14 @@ impl Job {
         let labels = options.labels.iter();
         let labels = labels.map(|(name, value)| name.as_str().len() + value.len() + 4);
         let error = self.error.as_deref().map_or(0, str::len);
-        1_024 + labels.sum::<usize>() + options.trace.len() + error
+        let told = self.stream().map_or(0, |stream| {
+            let report = stream.report.as_ref();
+            let message = report.map_or(0, |(_, report)| report.message.len());
+            64 + 24 * stream.chunks.len() + message
+        });
+        let charged = options.charges.len() * 530;
+        let taken = self.taken().map_or(0, |_| SETTLEMENT_BYTES);
+        1_024 + charged + taken + labels.sum::<usize>() + options.trace.len() + error + told
     }
 }
 
@@ -237,7 +297,13 @@ impl JobFold {
     /// The next part of the checkpoint that has begun, of about so many bytes, or of one job; `None` when all of it was told.
     pub fn next_slice(&mut self, bytes: usize) -> Option<Slice> {
         let snapshot = self.snapshot.as_mut()?;
-        snapshot.next(&self.index.turns, &self.jobs, bytes.max(1))
+        let live = Live {
+            turns: &self.index.turns,
+            settlements: &self.settlements,
+            batches: &self.batches,
+            jobs: &self.jobs,
+        };
+        snapshot.next(&live, bytes.max(1))
     }
 
     /// The checkpoint is not gone on with, because it is whole, or because it cannot be. Tells the oldest record that a job needed
@@ -269,6 +335,15 @@ impl JobFold {
                     self.index.turns.entry(key).or_default().last = it.last;
                 }
             }
+            Slice::Settlements(due) => {
+                let due = due.iter().map(|it| (it.lease, it.due.clone()));
+                self.settlements.extend(due);
+            }
+            Slice::Batches(batches) => {
+                for it in batches {
+                    self.enlist_batch(it.id, it.batch.clone());
+                }
+            }
             Slice::Jobs(jobs) => {
                 for it in jobs {
                     self.restore_job(it);
@@ -284,6 +359,9 @@ impl JobFold {
             payload: it.payload,
             is_reference: it.is_reference,
             left: it.left,
+            stream: it.stream.clone().map(Box::new),
+            joined: it.joined,
+            taken: it.taken.clone().map(Box::new),
             priority: it.priority,
             attempts: it.attempts,
             phase: it.phase.clone(),

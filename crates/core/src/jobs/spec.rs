@@ -1,7 +1,11 @@
 //! What a caller says of a job and of a queue, and its bounds.
 
+use super::batch::InBatch;
+use super::charges::check_job_charges;
 use super::ids::JobId;
+use super::join::Cached;
 use crate::hash::hash;
+use crate::limits::Charge;
 use crate::log::Partition;
 use crate::{
     ConcurrencyKey, FairKey, Micros, Name, Namespace, RequestId, Result, Time, UniqueKey,
@@ -182,6 +186,12 @@ pub struct JobOptions {
     pub turn: Option<Turn>,
     /// Beside whom it may not run.
     pub concurrency_key: Option<ConcurrencyKey>,
+    /// What each attempt takes of limits of its namespace before it begins: at most [`super::MAX_CHARGES`], of limits that are declared.
+    pub charges: Vec<Charge>,
+    /// Which job of which batch it is. Then it has no concurrency key, and its unique key replaces or is none.
+    pub batch: Option<InBatch>,
+    /// Where its result may be already, and is kept. Of jobs with one key a queue runs one at a time, and the others have its result.
+    pub cached: Option<Cached>,
     /// For whoever looks.
     pub labels: Vec<(Name, String)>,
     /// W3C trace context of the submitter, as it was given.
@@ -244,6 +254,9 @@ impl JobOptions {
         let short = |text: &str| text.len() <= MAX_TEXT_BYTES;
         let mut values = self.labels.iter().map(|(_, value)| value.as_str());
         let timeout = self.timeout.unwrap_or(MAX_SPAN);
+        let unique = self.unique.as_ref();
+        let replaces = unique.is_none_or(|it| it.on_conflict == OnConflict::Replace);
+        let ttl = self.cached.as_ref().map_or(MAX_SPAN, |it| it.ttl);
         let weight = self.turn.as_ref().map_or(1, |turn| turn.weight);
         check_rules([
             (
@@ -251,12 +264,23 @@ impl JobOptions {
                 "timeout",
                 span,
             ),
+            ((Micros::TICK..=MAX_SPAN).contains(&ttl), "cache_ttl", span),
             (
                 self.labels.len() <= MAX_LABELS,
                 "labels",
                 "must be at most 32",
             ),
             (values.all(short), "labels", text),
+            (
+                self.batch.is_none() || self.concurrency_key.is_none(),
+                "concurrency_key",
+                "must be left out in a batch: max_concurrent of the batch says how many run at once",
+            ),
+            (
+                self.batch.is_none() || replaces,
+                "unique.on_conflict",
+                "must be to replace in a batch, each of whose jobs is to come",
+            ),
             (short(&self.trace), "trace_context", text),
             (
                 (1..=MAX_WEIGHT).contains(&weight),
@@ -264,6 +288,7 @@ impl JobOptions {
                 "must be 1 to 1000",
             ),
         ])?;
+        check_job_charges(&self.charges)?;
         self.retry.check().map_err(|error| error.within("retry"))
     }
 }
@@ -386,6 +411,19 @@ mod tests {
         refused("labels", |job| {
             let label = (Name::new("a", "labels").unwrap(), String::new());
             job.options.labels = vec![label; MAX_LABELS + 1];
+        });
+        let charge = || {
+            let limit = Name::new("llm", "limit").unwrap();
+            Charge::new(limit, crate::Key::new("", "key").unwrap(), 1).unwrap()
+        };
+        refused("charges", |job| job.options.charges = vec![charge(); 9]);
+        refused("charges[1]", |job| {
+            job.options.charges = vec![charge(); 2];
+        });
+        refused("charges[0].spec", |job| {
+            let mut charge = charge();
+            charge.require_spec = true;
+            job.options.charges = vec![charge];
         });
         refused("weight", |job| {
             let fair_key = FairKey::new("a", "fair_key").unwrap();

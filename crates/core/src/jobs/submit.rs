@@ -39,6 +39,9 @@ impl JobFold {
             payload: place(offset, &spec.payload.data),
             is_reference: spec.payload.is_reference,
             left: None,
+            stream: None,
+            joined: false,
+            taken: None,
             priority: spec.priority,
             attempts: 0,
             phase: match spec.run_at.filter(|at| *at > self.head.time) {
@@ -57,6 +60,7 @@ impl JobFold {
         }
         if job.phase == Phase::Ready {
             self.index.take_turn(&mut job);
+            self.index.join(&mut job);
         }
         self.index.enlist(id, &job);
         changes.push(Change {
@@ -65,6 +69,7 @@ impl JobFold {
             over: None,
         });
         self.jobs.insert(id, job);
+        self.taken_in_batch(spec);
         Verdict::Submitted(decision)
     }
 
@@ -78,6 +83,9 @@ impl JobFold {
                 Some(known) if known.digest == request.digest => Submission::Repeat(*first),
                 _ => Submission::RequestReused,
             };
+        }
+        if let Some(refused) = self.decide_in_batch(spec) {
+            return refused;
         }
         let mut room = queue.spec.max_jobs.unwrap_or(u64::MAX);
         let mut decision = Submission::New;

@@ -1,15 +1,16 @@
 //! How a life begins: each partition is read, and taken over by an epoch above all before, which is read back before anything is served.
 
-use super::JobEngine;
 use super::config::JobsConfig;
 use super::replay::{Replayed, read_from};
 use super::shard::Shard;
 use super::task::ShardTask;
 use super::upkeep::Upkeep;
+use super::{JobEngine, JobPorts};
 use crate::EngineTask;
 use crate::steady::SteadyClock;
 use crate::underway::Underway;
 use futures::future::try_join_all;
+use futures::stream::FuturesUnordered;
 use std::sync::Arc;
 use trellis_core::jobs::{Entry, Epoch, JobRecord, JobWriter};
 use trellis_core::log::{Batch, Log, LogError, Offset, Partition};
@@ -26,6 +27,16 @@ impl JobEngine {
         clock: Arc<dyn Clock>,
         config: JobsConfig,
     ) -> Result<(Arc<Self>, Vec<EngineTask>)> {
+        Self::start_with(log, clock, config, JobPorts::default()).await
+    }
+
+    /// The same with what jobs need beside the log.
+    pub async fn start_with(
+        log: Arc<dyn Log>,
+        clock: Arc<dyn Clock>,
+        config: JobsConfig,
+        ports: JobPorts,
+    ) -> Result<(Arc<Self>, Vec<EngineTask>)> {
         config.check()?;
         if log.limits().partitions < config.partitions {
             let allowed = format!("must be at most the log's {}", log.limits().partitions);
@@ -34,11 +45,13 @@ impl JobEngine {
         let durability = log.durability();
         let clock = Arc::new(SteadyClock::new(clock));
         let partitions = (0..config.partitions).map(Partition);
-        let begun = partitions.map(|it| begin(Arc::clone(&log), it, config, Arc::clone(&clock)));
+        let begun =
+            partitions.map(|it| begin(Arc::clone(&log), it, config, Arc::clone(&clock), &ports));
         let tasks = try_join_all(begun).await?;
         let shards = tasks.iter().map(|task| Arc::clone(&task.shard)).collect();
         let engine = Arc::new(Self {
             shards,
+            ports,
             durability,
             underway: Underway::default(),
         });
@@ -54,6 +67,7 @@ async fn begin(
     partition: Partition,
     config: JobsConfig,
     clock: Arc<SteadyClock>,
+    ports: &JobPorts,
 ) -> Result<ShardTask> {
     let end = reach(&*log, partition, config.partitions).await?;
     let mut replayed = Replayed::read(&*log, partition, end).await?;
@@ -66,13 +80,14 @@ async fn begin(
     let writer = take_over(&*log, partition, &mut replayed, &clock).await?;
     let upkeep = Upkeep::new(replayed.since, replayed.last);
     let next = replayed.next;
-    let shard = Shard::new((log, partition), config, clock, replayed.fold);
+    let shard = Shard::new((log, partition), config, clock, replayed.fold, ports);
     Ok(ShardTask {
         shard: Arc::new(shard),
         writer,
         next,
         upkeep,
         lost,
+        calls: FuturesUnordered::new(),
     })
 }
 

@@ -12,13 +12,19 @@ pub struct JobsConfig {
     pub lease: Micros,
     /// Jobs of one partition, those that have ended and are kept included. Beyond, new ones are refused.
     pub max_jobs: usize,
+    /// Batches of one partition that are open or kept. Beyond, new ones are refused.
+    pub max_batches: usize,
     /// Queues of one partition that have jobs or were set.
     pub max_queues: usize,
-    /// Calls of one partition that wait for a job to run, or for one to end.
+    /// Calls of one partition that wait for a job to run, or for one to end, and those that watch one.
     pub max_waiters: usize,
     /// Bytes of payloads, checkpoints and results that one partition holds. What goes beyond is read again from the log; where that keeps nothing,
     /// new jobs are refused.
     pub held_bytes: usize,
+    /// Chunks of one attempt: 1 to 10,000.
+    pub max_chunks: u32,
+    /// Bytes of the chunks of one attempt.
+    pub chunk_bytes: u64,
     /// The state is written anew when more bytes than this, and than twice its size, were logged since.
     pub checkpoint_bytes: usize,
 }
@@ -29,9 +35,12 @@ impl Default for JobsConfig {
             partitions: 16,
             lease: Micros::from_secs(30),
             max_jobs: 2_000_000,
+            max_batches: 10_000,
             max_queues: 10_000,
             max_waiters: 10_000,
             held_bytes: 64 * MAX_PAYLOAD_BYTES,
+            max_chunks: 1_000,
+            chunk_bytes: 4 * 1024 * 1024,
             checkpoint_bytes: 64 * 1024 * 1024,
         }
     }
@@ -53,8 +62,15 @@ impl JobsConfig {
                 "must be 1 s to 1 h",
             ),
             (self.max_jobs >= 1, "max_jobs", positive),
+            (self.max_batches >= 1, "max_batches", positive),
             (self.max_queues >= 1, "max_queues", positive),
             (self.max_waiters >= 1, "max_waiters", positive),
+            (
+                (1..=10_000).contains(&self.max_chunks),
+                "max_chunks",
+                "must be 1 to 10000",
+            ),
+            (self.chunk_bytes >= 1, "chunk_bytes", positive),
         ])
     }
 }

@@ -6,7 +6,9 @@ use trellis_core::jobs::{JobId, Part};
 
 /// See the module.
 pub(super) struct Held {
-    parts: HashMap<(JobId, bool), Bytes>,
+    parts: HashMap<(JobId, Part), Bytes>,
+    /// The chunks in them, by their jobs.
+    chunks: HashMap<JobId, Vec<u64>>,
     bytes: usize,
     most: usize,
     /// Nothing else has them.
@@ -20,6 +22,7 @@ impl Held {
     pub fn new(most: usize, alone: bool) -> Self {
         Self {
             parts: HashMap::new(),
+            chunks: HashMap::new(),
             bytes: 0,
             most,
             alone,
@@ -41,21 +44,26 @@ impl Held {
         let size = data.len() + OVERHEAD;
         if !data.is_empty() && (self.alone || self.bytes + size <= self.most) {
             self.bytes += size;
-            self.parts.insert(key(job, part), data.clone());
+            self.parts.insert((job, part), data.clone());
+            if let Part::Chunk(number) = part {
+                self.chunks.entry(job).or_default().push(number);
+            }
         }
     }
 
     pub fn get(&self, job: JobId, part: Part) -> Option<Bytes> {
-        self.parts.get(&key(job, part)).cloned()
+        self.parts.get(&(job, part)).cloned()
     }
 
     pub fn remove(&mut self, job: JobId, part: Part) {
-        if let Some(data) = self.parts.remove(&key(job, part)) {
+        if let Some(data) = self.parts.remove(&(job, part)) {
             self.bytes -= data.len() + OVERHEAD;
         }
     }
-}
 
-fn key(job: JobId, part: Part) -> (JobId, bool) {
-    (job, part == Part::Left)
+    pub fn remove_chunks(&mut self, job: JobId) {
+        for number in self.chunks.remove(&job).unwrap_or_default() {
+            self.remove(job, Part::Chunk(number));
+        }
+    }
 }

@@ -68,10 +68,13 @@ impl Lines {
         first
     }
 
-    /// Takes those out who do not wait.
-    pub fn take_at_once(&mut self) -> Vec<Waiter> {
+    /// Takes those out who do not wait, but for queues of which something is about to come.
+    pub fn take_at_once(&mut self, comes: impl Fn(&QueueId) -> bool) -> Vec<Waiter> {
         let mut gone = Vec::new();
-        for line in self.lines.values_mut() {
+        for (queue, line) in &mut self.lines {
+            if comes(queue) {
+                continue;
+            }
             if line.iter().any(|waiter| waiter.at_once) {
                 let (at_once, stay): (VecDeque<_>, VecDeque<_>) =
                     line.drain(..).partition(|waiter| waiter.at_once);

@@ -5,10 +5,16 @@
 //! and only then answered. A batch of unknown end is sent again as it is, marks and all, until it was read back: copies are void.
 //!
 //! Files: `shard` what a partition knows, `round` what it does next, `task` the one that writes, `effects` what a record that counts does beside
-//! the fold; `held` bytes of jobs, `leases` and `lines` who has a job and who waits for one, `watch` who waits for an end; `ends` whoever is told of ends, `tally` what has happened; `begin` how a
-//! life begins, `replay` how a partition is read, `port` and `working` the port.
+//! the fold; `held` bytes of jobs, `leases` and `lines` who has a job and who waits for one, `watch` who waits for an end,
+//! `reading` who reads what is told; `charging` what jobs take of limits, `caching` which results are in the cache, `calls` both on their way; `batches` jobs that are counted together, `bulk` many of a queue at once;
+//! `ends` whoever is told of ends, `tally` what has happened; `begin` how a life begins, `replay` how a partition is read, `port`, `working` and `telling` the port.
 
+mod batches;
 mod begin;
+mod bulk;
+mod caching;
+mod calls;
+mod charging;
 mod config;
 mod effects;
 mod ends;
@@ -16,11 +22,13 @@ mod held;
 mod leases;
 mod lines;
 mod port;
+mod reading;
 mod replay;
 mod round;
 mod shard;
 mod tally;
 mod task;
+mod telling;
 mod upkeep;
 mod watch;
 mod working;
@@ -32,15 +40,27 @@ use crate::underway::Underway;
 use shard::Shard;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use trellis_core::cache::Cache;
 use trellis_core::jobs::{JobId, QueueId};
+use trellis_core::limits::Limits;
 use trellis_core::log::Durability;
 use trellis_core::{Error, ErrorCode, Micros, Result};
 
 /// How long a worker may have a job at once.
 const LEASES: RangeInclusive<Micros> = Micros::from_secs(1)..=Micros::from_secs(3_600);
 
+/// What jobs need beside the log.
+#[derive(Clone, Default)]
+pub struct JobPorts {
+    /// What jobs charge. Without it no job may charge anything.
+    pub limits: Option<Arc<dyn Limits>>,
+    /// Where results are that jobs name by a cache key. Without it equal jobs join, and nothing outlives them.
+    pub cache: Option<Arc<dyn Cache>>,
+}
+
 /// Jobs on a log that nobody else writes.
 pub struct JobEngine {
+    ports: JobPorts,
     shards: Vec<Arc<Shard>>,
     durability: Durability,
     underway: Underway,
@@ -72,7 +92,7 @@ impl JobEngine {
     /// Where a job stands, if there is such a place.
     fn shard_of(&self, job: JobId) -> Result<&Arc<Shard>> {
         let index = usize::try_from(job.partition().0).unwrap_or(usize::MAX);
-        self.shards.get(index).ok_or_else(|| not_found(job))
+        self.shards.get(index).ok_or_else(|| not_found("job", job))
     }
 }
 
@@ -81,9 +101,9 @@ fn draining() -> Error {
     Error::new(ErrorCode::Draining, "the daemon is shutting down")
 }
 
-fn not_found(job: JobId) -> Error {
+fn not_found(what: &str, id: JobId) -> Error {
     let message = format!(
-        "no such job: {job}; it was never made here, or has ended and is not kept any more"
+        "no such {what}: {id}; it was never made here, or has ended and is not kept any more"
     );
     Error::new(ErrorCode::JobNotFound, message)
 }

@@ -9,10 +9,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use tokio::time::timeout;
 use trellis_core::jobs::{
-    Assigned, Attempt, AttemptEnd, Decision, JobId, JobRecord, JobSpec, JobState, JobView, Jobs,
-    JobsStatus, ListJobs, MAX_PAYLOAD_BYTES, Over, Part, Payload, QueueId, QueueSpec, QueueState,
-    Request, Reserve, Submission, Submitted, Submitting, Verdict,
+    Assigned, Attempt, AttemptEnd, BatchId, BatchSpec, BatchView, BatchWatch, Chunk, Decision,
+    JobId, JobRecord, JobSpec, JobState, JobView, JobWatch, Jobs, JobsStatus, ListJobs, Over, Part,
+    Progress, QueueId, QueueSpec, QueueState, Request, Reserve, Submission, Submitted, Submitting,
+    Verdict,
 };
+use trellis_core::limits::ActualAmount;
 use trellis_core::log::Durability;
 use trellis_core::{Error, ErrorCode, Micros, Name, Namespace, Result, Scope};
 
@@ -20,8 +22,8 @@ use trellis_core::{Error, ErrorCode, Micros, Name, Namespace, Result, Scope};
 type One = Pin<Box<dyn Future<Output = Result<Submitted>> + Send>>;
 
 impl JobEngine {
-    fn submit_one(&self, spec: JobSpec) -> One {
-        let begun = self.check_open().and_then(|()| spec.check());
+    pub(super) fn submit_one(&self, spec: JobSpec) -> One {
+        let begun = self.check_open().and_then(|()| self.check(&spec));
         if let Err(error) = begun {
             return Box::pin(std::future::ready(Err(error)));
         }
@@ -35,6 +37,15 @@ impl JobEngine {
             drop(entry);
             submitted(id, verdict?, durability)
         })
+    }
+
+    fn check(&self, spec: &JobSpec) -> Result<()> {
+        spec.check()?;
+        if !spec.options.charges.is_empty() && self.ports.limits.is_none() {
+            let allowed = "must be empty: no limits are served beside these jobs";
+            return Err(Error::invalid("charges", allowed));
+        }
+        Ok(())
     }
 
     /// The job of an attempt, whose worker may speak of it. Errors: `JobNotFound`.
@@ -61,6 +72,18 @@ fn submitted(id: JobId, verdict: Verdict, durability: Durability) -> Result<Subm
         Submission::RequestReused => {
             let message = "the request id was used for another job; send a new one";
             return Err(Error::new(ErrorCode::RequestIdReused, message));
+        }
+        Submission::NoBatch => {
+            let allowed = "must be a batch of the same queue, which is not over or forgotten";
+            return Err(Error::invalid("batch.id", allowed));
+        }
+        Submission::BatchOver => {
+            let allowed = "must be a batch that goes on: this one was stopped, or is over";
+            return Err(Error::invalid("batch.id", allowed));
+        }
+        Submission::BatchFull(count) => {
+            let allowed = format!("must be below {count}, the count of the batch");
+            return Err(Error::invalid("batch.index", allowed));
         }
         Submission::QueueFull => {
             let message = "the queue has as many jobs as it may; raise its max_jobs, or wait until some have ended";
@@ -153,20 +176,65 @@ impl Jobs for JobEngine {
         attempt: Attempt,
         checkpoint: Bytes,
     ) -> Result<()> {
-        if checkpoint.len() > MAX_PAYLOAD_BYTES {
-            return Err(Error::invalid("checkpoint", "must be at most 1 MiB"));
-        }
-        let shard = self.attempted(namespace, attempt)?;
-        let Attempt { job, lease } = attempt;
-        let progressed = JobRecord::Progressed {
-            job,
-            lease,
-            checkpoint,
+        let progress = Progress {
+            report: None,
+            checkpoint: Some(checkpoint),
         };
-        match shard.write(progressed).await? {
-            Verdict::Void => Err(super::working::lost()),
-            _ => Ok(()),
-        }
+        self.tell_progress(namespace, attempt, progress).await
+    }
+
+    async fn report(
+        &self,
+        namespace: &Namespace,
+        attempt: Attempt,
+        progress: Progress,
+    ) -> Result<()> {
+        self.tell_progress(namespace, attempt, progress).await
+    }
+
+    async fn append(&self, namespace: &Namespace, attempt: Attempt, chunk: Chunk) -> Result<()> {
+        self.tell_chunk(namespace, attempt, chunk).await
+    }
+
+    async fn used(
+        &self,
+        namespace: &Namespace,
+        attempt: Attempt,
+        used: Vec<ActualAmount>,
+    ) -> Result<()> {
+        self.tell_used(namespace, attempt, used).await
+    }
+
+    async fn watch(
+        &self,
+        namespace: &Namespace,
+        job: JobId,
+        from: u64,
+    ) -> Result<Box<dyn JobWatch>> {
+        self.shard_of(job)?.watch(namespace, job, from)
+    }
+
+    async fn create_batch(&self, spec: BatchSpec) -> Result<(BatchView, bool)> {
+        self.make_batch(spec).await
+    }
+
+    async fn batch(&self, namespace: &Namespace, batch: BatchId) -> Result<BatchView> {
+        let shard = self.shard_of(batch.0)?;
+        shard.state.lock().view_batch(namespace, batch)
+    }
+
+    async fn cancel_batch(&self, namespace: &Namespace, batch: BatchId) -> Result<BatchView> {
+        self.stop_batch(namespace, batch).await
+    }
+
+    async fn watch_batch(
+        &self,
+        namespace: &Namespace,
+        batch: BatchId,
+        from: u64,
+    ) -> Result<Box<dyn BatchWatch>> {
+        let shard = self.shard_of(batch.0)?;
+        shard.watch_batch(namespace, batch, from)
     }
 
     async fn job(&self, namespace: &Namespace, job: JobId) -> Result<JobView> {
@@ -207,10 +275,13 @@ impl Jobs for JobEngine {
     async fn jobs(&self, list: ListJobs) -> Result<(Vec<JobView>, bool)> {
         let shard = self.shard(&list.queue);
         let state = shard.state.lock();
-        let jobs = state.fold.jobs_of(&list.queue, list.after);
-        let wanted = jobs
-            .filter(|(_, job)| list.states.is_empty() || list.states.contains(&job.state()))
-            .take(list.page_size.saturating_add(1));
+        let states = if list.states.is_empty() {
+            JobState::ALL.as_slice()
+        } else {
+            &list.states
+        };
+        let jobs = state.fold.jobs_in(&list.queue, states, list.after);
+        let wanted = jobs.take(list.page_size.saturating_add(1));
         let mut found: Vec<JobView> = wanted.map(|(id, job)| state.view(id, job)).collect();
         let more = found.len() > list.page_size;
         found.truncate(list.page_size);
@@ -233,28 +304,17 @@ impl Jobs for JobEngine {
         request: Option<Request>,
     ) -> Result<Submitted> {
         let shard = self.shard_of(job)?;
-        let view = shard.view(namespace, job)?;
-        if !view.state.is_ended() || view.state == JobState::Succeeded {
-            let allowed = "must be a job that has ended without success";
-            return Err(Error::invalid("job_id", allowed));
-        }
-        let is_reference = {
-            let state = shard.state.lock();
-            state.find(namespace, job)?.is_reference
-        };
-        let data = shard.bytes(job, Part::Payload).await?;
-        let mut options = view.options;
-        options.retry_of = Some(job);
-        options.request = request;
-        options.deadline = None;
-        let spec = JobSpec {
-            queue: view.queue,
-            payload: Payload { data, is_reference },
-            priority: view.priority,
-            run_at: None,
-            options,
-        };
+        let mut spec = self.again(shard, namespace, job).await?;
+        spec.options.request = request;
         self.submit_one(spec).await
+    }
+
+    async fn purge(&self, queue: QueueId, states: Vec<JobState>) -> Result<u64> {
+        self.purge_all(queue, states).await
+    }
+
+    async fn requeue(&self, queue: QueueId, max_jobs: usize) -> Result<u64> {
+        self.requeue_some(queue, max_jobs).await
     }
 
     async fn set_queue(&self, queue: QueueId, spec: QueueSpec) -> Result<QueueState> {

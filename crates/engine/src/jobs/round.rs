@@ -1,9 +1,15 @@
 //! What a shard writes next: what time demands, what was proposed, the ends of leases that are over, and jobs for those who wait.
 
+use super::calls::{Call, Called};
+use super::charging::Asked;
 use super::lines::{Got, Waiter};
 use super::shard::{Proposal, Shard, State, Tell, bytes_of};
-use trellis_core::jobs::{Attempt, AttemptEnd, Job, JobRecord, QueueId};
-use trellis_core::{Error, Micros, Time};
+use std::cell::RefCell;
+use trellis_core::jobs::{
+    Attempt, AttemptEnd, ChargedBuckets, Job, JobId, JobRecord, LeaseId, QueueId,
+};
+use trellis_core::limits::ReservationId;
+use trellis_core::{Error, Micros, Namespace, Time};
 
 /// Records of a round, about.
 const MOST_RECORDS: usize = 2_048;
@@ -18,11 +24,19 @@ pub(super) struct Served {
     error: Option<Error>,
 }
 
+/// What was taken of limits, and no lease was logged for.
+type Spare = (Namespace, ReservationId);
+
 /// See the module.
 #[derive(Default)]
 pub(super) struct Round {
     pub proposals: Vec<Proposal>,
     served: Vec<Served>,
+    /// Attempts of which it is logged that they were settled.
+    settled: Vec<LeaseId>,
+    spare: Vec<Spare>,
+    /// Jobs of which it is logged that their results were found.
+    found: Vec<JobId>,
     bytes: usize,
 }
 
@@ -42,6 +56,12 @@ impl Round {
     }
 
     fn put(&mut self, proposal: Proposal) {
+        if let JobRecord::Settled(lease) = &proposal.record {
+            self.settled.push(*lease);
+        }
+        if let JobRecord::Found { job, .. } = &proposal.record {
+            self.found.push(*job);
+        }
         self.bytes += bytes_of(&proposal.record);
         self.proposals.push(proposal);
     }
@@ -54,6 +74,14 @@ impl Round {
     pub fn got(&mut self, place: usize, attempt: Attempt) {
         if let Some(served) = self.served.get_mut(place) {
             served.got.push(attempt);
+        }
+    }
+
+    /// A job was not leased: what was taken for it is given back.
+    pub fn spare(&mut self, place: usize, reservation: ReservationId) {
+        if let Some(served) = self.served.get(place) {
+            let namespace = served.waiter.queue.namespace.clone();
+            self.spare.push((namespace, reservation));
         }
     }
 
@@ -86,11 +114,16 @@ impl Shard {
             let how = AttemptEnd::Lost;
             round.push(JobRecord::Ended { job, lease, how });
         }
+        let State { fold, charging, .. } = &mut *state;
+        charging.keep_up(fold, now);
         if !state.closed {
-            state.deal(&mut round);
+            state.deal(&mut round, now);
         }
         if !ticks && !round.is_full() {
-            for waiter in state.lines.take_at_once() {
+            let State {
+                lines, charging, ..
+            } = &mut *state;
+            for waiter in lines.take_at_once(|queue| charging.is_asked(queue)) {
                 answer(waiter, Ok(Vec::new()));
             }
         }
@@ -101,6 +134,7 @@ impl Shard {
             return Next::End;
         }
         let due = state.fold.next_due().into_iter();
+        let due = due.chain(state.charging.next_time(&state.fold));
         Next::Wait(due.chain(state.leases.next_end()).min())
     }
 
@@ -108,6 +142,15 @@ impl Shard {
     pub fn answer(&self, round: Round) {
         let now = self.now();
         let mut state = self.state.lock();
+        for lease in round.settled {
+            state.charging.logged(lease);
+        }
+        for job in round.found {
+            state.caching.missed(job);
+        }
+        for (namespace, reservation) in round.spare {
+            state.charging.refund(namespace, reservation);
+        }
         for served in round.served.into_iter().rev() {
             let Served { waiter, got, error } = served;
             if got.is_empty() && error.is_none() && !waiter.at_once {
@@ -131,36 +174,114 @@ impl Shard {
 
 impl State {
     /// Proposes jobs for those who wait for them.
-    fn deal(&mut self, round: &mut Round) {
+    fn deal(&mut self, round: &mut Round, now: Time) {
+        self.charging.open(now);
         let queues: Vec<QueueId> = self.lines.queues().cloned().collect();
         for queue in queues {
-            let mut next = self.fold.next(&queue).peekable();
-            while !round.is_full()
-                && next.peek().is_some()
-                && let Some(waiter) = self.lines.pop(&queue)
+            self.deal_of(&queue, round, now);
+        }
+        if !round.is_full() {
+            self.charging.refund_rest();
+        }
+    }
+
+    fn deal_of(&mut self, queue: &QueueId, round: &mut Round, now: Time) {
+        let (fold, lines) = (&self.fold, &mut self.lines);
+        let charging = RefCell::new(&mut self.charging);
+        let is_shut = |buckets: &ChargedBuckets| charging.borrow().is_shut(buckets);
+        let mut next = fold.next_unless(queue, is_shut).peekable();
+        let mut idle = Vec::new();
+        while !round.is_full()
+            && next.peek().is_some()
+            && let Some(waiter) = lines.pop(queue)
+        {
+            let (place, before) = (round.served.len(), round.proposals.len());
+            let (mut room, mut bytes) = (waiter.max_jobs, 0_usize);
+            while room > 0
+                && let Some(job) = next.next_if(|job| {
+                    let more = bytes.saturating_add(fold.job(*job).map_or(0, Job::bytes));
+                    bytes == 0 || more <= waiter.max_bytes
+                })
             {
-                let place = round.served.len();
-                let (mut jobs, mut bytes) = (0, 0_usize);
-                while jobs < waiter.max_jobs
-                    && let Some(job) = next.next_if(|job| {
-                        let more = self.fold.job(*job).map_or(0, Job::bytes);
-                        bytes = bytes.saturating_add(more);
-                        jobs == 0 || bytes <= waiter.max_bytes
-                    })
-                {
-                    jobs += 1;
-                    let worker = waiter.worker.clone();
-                    round.put(Proposal {
-                        record: JobRecord::Leased { job, worker },
-                        tell: Tell::Worker(place),
-                    });
+                let asked = if self.caching.is_missing(fold, job) {
+                    charging.borrow_mut().ask(fold, job, now)
+                } else {
+                    Asked::Underway
+                };
+                match asked {
+                    Asked::May(reservation) => {
+                        bytes += fold.job(job).map_or(0, Job::bytes);
+                        let worker = waiter.worker.clone();
+                        round.put(Proposal {
+                            record: JobRecord::Leased {
+                                job,
+                                worker,
+                                reservation,
+                            },
+                            tell: Tell::Worker(place),
+                        });
+                    }
+                    Asked::Underway => {}
+                    Asked::Shut => continue,
+                    Asked::Never(error) => {
+                        round.push(JobRecord::Refused { job, error });
+                        continue;
+                    }
                 }
-                round.served.push(Served {
-                    waiter,
-                    got: Vec::new(),
-                    error: None,
-                });
+                room -= 1;
             }
+            if round.proposals.len() == before {
+                idle.push(waiter);
+                continue;
+            }
+            round.served.push(Served {
+                waiter,
+                got: Vec::new(),
+                error: None,
+            });
+        }
+        drop(next);
+        for waiter in idle.into_iter().rev() {
+            lines.put_back(waiter);
+        }
+    }
+
+    /// Calls that have begun.
+    pub fn take_calls(&mut self) -> Vec<Call> {
+        let mut calls = self.charging.take_calls();
+        calls.extend(self.caching.take_calls());
+        calls
+    }
+
+    /// A call of another port has come to something.
+    pub fn called(&mut self, called: Called, now: Time) {
+        let record = match called {
+            Called::Acquired(job, acquired) => {
+                let never = self.charging.acquired(&self.fold, job, acquired, now);
+                never.map(|error| JobRecord::Refused { job, error })
+            }
+            Called::Settled(lease, namespace, settled) => {
+                let lease = self.charging.settled(lease, &namespace, settled, now);
+                lease.map(JobRecord::Settled)
+            }
+            Called::Extended => None,
+            Called::Looked(job, result) => {
+                self.caching.looked();
+                if result.is_none() {
+                    self.caching.missed(job);
+                }
+                // Until that is read back the job does not start.
+                result.map(|result| JobRecord::Found { job, result })
+            }
+            Called::Kept => {
+                self.caching.kept();
+                None
+            }
+        };
+        if let Some(record) = record {
+            self.waiting_bytes += bytes_of(&record);
+            let tell = Tell::Nobody;
+            self.proposals.push_back(Proposal { record, tell });
         }
     }
 

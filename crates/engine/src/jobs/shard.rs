@@ -1,13 +1,16 @@
 //! What one partition knows: the fold, and what must not outlive the daemon.
 
+use super::caching::Caching;
+use super::charging::Charging;
 use super::config::JobsConfig;
 use super::ends::Ends;
 use super::held::Held;
 use super::leases::Leases;
 use super::lines::{Lines, Waiter};
+use super::reading::Readers;
 use super::tally::Tally;
 use super::watch::Watchers;
-use super::{draining, not_found};
+use super::{JobPorts, draining, not_found};
 use crate::steady::SteadyClock;
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -51,7 +54,10 @@ pub(super) struct State {
     pub leases: Leases,
     pub lines: Lines,
     pub watchers: Watchers,
+    pub readers: Readers,
     pub held: Held,
+    pub charging: Charging,
+    pub caching: Caching,
     /// Names waiters.
     pub waiters: u64,
     pub tally: Tally,
@@ -80,6 +86,7 @@ impl Shard {
         config: JobsConfig,
         clock: Arc<SteadyClock>,
         fold: JobFold,
+        ports: &JobPorts,
     ) -> Self {
         let ahead = fold.time() - clock.now();
         let alone = log.durability() == Durability::Volatile;
@@ -90,7 +97,10 @@ impl Shard {
             leases: Leases::default(),
             lines: Lines::default(),
             watchers: Watchers::default(),
+            readers: Readers::default(),
             held: Held::new(config.held_bytes, alone),
+            charging: Charging::new(ports.limits.clone()),
+            caching: Caching::new(ports.cache.clone()),
             waiters: 0,
             tally: Tally::default(),
             ends: None,
@@ -170,7 +180,7 @@ impl Shard {
         Ok(state.view(job, found))
     }
 
-    /// Bytes of a job, from memory or from the log. Errors: those of the log.
+    /// Bytes of a job, from memory or from the log; none if they are not there any more. Errors: those of the log.
     pub async fn bytes(&self, job: JobId, part: Part) -> Result<Bytes> {
         let mut last = LogError::Closed;
         for _ in 0..TRIES {
@@ -179,10 +189,11 @@ impl Shard {
                 if let Some(data) = state.held.get(job, part) {
                     return Ok(data);
                 }
-                let found = state.fold.job(job).ok_or_else(|| not_found(job))?;
+                let found = state.fold.job(job).ok_or_else(|| not_found("job", job))?;
                 match part {
                     Part::Payload => Some(found.payload),
                     Part::Left => found.left,
+                    Part::Chunk(number) => found.stream().and_then(|stream| stream.chunk(number)),
                 }
             };
             let Some(place) = place.filter(|place| place.bytes > 0) else {
@@ -213,6 +224,7 @@ impl Shard {
             let mut state = self.state.lock();
             state.closed = true;
             state.watchers.clear();
+            state.readers.wake_all();
             state.lines.drain()
         };
         for waiter in waiters {
@@ -226,6 +238,7 @@ impl Shard {
         let mut state = self.state.lock();
         state.ended.get_or_insert_with(|| error.clone());
         state.watchers.clear();
+        state.readers.wake_all();
         let (waiters, proposals) = (state.lines.drain(), std::mem::take(&mut state.proposals));
         drop(state);
         for waiter in waiters {
@@ -254,6 +267,7 @@ impl State {
         }
         for attempt in running {
             self.leases.insert(attempt, lease, now);
+            self.charging.hold(attempt, now);
         }
     }
 
@@ -268,10 +282,10 @@ impl State {
     pub fn check_waiters(&mut self, config: &JobsConfig) -> Result<()> {
         let most = config.max_waiters;
         let full = |waiting: usize| waiting >= most;
-        if full(self.lines.len() + self.watchers.count())
-            && full(self.lines.len() + self.watchers.len())
-        {
-            let message = format!("{most} calls wait for jobs; raise jobs.max_waiters");
+        let others = self.lines.len() + self.readers.count();
+        if full(others + self.watchers.count()) && full(others + self.watchers.len()) {
+            let message =
+                format!("{most} calls wait for jobs or watch them; raise jobs.max_waiters");
             return Err(Error::new(ErrorCode::TooManyWaiters, message));
         }
         Ok(())
@@ -296,8 +310,14 @@ impl State {
                 }
                 &spec.queue
             }
+            JobRecord::BatchCreated { spec, .. } => {
+                self.check_batches(waiting, config.max_batches)?;
+                &spec.queue
+            }
             JobRecord::QueueSet { queue, .. } => queue,
-            JobRecord::Progressed { .. } => return self.admit_bytes(bytes),
+            JobRecord::Progressed { .. } | JobRecord::Chunk { .. } => {
+                return self.admit_bytes(bytes);
+            }
             _ => return Ok(()),
         };
         if !self.fold.knows(queue) && self.fold.queue_count() + waiting >= config.max_queues {
@@ -320,7 +340,7 @@ impl State {
     pub fn find(&self, namespace: &Namespace, job: JobId) -> Result<&Job> {
         let found = self.fold.job(job);
         let own = found.filter(|found| self.fold.queue_of(found).namespace == *namespace);
-        own.ok_or_else(|| not_found(job))
+        own.ok_or_else(|| not_found("job", job))
     }
 
     pub fn view(&self, id: JobId, job: &Job) -> JobView {

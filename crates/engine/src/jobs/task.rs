@@ -1,9 +1,12 @@
 //! The one that writes a partition.
 
+use super::calls::Call;
 use super::replay::read_from;
 use super::round::{Next, Round};
 use super::shard::{Proposal, Shard, Tell};
 use super::upkeep::Upkeep;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::sleep;
@@ -26,6 +29,8 @@ pub(super) struct ShardTask {
     pub upkeep: Upkeep,
     /// Records of owners that the log has lost, as far as it was told.
     pub lost: u64,
+    /// Calls of other ports on their way.
+    pub calls: FuturesUnordered<Call>,
 }
 
 /// Records on their way.
@@ -40,7 +45,9 @@ impl ShardTask {
     pub async fn run(mut self) {
         loop {
             let shard = Arc::clone(&self.shard);
-            let mut round = match shard.next() {
+            let next = shard.next();
+            self.call();
+            let mut round = match next {
                 Next::Write(round) => round,
                 Next::End => return,
                 Next::Wait(_) if self.upkeep.is_due(&shard) => Round::default(),
@@ -55,6 +62,9 @@ impl ShardTask {
                     tokio::select! {
                         () = shard.asked.notified() => {}
                         () = woken => {}
+                        Some(called) = self.calls.next() => {
+                            shard.state.lock().called(called, shard.now());
+                        }
                     }
                     continue;
                 }
@@ -74,6 +84,23 @@ impl ShardTask {
                 return;
             }
             shard.answer(round);
+        }
+    }
+
+    /// Carries on the calls of other ports that have begun, as far as they go without waiting.
+    fn call(&mut self) {
+        let mut calls = self.shard.state.lock().take_calls();
+        loop {
+            self.calls.extend(calls);
+            let Some(Some(called)) = self.calls.next().now_or_never() else {
+                return;
+            };
+            let now = self.shard.now();
+            let mut state = self.shard.state.lock();
+            state.called(called, now);
+            calls = state.take_calls();
+            drop(state);
+            self.shard.asked.notify_one();
         }
     }
 
@@ -261,7 +288,16 @@ fn tell(
                     round.got(place, Attempt { job, lease });
                 }
             }
-            (Tell::Nobody, _) | (Tell::Worker(_), Ok(_)) => {}
+            (Tell::Worker(place), Ok(_)) => {
+                if let JobRecord::Leased {
+                    reservation: Some(reservation),
+                    ..
+                } = proposal.record
+                {
+                    round.spare(place, reservation);
+                }
+            }
+            (Tell::Nobody, _) => {}
         }
     }
 }

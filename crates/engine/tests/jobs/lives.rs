@@ -4,9 +4,12 @@ use super::support::{Life, clock, config, lasting_log, memory_log, namespace, qu
 use std::sync::Arc;
 use trellis_conformance::jobs::Settings;
 use trellis_conformance::log::record;
-use trellis_core::jobs::{AttemptEnd, Entry, JobSpec, JobState, Jobs, QueueSpec};
+use trellis_core::jobs::{
+    AttemptEnd, BatchSpec, Cached, Entry, InBatch, JobNews, JobSpec, JobState, Jobs, OnFailure,
+    QueueSpec,
+};
 use trellis_core::log::{Batch, Log, Partition};
-use trellis_core::{Clock, ErrorCode, Micros};
+use trellis_core::{Clock, EntryKey, ErrorCode, Micros};
 use trellis_engine::{JobEngine, JobsConfig};
 
 const SECOND: Micros = Micros::from_secs(1);
@@ -77,6 +80,109 @@ async fn a_former_owner_that_still_runs_changes_nothing_and_says_so() {
     let expected = (JobState::Succeeded, Some("new".to_owned()));
     assert_eq!(life.outcome(job).await, expected);
     former.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_attempt_has_told_is_read_in_the_next_life_and_goes_on() {
+    let clock = clock();
+    let log = lasting_log(&clock);
+    let life = Life::begin(log.clone(), &clock, roomy()).await;
+    let job = life.put("a").await;
+    let got = life.one().await;
+    life.tell(&got, 0, "one").await.unwrap();
+    let read = async |life: &Life, count| {
+        let mut told = Vec::new();
+        let watch = life.engine.watch(&namespace(), job, 0).await;
+        let mut watch = watch.unwrap();
+        for _ in 0..count {
+            told.push(watch.next().await.unwrap().unwrap().news);
+        }
+        told
+    };
+    assert_eq!(read(&life, 1).await, [JobNews::Chunk("one".into())]);
+    life.crash().await;
+
+    let life = Life::begin(log, &clock, roomy()).await;
+    // A repeat, whose answer may have been lost.
+    life.tell(&got, 0, "one").await.unwrap();
+    life.tell(&got, 1, "two").await.unwrap();
+    life.succeed(&got, "text").await.unwrap();
+    let told = read(&life, 3).await;
+    assert_eq!(told[0], JobNews::Chunk("one".into()));
+    assert_eq!(told[1], JobNews::Chunk("two".into()));
+    assert!(matches!(&told[2], JobNews::Ended { result, .. } if result.is_some()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_goes_on_in_the_next_life_and_a_repeat_brings_what_is_missing() {
+    let clock = clock();
+    let log = lasting_log(&clock);
+    let life = Life::begin(log.clone(), &clock, roomy()).await;
+    let spec = BatchSpec {
+        queue: queue("ocr"),
+        count: 3,
+        max_concurrent: Some(1),
+        on_failure: OnFailure::Collect,
+        request: None,
+    };
+    let batch = life.engine.create_batch(spec).await.unwrap().0.id;
+    let of = |index: u32| {
+        let mut job = JobSpec::new(queue("ocr"), index.to_string());
+        job.options.batch = Some(InBatch { batch, index });
+        job
+    };
+    let first = life.submit(of(0)).await.unwrap();
+    life.submit(of(1)).await.unwrap();
+    let got = life.one().await;
+    life.succeed(&got, "text").await.unwrap();
+    life.crash().await;
+
+    let life = Life::begin(log.clone(), &clock, roomy()).await;
+    assert_eq!(life.submit(of(0)).await.unwrap(), first);
+    life.submit(of(2)).await.unwrap();
+    let got = life.get("ocr", 3, Micros::ZERO).await;
+    assert_eq!(got.len(), 1, "one at once");
+    life.succeed(&got[0], "text").await.unwrap();
+    life.crash().await;
+
+    let life = Life::begin(log, &clock, roomy()).await;
+    let got = life.one().await;
+    life.succeed(&got, "text").await.unwrap();
+    let watch = life.engine.watch_batch(&namespace(), batch, 0).await;
+    let mut watch = watch.unwrap();
+    for number in 1..=4 {
+        assert_eq!(watch.next().await.unwrap().unwrap().number, number);
+    }
+    assert_eq!(watch.next().await.unwrap(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn jobs_that_joined_one_end_with_it_in_the_next_life() {
+    let clock = clock();
+    let log = lasting_log(&clock);
+    let life = Life::begin(log.clone(), &clock, roomy()).await;
+    let mut jobs = Vec::new();
+    for _ in 0..3 {
+        let mut job = JobSpec::new(queue("ocr"), "page");
+        job.options.cached = Some(Cached {
+            key: EntryKey::new("page", "cache_key").unwrap(),
+            ttl: SECOND,
+        });
+        jobs.push(life.submit(job).await.unwrap());
+    }
+    let got = life.one().await;
+    life.crash().await;
+
+    let life = Life::begin(log.clone(), &clock, roomy()).await;
+    assert!(life.get("ocr", 3, SECOND).await.is_empty());
+    life.succeed(&got, "text").await.unwrap();
+    life.crash().await;
+
+    let life = Life::begin(log, &clock, roomy()).await;
+    for job in jobs {
+        let expected = (JobState::Succeeded, Some("text".to_owned()));
+        assert_eq!(life.outcome(job).await, expected);
+    }
 }
 
 #[tokio::test(start_paused = true)]

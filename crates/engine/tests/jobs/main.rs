@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "tests: a failure is a failed test")]
 
+mod charges;
+mod late;
 mod lives;
 mod random;
 #[path = "../shared/mod.rs"]

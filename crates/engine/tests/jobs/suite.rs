@@ -1,6 +1,7 @@
 //! The suite on the memory log, on the disk log, and on a log that does all the harm that its port allows.
 
-use super::support::{Lasting, Life, clock, config, disk_options, memory_log};
+use super::late::late;
+use super::support::{Lasting, Life, clock, config, disk_options, memory_log, ports};
 use std::sync::Arc;
 use trellis_conformance::Pace;
 use trellis_conformance::jobs::{Settings, Subject};
@@ -13,7 +14,8 @@ mod memory {
 
     async fn memory(settings: Settings) -> Subject {
         let clock = clock();
-        let life = Life::begin(memory_log(&clock), &clock, config(settings)).await;
+        let (log, ports) = (memory_log(&clock), ports(&clock).await);
+        let life = Life::begin_with(log, &clock, config(settings), ports).await;
         Subject::new(vec![life.engine], Pace::Virtual)
     }
 
@@ -26,7 +28,8 @@ mod disk {
     async fn disk(settings: Settings) -> Subject {
         let (folder, clock) = (tempfile::tempdir().unwrap(), clock());
         let log = DiskLog::open(folder.path(), disk_options(), clock.clone()).unwrap();
-        let life = Life::begin(Arc::new(log), &clock, config(settings)).await;
+        let ports = ports(&clock).await;
+        let life = Life::begin_with(Arc::new(log), &clock, config(settings), ports).await;
         let tolerance = Micros::from_millis(450);
         Subject::new(vec![life.engine], Pace::Wall { tolerance }).owning(folder)
     }
@@ -41,7 +44,8 @@ mod hostile {
     async fn on(settings: Settings, seed: u64) -> Subject {
         let clock = clock();
         let log = HostileLog::new(memory_log(&clock), seed, Odds::default());
-        let life = Life::begin(Arc::new(log), &clock, config(settings)).await;
+        let ports = late(ports(&clock).await);
+        let life = Life::begin_with(Arc::new(log), &clock, config(settings), ports).await;
         Subject::new(vec![life.engine], Pace::Virtual)
     }
 
@@ -64,7 +68,8 @@ mod hostile {
             let mut config = config(settings);
             // Everything is read again.
             config.held_bytes = 0;
-            let life = Life::begin(Arc::new(Lasting(Arc::new(log))), &clock, config).await;
+            let (log, ports) = (Lasting(Arc::new(log)), late(ports(&clock).await));
+            let life = Life::begin_with(Arc::new(log), &clock, config, ports).await;
             Subject::new(vec![life.engine], Pace::Virtual)
         }
 

@@ -3,16 +3,17 @@
 use crate::shared::{self, Tasks};
 use async_trait::async_trait;
 use std::sync::Arc;
-use trellis_conformance::jobs::Settings;
+use trellis_conformance::jobs::{Settings, declare_limits};
 use trellis_core::jobs::{
-    Assigned, Attempt, AttemptEnd, JobId, JobSpec, JobState, Jobs, QueueId, Reserve,
+    Assigned, Attempt, AttemptEnd, Chunk, JobId, JobSpec, JobState, Jobs, QueueId, Reserve,
 };
 use trellis_core::log::{
     Appending, Batch, Bounds, Durability, Log, LogLimits, LogResult, Offset, Partition, Read,
 };
 use trellis_core::{Clock, Micros, Name, Namespace, Result, Time};
-use trellis_engine::{JobEngine, JobsConfig};
+use trellis_engine::{JobEngine, JobPorts, JobsConfig};
 use trellis_local::log::{DEFAULT_LIMITS, DiskLogOptions, MemoryLog, MemoryLogOptions};
+use trellis_local::{MemoryCache, MemoryCacheConfig, MemoryLimits, MemoryLimitsConfig};
 
 pub use crate::shared::clock;
 
@@ -30,7 +31,10 @@ pub fn config(settings: Settings) -> JobsConfig {
         lease: settings.lease,
         max_jobs: settings.max_jobs,
         max_queues: settings.max_queues,
+        max_batches: settings.max_batches,
         max_waiters: settings.max_waiters,
+        max_chunks: settings.max_chunks,
+        chunk_bytes: settings.chunk_bytes,
         checkpoint_bytes: settings.checkpoint_bytes,
         ..JobsConfig::default()
     }
@@ -114,6 +118,29 @@ pub fn queue(name: &str) -> QueueId {
     }
 }
 
+fn attempt(got: &Assigned) -> Attempt {
+    Attempt {
+        job: got.job,
+        lease: got.lease,
+    }
+}
+
+/// With the limits that the suite charges, and a cache.
+pub async fn ports(clock: &Arc<dyn Clock>) -> JobPorts {
+    let cache = MemoryCache::new(MemoryCacheConfig::default(), clock.clone());
+    let limits = charged_limits(clock, &Namespace::new("conformance", "namespace").unwrap()).await;
+    JobPorts {
+        limits: Some(limits),
+        cache: Some(Arc::new(cache.unwrap())),
+    }
+}
+
+pub async fn charged_limits(clock: &Arc<dyn Clock>, namespace: &Namespace) -> Arc<MemoryLimits> {
+    let limits = MemoryLimits::new(MemoryLimitsConfig::default(), clock.clone());
+    declare_limits(&limits, namespace).await;
+    Arc::new(limits)
+}
+
 /// An engine and its tasks.
 pub struct Life {
     pub engine: Arc<JobEngine>,
@@ -122,7 +149,16 @@ pub struct Life {
 
 impl Life {
     pub async fn begin(log: Arc<dyn Log>, clock: &Arc<dyn Clock>, config: JobsConfig) -> Self {
-        let started = JobEngine::start(log, clock.clone(), config).await;
+        Self::begin_with(log, clock, config, JobPorts::default()).await
+    }
+
+    pub async fn begin_with(
+        log: Arc<dyn Log>,
+        clock: &Arc<dyn Clock>,
+        config: JobsConfig,
+        ports: JobPorts,
+    ) -> Self {
+        let started = JobEngine::start_with(log, clock.clone(), config, ports).await;
         let (engine, tasks) = started.unwrap();
         let tasks = Tasks::run(tasks);
         Self { engine, tasks }
@@ -172,12 +208,20 @@ impl Life {
         self.get("ocr", 1, hour).await.remove(0)
     }
 
+    /// A piece of the result of an attempt.
+    pub async fn tell(&self, got: &Assigned, index: u32, data: &'static str) -> Result<()> {
+        let data = data.into();
+        let chunk = Chunk { index, data };
+        self.engine.append(&namespace(), attempt(got), chunk).await
+    }
+
+    pub async fn extend(&self, got: &Assigned) -> Result<Micros> {
+        let port = &self.engine;
+        port.extend(&namespace(), attempt(got), None).await
+    }
+
     pub async fn finish(&self, got: &Assigned, how: AttemptEnd) -> Result<()> {
-        let attempt = Attempt {
-            job: got.job,
-            lease: got.lease,
-        };
-        let (namespace, ends) = (namespace(), vec![(attempt, how)]);
+        let (namespace, ends) = (namespace(), vec![(attempt(got), how)]);
         self.engine.finish(&namespace, ends).await.remove(0)
     }
 

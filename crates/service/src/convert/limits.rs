@@ -72,7 +72,7 @@ fn reservation_ttl(
     )
 }
 
-fn charges(charges: Vec<v1::Charge>, max: usize) -> Result<Vec<Charge>> {
+pub(crate) fn charges(charges: Vec<v1::Charge>, max: usize) -> Result<Vec<Charge>> {
     if charges.len() > max {
         let allowed = format!("must hold at most {max} charges, has {}", charges.len());
         return Err(Error::invalid("charges", allowed));
@@ -169,7 +169,7 @@ pub(crate) fn settle(request: v1::SettleRequest, context: &Context<'_>) -> Resul
     let usage = if request.refund_all {
         Usage::RefundAll
     } else {
-        Usage::Actual(actual_amounts(request.actual)?)
+        Usage::Actual(actual_amounts(request.actual, "actual")?)
     };
     Ok(Settle {
         namespace,
@@ -178,17 +178,21 @@ pub(crate) fn settle(request: v1::SettleRequest, context: &Context<'_>) -> Resul
     })
 }
 
-fn actual_amounts(amounts: Vec<v1::ActualAmount>) -> Result<Vec<ActualAmount>> {
+/// Amounts that stand in this field of a request.
+pub(crate) fn actual_amounts(
+    amounts: Vec<v1::ActualAmount>,
+    field: &str,
+) -> Result<Vec<ActualAmount>> {
     if amounts.len() > MAX_ACTUAL {
         let allowed = format!(
             "must hold at most {MAX_ACTUAL} amounts, has {}",
             amounts.len()
         );
-        return Err(Error::invalid("actual", allowed));
+        return Err(Error::invalid(field, allowed));
     }
     let mut seen = HashSet::new();
     let amounts = amounts.into_iter().enumerate().map(|(index, actual)| {
-        let within = |error: Error| error.within(format!("actual[{index}]"));
+        let within = |error: Error| error.within(format!("{field}[{index}]"));
         let limit = Name::new(actual.limit, "limit").map_err(within)?;
         let key = Key::new(actual.key, "key").map_err(within)?;
         let amount = actual.amount;

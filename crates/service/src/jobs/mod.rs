@@ -1,13 +1,16 @@
 //! `JobService` over the jobs port.
 //!
 //! - [`JobRpc`]: what every call and stream needs, and what submitters and workers ask by unary calls.
-//! - [`JobServer`]: the service of the contract. `looking`: jobs and queues, as people see them.
+//! - [`JobServer`]: the service of the contract. `looking`: jobs and queues, as people see them; `batches` those that
+//!   are counted together; `watching` whoever follows either.
 //! - `work`: a worker's stream; `worker` what it asks for; `held` what it has; `said` what it says of it.
 
+mod batches;
 mod held;
 mod looking;
 mod said;
 mod server;
+mod watching;
 mod work;
 mod worker;
 
@@ -21,7 +24,8 @@ use crate::{Parts, RpcStats, ServiceConfig};
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
-use trellis_core::jobs::{Attempt, AttemptEnd, Jobs, Submitted};
+use trellis_core::jobs::{Attempt, AttemptEnd, Jobs, Progress, Submitted};
+use trellis_core::limits::ActualAmount;
 use trellis_core::{Clock, Error, ErrorCode, Micros, Namespace, Result, Time};
 use trellis_proto::v1;
 
@@ -182,11 +186,24 @@ impl JobRpc {
     ) -> Result<v1::JobServiceProgressResponse> {
         let context = self.context();
         let namespace = context.namespace(request.namespace)?;
-        let kept = wire::checkpoint(&request.lease_id, request.checkpoint, &context);
-        let (attempt, checkpoint) = kept?;
-        self.jobs.progress(&namespace, attempt, checkpoint).await?;
+        let said = wire::progress(request.progress.unwrap_or_default(), &context);
+        let said = said.map_err(|error| error.within("progress"))?;
+        report(&*self.jobs, &namespace, said).await?;
         let scope = Some(self.scope());
         Ok(v1::JobServiceProgressResponse { scope })
+    }
+
+    async fn append_result(
+        &self,
+        request: v1::JobServiceAppendResultRequest,
+    ) -> Result<v1::JobServiceAppendResultResponse> {
+        let context = self.context();
+        let namespace = context.namespace(request.namespace)?;
+        let chunk = wire::chunk(request.chunk.unwrap_or_default(), &context);
+        let (attempt, chunk) = chunk.map_err(|error| error.within("chunk"))?;
+        self.jobs.append(&namespace, attempt, chunk).await?;
+        let scope = Some(self.scope());
+        Ok(v1::JobServiceAppendResultResponse { scope })
     }
 
     fn check_batch(&self, field: &str, items: usize) -> Result<()> {
@@ -197,6 +214,21 @@ impl JobRpc {
         }
         Ok(())
     }
+}
+
+/// Says how far an attempt is, and what it has used, the latter first: an attempt that is reported done has told what it used.
+async fn report(
+    jobs: &dyn Jobs,
+    namespace: &Namespace,
+    (attempt, progress, used): (Attempt, Progress, Vec<ActualAmount>),
+) -> Result<()> {
+    if !used.is_empty() {
+        jobs.used(namespace, attempt, used).await?;
+    }
+    if progress != Progress::default() {
+        jobs.report(namespace, attempt, progress).await?;
+    }
+    Ok(())
 }
 
 /// Items that are well formed, and for each of all why it is not.

@@ -1,6 +1,6 @@
 //! What workers say of their jobs, and what they are answered.
 
-use super::{JobRpc, unanswered};
+use super::{JobRpc, report, unanswered};
 use crate::convert::{self, jobs as wire};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -144,19 +144,28 @@ impl Message {
         namespace: &Namespace,
         request: v1::JobProgress,
     ) -> Result<BoxFuture<'static, Answered>> {
-        let v1::JobProgress {
-            lease_id,
-            checkpoint,
-        } = request;
-        let (attempt, checkpoint) = wire::checkpoint(&lease_id, checkpoint, &rpc.context())?;
+        let said = wire::progress(request, &rpc.context())?;
         let (jobs, namespace) = (Arc::clone(&rpc.jobs), namespace.clone());
         let keeping = async move {
-            let kept = jobs.progress(&namespace, attempt, checkpoint).await;
-            self.answer(
-                kept.map(|()| Response::Progressed(v1::JobProgressed {})),
-                None,
-            )
+            let kept = report(&*jobs, &namespace, said).await;
+            let answer = kept.map(|()| Response::Progressed(v1::JobProgressed {}));
+            self.answer(answer, None)
         };
         Ok(keeping.boxed())
+    }
+    pub fn append(
+        self,
+        rpc: &JobRpc,
+        namespace: &Namespace,
+        request: v1::JobChunk,
+    ) -> Result<BoxFuture<'static, Answered>> {
+        let (attempt, chunk) = wire::chunk(request, &rpc.context())?;
+        let (jobs, namespace) = (Arc::clone(&rpc.jobs), namespace.clone());
+        let appending = async move {
+            let appended = jobs.append(&namespace, attempt, chunk).await;
+            let answer = appended.map(|()| Response::Appended(v1::JobAppended {}));
+            self.answer(answer, None)
+        };
+        Ok(appending.boxed())
     }
 }

@@ -1,6 +1,7 @@
 //! The service of the contract.
 
 use super::JobRpc;
+use super::watching::Told;
 use super::work::Work;
 use crate::error::status;
 use crate::layers::elsewhere;
@@ -58,6 +59,13 @@ impl JobService for JobServer {
         answer(self.0.progress(request.into_inner()).await)
     }
 
+    async fn append_result(
+        &self,
+        request: Request<v1::JobServiceAppendResultRequest>,
+    ) -> Answer<v1::JobServiceAppendResultResponse> {
+        answer(self.0.append_result(request.into_inner()).await)
+    }
+
     type WorkStream = BoxStream<'static, std::result::Result<v1::JobServiceWorkResponse, Status>>;
 
     async fn work(
@@ -88,6 +96,47 @@ impl JobService for JobServer {
         answer(self.0.wait(request.into_inner(), deadline).await)
     }
 
+    type WatchStream = Told<v1::JobServiceWatchResponse>;
+
+    async fn watch(
+        &self,
+        request: Request<v1::JobServiceWatchRequest>,
+    ) -> Answer<Self::WatchStream> {
+        let told = self.0.watch(request.into_inner()).await;
+        told.map(elsewhere).map_err(status)
+    }
+
+    async fn create_batch(
+        &self,
+        request: Request<v1::JobServiceCreateBatchRequest>,
+    ) -> Answer<v1::JobServiceCreateBatchResponse> {
+        answer(self.0.create_batch(request.into_inner()).await)
+    }
+
+    async fn get_batch(
+        &self,
+        request: Request<v1::JobServiceGetBatchRequest>,
+    ) -> Answer<v1::JobServiceGetBatchResponse> {
+        answer(self.0.get_batch(request.into_inner()).await)
+    }
+
+    async fn cancel_batch(
+        &self,
+        request: Request<v1::JobServiceCancelBatchRequest>,
+    ) -> Answer<v1::JobServiceCancelBatchResponse> {
+        answer(self.0.cancel_batch(request.into_inner()).await)
+    }
+
+    type WatchBatchStream = Told<v1::JobServiceWatchBatchResponse>;
+
+    async fn watch_batch(
+        &self,
+        request: Request<v1::JobServiceWatchBatchRequest>,
+    ) -> Answer<Self::WatchBatchStream> {
+        let told = self.0.watch_batch(request.into_inner()).await;
+        told.map(elsewhere).map_err(status)
+    }
+
     async fn list(
         &self,
         request: Request<v1::JobServiceListRequest>,
@@ -107,6 +156,20 @@ impl JobService for JobServer {
         request: Request<v1::JobServiceRetryRequest>,
     ) -> Answer<v1::JobServiceRetryResponse> {
         answer(self.0.retry(request.into_inner()).await)
+    }
+
+    async fn purge(
+        &self,
+        request: Request<v1::JobServicePurgeRequest>,
+    ) -> Answer<v1::JobServicePurgeResponse> {
+        answer(self.0.purge(request.into_inner()).await)
+    }
+
+    async fn requeue(
+        &self,
+        request: Request<v1::JobServiceRequeueRequest>,
+    ) -> Answer<v1::JobServiceRequeueResponse> {
+        answer(self.0.requeue(request.into_inner()).await)
     }
 
     async fn set_queue(

@@ -362,7 +362,7 @@ impl Work {
                 return Err(Error::invalid("request", allowed));
             }
             None => {
-                let allowed = "must be one of credit, finish, extend, progress";
+                let allowed = "must be one of credit, finish, extend, progress, chunk";
                 return Err(Error::invalid("request", allowed));
             }
             Some(_) if self.ids.contains(&message.id) => {
@@ -383,6 +383,10 @@ impl Work {
             Some(Request::Progress(progress)) => {
                 let keeping = message.progress(&self.rpc, &held.namespace, progress);
                 Some(keeping.map_err(|error| error.within("progress"))?)
+            }
+            Some(Request::Chunk(chunk)) => {
+                let appending = message.append(&self.rpc, &held.namespace, chunk);
+                Some(appending.map_err(|error| error.within("chunk"))?)
             }
         };
         self.ids.insert(message.id);

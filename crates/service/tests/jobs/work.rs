@@ -121,7 +121,8 @@ async fn a_checkpoint_and_every_kind_of_end_go_up_the_stream() {
     let got = worker.job().await;
     let progress = v1::JobProgress {
         lease_id: got.lease_id.clone(),
-        checkpoint: "page 3".into(),
+        checkpoint: Some("page 3".into()),
+        ..Default::default()
     };
     worker.say(2, Request::Progress(progress));
     let (id, kept) = worker.next().await;
@@ -199,7 +200,8 @@ async fn a_bad_message_is_answered_under_its_id_and_ends_nothing() {
     assert!(worker.refused(6).await.starts_with("extend.lease: "));
     let progress = v1::JobProgress {
         lease_id: got.lease_id.clone(),
-        checkpoint: vec![0; 1024 * 1024 + 1].into(),
+        checkpoint: Some(vec![0; 1024 * 1024 + 1].into()),
+        ..Default::default()
     };
     worker.say(7, Request::Progress(progress));
     assert!(worker.refused(7).await.starts_with("progress.checkpoint: "));

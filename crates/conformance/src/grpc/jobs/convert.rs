@@ -4,12 +4,15 @@
 
 use super::super::events::convert::{durability, duration_out, time, timestamp_out, unsigned};
 use super::micros;
+use bytes::Bytes;
 use trellis_core::jobs::{
-    Assigned, Attempt, AttemptEnd, Decision, JobId, JobOptions, JobSpec, JobState, JobView, Lease,
-    LeaseId, OnConflict, Payload, QueueId, QueueSpec, QueueState, RetryPolicy, Submitted, Turn,
-    Unique,
+    Assigned, Attempt, AttemptEnd, Batch, BatchEvent, BatchId, BatchNews, BatchSpec, BatchView,
+    Cached, Decision, InBatch, JobEvent, JobId, JobNews, JobOptions, JobSpec, JobState, JobView,
+    Lease, LeaseId, OnConflict, OnFailure, Outcome, Payload, Progress, QueueId, QueueSpec,
+    QueueState, Report, RetryPolicy, Stop, Submitted, Turn, Unique,
 };
-use trellis_core::{ConcurrencyKey, FairKey, Name, Namespace, UniqueKey};
+use trellis_core::limits::{ActualAmount, Charge};
+use trellis_core::{ConcurrencyKey, EntryKey, FairKey, Key, Name, Namespace, UniqueKey};
 use trellis_proto::v1;
 
 // To the daemon.
@@ -71,6 +74,65 @@ fn options_out(options: JobOptions) -> v1::JobOptions {
             .unwrap_or_default(),
         labels: labels.map(|(name, value)| (name.into(), value)).collect(),
         trace_context: options.trace,
+        charges: options.charges.iter().map(charge_out).collect(),
+        batch: options.batch.map(|place| v1::JobInBatch {
+            batch_id: place.batch.to_string(),
+            index: i32::try_from(place.index).unwrap_or(-1),
+        }),
+        cache_ttl: options.cached.as_ref().map(|it| duration_out(it.ttl)),
+        cache_key: options.cached.map(|it| it.key.into()).unwrap_or_default(),
+    }
+}
+
+fn charge_out(charge: &Charge) -> v1::Charge {
+    v1::Charge {
+        limit: charge.limit.to_string(),
+        key: charge.key.to_string(),
+        amount: charge.amount(),
+        spec: None,
+        require_spec: charge.require_spec,
+    }
+}
+
+pub(super) fn progress_out(
+    attempt: Attempt,
+    progress: Progress,
+    used: Vec<ActualAmount>,
+) -> v1::JobProgress {
+    let used = used.into_iter().map(|one| v1::ActualAmount {
+        limit: one.limit.into(),
+        key: one.key.into(),
+        amount: one.amount,
+    });
+    v1::JobProgress {
+        lease_id: lease_id(attempt),
+        checkpoint: progress.checkpoint,
+        report: progress.report.map(|report| v1::JobReport {
+            done: i64::try_from(report.done).unwrap(),
+            total: report.total.map(|total| i64::try_from(total).unwrap()),
+            message: report.message.into(),
+        }),
+        used: used.collect(),
+    }
+}
+
+pub(super) fn batch_out(spec: BatchSpec) -> v1::JobServiceCreateBatchRequest {
+    v1::JobServiceCreateBatchRequest {
+        namespace: spec.queue.namespace.into(),
+        queue: spec.queue.name.into(),
+        jobs: i32::try_from(spec.count).unwrap_or(-1),
+        // The contract means any number by none.
+        max_concurrent: match spec.max_concurrent {
+            None => 0,
+            Some(0) => -1,
+            Some(most) => i32::try_from(most).unwrap(),
+        },
+        on_failure: match spec.on_failure {
+            OnFailure::Collect => v1::JobBatchOnFailure::Collect,
+            OnFailure::FailFast => v1::JobBatchOnFailure::FailFast,
+        }
+        .into(),
+        request_id: spec.request.map(|it| it.id.into()).unwrap_or_default(),
     }
 }
 
@@ -159,6 +221,7 @@ fn options(options: v1::JobOptions, retry_of: Option<JobId>) -> JobOptions {
         .map(|(name, value)| (Name::new(name, "name").unwrap(), value));
     let fair_key = Some(options.fair_key).filter(|key| !key.is_empty());
     let concurrency_key = Some(options.concurrency_key).filter(|key| !key.is_empty());
+    let cache_key = Some(options.cache_key).filter(|key| !key.is_empty());
     JobOptions {
         deadline: options.deadline.map(time),
         timeout: options.timeout.map(|timeout| micros(Some(timeout))),
@@ -183,10 +246,122 @@ fn options(options: v1::JobOptions, retry_of: Option<JobId>) -> JobOptions {
         }),
         concurrency_key: concurrency_key
             .map(|key| ConcurrencyKey::new(key, "concurrency_key").unwrap()),
+        charges: options.charges.into_iter().map(charge).collect(),
+        batch: options.batch.map(|place| InBatch {
+            batch: batch_id(&place.batch_id),
+            index: u32::try_from(place.index).unwrap(),
+        }),
+        cached: cache_key.map(|key| Cached {
+            key: EntryKey::new(key, "cache_key").unwrap(),
+            ttl: micros(options.cache_ttl),
+        }),
         labels: labels.collect(),
         trace: options.trace_context,
         request: None,
         retry_of,
+    }
+}
+
+fn charge(charge: v1::Charge) -> Charge {
+    let limit = Name::new(charge.limit, "limit").unwrap();
+    let key = Key::new(charge.key, "key").unwrap();
+    Charge::new(limit, key, charge.amount).unwrap()
+}
+
+fn batch_id(text: &str) -> BatchId {
+    BatchId(job_id(text))
+}
+
+/// A batch of a queue of this namespace, which the contract leaves out, as it does by what name it is known and when it is forgotten.
+pub(super) fn batch(batch: v1::JobBatch, namespace: &Namespace) -> BatchView {
+    let number = |number: i32| u32::try_from(number).unwrap();
+    let mut ended = [0; Outcome::ALL.len()];
+    for count in &batch.ended {
+        let outcomes = Outcome::ALL.into_iter();
+        let place = outcomes
+            .map(JobState::from)
+            .position(|it| it == state(count.state()));
+        ended[place.unwrap()] = u32::try_from(count.jobs).unwrap();
+    }
+    let over = batch.ended_time.map(time);
+    let on_failure = match batch.on_failure() {
+        v1::JobBatchOnFailure::FailFast => OnFailure::FailFast,
+        _ => OnFailure::Collect,
+    };
+    let view = Batch {
+        spec: BatchSpec {
+            queue: QueueId {
+                namespace: namespace.clone(),
+                name: Name::new(batch.queue.clone(), "queue").unwrap(),
+            },
+            count: number(batch.jobs),
+            max_concurrent: Some(number(batch.max_concurrent)).filter(|most| *most > 0),
+            on_failure,
+            request: None,
+        },
+        created: time(batch.created_time.unwrap()),
+        taken: number(batch.submitted),
+        ended,
+        stop: match batch.state() {
+            v1::JobBatchState::Cancelled => Some(Stop::Cancelled),
+            _ => None,
+        },
+        over: over.map(|over| (over, over)),
+    };
+    BatchView {
+        id: batch_id(&batch.batch_id),
+        batch: view,
+    }
+}
+
+pub(super) fn watched(told: v1::JobServiceWatchResponse) -> JobEvent {
+    use v1::job_service_watch_response::Event;
+    let of = Some(&told.lease_id).filter(|lease| !lease.is_empty());
+    JobEvent {
+        number: unsigned(told.sequence),
+        lease: of.map(|of| lease(of)),
+        news: match told.event.unwrap() {
+            Event::Reset(_) => JobNews::Reset,
+            Event::Chunk(data) => JobNews::Chunk(data),
+            Event::Progress(told) => {
+                let report = told.report.unwrap();
+                JobNews::Progress {
+                    report: Report {
+                        done: unsigned(report.done),
+                        total: report.total.map(unsigned),
+                        message: report.message.into(),
+                    },
+                    checkpoint: told.checkpoint,
+                }
+            }
+            Event::Ended(ended) => {
+                let (view, result) = self::ended(ended);
+                JobNews::Ended { view, result }
+            }
+        },
+    }
+}
+
+fn ended(ended: v1::JobEnded) -> (Box<JobView>, Option<Bytes>) {
+    let view = job(ended.job.unwrap());
+    let succeeded = view.state == JobState::Succeeded;
+    (Box::new(view), succeeded.then_some(ended.result))
+}
+
+pub(super) fn watched_batch(
+    told: v1::JobServiceWatchBatchResponse,
+    namespace: &Namespace,
+) -> BatchEvent {
+    use v1::job_service_watch_batch_response::Event;
+    BatchEvent {
+        number: unsigned(told.sequence),
+        news: match told.event.unwrap() {
+            Event::Ended(ended) => {
+                let (view, result) = self::ended(ended);
+                BatchNews::Ended { view, result }
+            }
+            Event::Over(over) => BatchNews::Over(Box::new(batch(over, namespace))),
+        },
     }
 }
 

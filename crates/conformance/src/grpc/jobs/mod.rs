@@ -1,9 +1,10 @@
 //! The jobs port through contract and server: unary calls, and a stream where a worker comes or goes.
 
 mod convert;
+mod watching;
 mod worker;
 
-use super::events::convert::duration_out;
+use super::events::convert::{duration_out, unsigned};
 use super::locks::{call, error, item_error, micros};
 use crate::spawn;
 use async_trait::async_trait;
@@ -11,9 +12,11 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use tonic::transport::Channel;
 use trellis_core::jobs::{
-    Assigned, Attempt, AttemptEnd, JobId, JobSpec, JobState, JobView, Jobs, JobsStatus, ListJobs,
-    Over, QueueId, QueueSpec, QueueState, Request, Reserve, Submitted, Submitting,
+    Assigned, Attempt, AttemptEnd, BatchId, BatchSpec, BatchView, BatchWatch, Chunk, JobId,
+    JobSpec, JobState, JobView, JobWatch, Jobs, JobsStatus, ListJobs, Over, Progress, QueueId,
+    QueueSpec, QueueState, Request, Reserve, Submitted, Submitting,
 };
+use trellis_core::limits::ActualAmount;
 use trellis_core::log::Durability;
 use trellis_core::{Error, Micros, Name, Namespace, Result, Scope};
 use trellis_proto::v1;
@@ -166,12 +169,113 @@ impl Jobs for GrpcJobs {
         checkpoint: Bytes,
     ) -> Result<()> {
         let mut stub = self.stub();
+        let progress = Progress {
+            report: None,
+            checkpoint: Some(checkpoint),
+        };
         let kept = stub.progress(v1::JobServiceProgressRequest {
             namespace: namespace.to_string(),
-            lease_id: convert::lease_id(attempt),
-            checkpoint,
+            progress: Some(convert::progress_out(attempt, progress, Vec::new())),
         });
         told(kept.await).map(drop)
+    }
+
+    async fn report(
+        &self,
+        namespace: &Namespace,
+        attempt: Attempt,
+        progress: Progress,
+    ) -> Result<()> {
+        let mut stub = self.stub();
+        let kept = stub.progress(v1::JobServiceProgressRequest {
+            namespace: namespace.to_string(),
+            progress: Some(convert::progress_out(attempt, progress, Vec::new())),
+        });
+        told(kept.await).map(drop)
+    }
+
+    async fn used(
+        &self,
+        namespace: &Namespace,
+        attempt: Attempt,
+        used: Vec<ActualAmount>,
+    ) -> Result<()> {
+        let mut stub = self.stub();
+        let kept = stub.progress(v1::JobServiceProgressRequest {
+            namespace: namespace.to_string(),
+            progress: Some(convert::progress_out(attempt, Progress::default(), used)),
+        });
+        told(kept.await).map(drop)
+    }
+
+    async fn append(&self, namespace: &Namespace, attempt: Attempt, chunk: Chunk) -> Result<()> {
+        let mut stub = self.stub();
+        let appended = stub.append_result(v1::JobServiceAppendResultRequest {
+            namespace: namespace.to_string(),
+            chunk: Some(v1::JobChunk {
+                lease_id: convert::lease_id(attempt),
+                index: i32::try_from(chunk.index).unwrap(),
+                data: chunk.data,
+            }),
+        });
+        told(appended.await).map(drop)
+    }
+
+    async fn watch(
+        &self,
+        namespace: &Namespace,
+        job: JobId,
+        from: u64,
+    ) -> Result<Box<dyn JobWatch>> {
+        let mut stub = self.stub();
+        let watched = stub.watch(v1::JobServiceWatchRequest {
+            namespace: namespace.to_string(),
+            job_id: job.to_string(),
+            from_sequence: i64::try_from(from).unwrap(),
+        });
+        Ok(Box::new(watching::Job(told(watched.await)?)))
+    }
+
+    async fn create_batch(&self, spec: BatchSpec) -> Result<(BatchView, bool)> {
+        let (mut stub, namespace) = (self.stub(), spec.queue.namespace.clone());
+        let created = told(stub.create_batch(convert::batch_out(spec)).await)?;
+        let view = convert::batch(created.batch.unwrap(), &namespace);
+        Ok((view, !created.duplicate))
+    }
+
+    async fn batch(&self, namespace: &Namespace, batch: BatchId) -> Result<BatchView> {
+        let mut stub = self.stub();
+        let got = stub.get_batch(v1::JobServiceGetBatchRequest {
+            namespace: namespace.to_string(),
+            batch_id: batch.to_string(),
+        });
+        Ok(convert::batch(told(got.await)?.batch.unwrap(), namespace))
+    }
+
+    async fn cancel_batch(&self, namespace: &Namespace, batch: BatchId) -> Result<BatchView> {
+        let mut stub = self.stub();
+        let cancelled = stub.cancel_batch(v1::JobServiceCancelBatchRequest {
+            namespace: namespace.to_string(),
+            batch_id: batch.to_string(),
+        });
+        let batch = told(cancelled.await)?.batch.unwrap();
+        Ok(convert::batch(batch, namespace))
+    }
+
+    async fn watch_batch(
+        &self,
+        namespace: &Namespace,
+        batch: BatchId,
+        from: u64,
+    ) -> Result<Box<dyn BatchWatch>> {
+        let mut stub = self.stub();
+        let watched = stub.watch_batch(v1::JobServiceWatchBatchRequest {
+            namespace: namespace.to_string(),
+            batch_id: batch.to_string(),
+            from_sequence: i64::try_from(from).unwrap(),
+        });
+        let told = told(watched.await)?;
+        Ok(Box::new(watching::Batch(told, namespace.clone())))
     }
 
     async fn job(&self, namespace: &Namespace, job: JobId) -> Result<JobView> {
@@ -247,6 +351,30 @@ impl Jobs for GrpcJobs {
             request_id: request.map(|request| request.id.into()).unwrap_or_default(),
         });
         Ok(convert::submitted(&told(retried.await)?.job.unwrap()))
+    }
+
+    async fn purge(&self, queue: QueueId, states: Vec<JobState>) -> Result<u64> {
+        let mut stub = self.stub();
+        let purged = stub.purge(v1::JobServicePurgeRequest {
+            namespace: queue.namespace.into(),
+            queue: queue.name.into(),
+            states: states.into_iter().map(convert::state_out).collect(),
+        });
+        Ok(unsigned(told(purged.await)?.jobs))
+    }
+
+    async fn requeue(&self, queue: QueueId, max_jobs: usize) -> Result<u64> {
+        let mut stub = self.stub();
+        let requeued = stub.requeue(v1::JobServiceRequeueRequest {
+            namespace: queue.namespace.into(),
+            queue: queue.name.into(),
+            // The contract means all by none.
+            max_jobs: match max_jobs {
+                0 => -1,
+                jobs => i32::try_from(jobs).unwrap(),
+            },
+        });
+        Ok(unsigned(told(requeued.await)?.jobs))
     }
 
     async fn set_queue(&self, queue: QueueId, spec: QueueSpec) -> Result<QueueState> {

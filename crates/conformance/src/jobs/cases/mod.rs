@@ -4,11 +4,15 @@
 //! Only what the list in `suite` names is exported, so that a case left out of it is dead code, which
 //! no build accepts.
 
+mod batches;
 mod bounds;
+mod charges;
 mod endings;
+mod joins;
 mod order;
 mod queues;
 mod retries;
+mod streams;
 mod submitting;
 mod working;
 

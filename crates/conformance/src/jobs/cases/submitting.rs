@@ -120,7 +120,7 @@ pub async fn queues_and_namespaces_do_not_see_each_other(bench: &Bench) {
     assert_eq!(code(unknown), ErrorCode::JobNotFound);
     assert_eq!(code(other.cancel(job).await), ErrorCode::JobNotFound);
     let got = bench.one().await;
-    let attempt = (super::super::bench::attempt(&got), succeeded("text"));
+    let attempt = (attempt(&got), succeeded("text"));
     let mut ended = other
         .backend()
         .finish(&other.namespace, vec![attempt])

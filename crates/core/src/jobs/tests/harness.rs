@@ -1,8 +1,9 @@
 //! One owner and its partition, on a log without faults.
 
 use super::super::*;
+use crate::limits::{ActualAmount, Charge, ReservationId};
 use crate::log::{Offset, Partition, Record};
-use crate::{FairKey, Micros, Name, Namespace, Time};
+use crate::{FairKey, Key, Micros, Name, Namespace, Time};
 
 pub(super) const SECOND: Micros = Micros::from_secs(1);
 pub(super) const OWNER: Epoch = Epoch {
@@ -36,6 +37,21 @@ pub(super) fn turn(key: &str, weight: u32) -> Turn {
         fair_key: FairKey::new(key, "fair_key").unwrap(),
         weight,
     }
+}
+
+pub(super) fn charge(limit: &str) -> Charge {
+    let limit = Name::new(limit, "limit").unwrap();
+    Charge::new(limit, Key::new("tenant", "key").unwrap(), 5).unwrap()
+}
+
+/// What an attempt has used of what it has taken from `llm`.
+pub(super) fn used(amount: i64) -> ActualAmount {
+    let Charge { limit, key, .. } = charge("llm");
+    ActualAmount { limit, key, amount }
+}
+
+pub(super) fn reservation() -> ReservationId {
+    ReservationId::new("reserved").unwrap()
 }
 
 pub(super) fn worker() -> Name {
@@ -133,7 +149,12 @@ impl Run {
 
     pub fn try_lease(&mut self, job: JobId) -> Option<LeaseId> {
         let worker = worker();
-        let verdict = self.put(&JobRecord::Leased { job, worker });
+        let charged = self.fold.job(job)?.options().charges.first();
+        let verdict = self.put(&JobRecord::Leased {
+            job,
+            worker,
+            reservation: charged.map(|_| reservation()),
+        });
         (verdict == Verdict::Done).then(|| self.writer.last().lease())
     }
 

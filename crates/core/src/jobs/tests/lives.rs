@@ -30,12 +30,17 @@ fn random_lives_keep_every_promise() {
         sum.copies += figures.copies;
         sum.late += figures.late;
         sum.checkpoints += figures.checkpoints;
+        sum.chunks += figures.chunks;
+        sum.settled += figures.settled;
+        sum.batches += figures.batches;
     }
     // Everything that may happen has.
     assert!(sum.owners > 100 && sum.deposed > 40, "{sum:?}");
     assert!(sum.submitted > 1_000 && sum.ended > 500, "{sum:?}");
     assert!(sum.copies > 200 && sum.late > 200, "{sum:?}");
     assert!(sum.checkpoints > 10, "{sum:?}");
+    assert!(sum.chunks > 50 && sum.settled > 50, "{sum:?}");
+    assert!(sum.batches > 50, "{sum:?}");
 }
 
 #[test]
@@ -95,7 +100,12 @@ fn run_to_the_end(log: &mut Vec<Record>) -> Result<BTreeMap<JobId, JobState>, St
                 lease,
                 how: AttemptEnd::Succeeded(bytes::Bytes::new()),
             },
-            (None, JobState::Ready) => JobRecord::Leased { job, worker },
+            (None, JobState::Ready) => JobRecord::Leased {
+                // Of a batch, others may go first.
+                job: fold.next(fold.queue_of(it)).next().unwrap_or(job),
+                worker,
+                reservation: None,
+            },
             _ => {
                 now = fold.next_due().ok_or("nothing is due")?.max(now);
                 JobRecord::Tick

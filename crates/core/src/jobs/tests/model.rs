@@ -1,9 +1,18 @@
 //! The rules again, by looking at everything each time: no index, no order that is kept, nothing that is counted.
 
+mod batches;
+mod charges;
+mod check;
+mod joins;
+mod told;
+
 use super::super::*;
+use crate::limits::Usage;
 use crate::log::Offset;
-use crate::{ConcurrencyKey, FairKey, Micros, Time};
+use crate::{FairKey, Micros, Time};
+use batches::ModelBatch;
 use std::collections::BTreeMap;
+use told::Told;
 
 const SHARE: u64 = 1 << 20;
 
@@ -18,6 +27,12 @@ pub(super) struct ModelJob {
     lease: Option<LeaseId>,
     since: Time,
     tag: Option<u64>,
+    /// It waits for another one of its cache key.
+    joined: bool,
+    /// All that was ever told of it, in order: whose it is, and the chunk, the report, or nothing, for a reset.
+    told: Vec<(LeaseId, Told)>,
+    /// What is to be settled of the attempt under way, if it has taken something.
+    usage: Option<Usage>,
 }
 
 /// See the module.
@@ -29,6 +44,8 @@ pub(super) struct Model {
     jobs: Vec<ModelJob>,
     specs: BTreeMap<QueueId, QueueSpec>,
     started: BTreeMap<(QueueId, u8), u64>,
+    settlements: BTreeMap<LeaseId, Usage>,
+    batches: BTreeMap<BatchId, ModelBatch>,
     lasts: BTreeMap<(QueueId, u8, Option<FairKey>), u64>,
 }
 
@@ -85,8 +102,16 @@ impl Model {
         }
         self.owner = Some((mark.epoch, mark.sequence));
         self.time = self.time.max(mark.time);
+        let leased = |job: &ModelJob| Some((job.id, job.lease?));
+        let before: Vec<_> = self.jobs().filter_map(leased).collect();
         self.pass();
+        self.settle(&before);
+        let before: Vec<_> = self.jobs().filter_map(leased).collect();
         self.carry_out(offset, mark, &entry.record);
+        self.hear(&entry.record);
+        self.charge(mark, &entry.record);
+        self.group(&entry.record);
+        self.settle(&before);
         // A key that nobody of waits is forgotten.
         let jobs = &self.jobs;
         self.lasts.retain(|key, _| {
@@ -95,6 +120,8 @@ impl Model {
         });
         let jobs = &self.jobs;
         let known = |queue: &QueueId| jobs.iter().any(|job| job.spec.queue == *queue);
+        let batches = &self.batches;
+        let capped = |queue: &QueueId| batches.values().any(|it| it.caps(queue));
         let specs = &self.specs;
         let set = |queue: &QueueId| {
             specs
@@ -102,7 +129,7 @@ impl Model {
                 .is_some_and(|it| *it != QueueSpec::default())
         };
         self.started
-            .retain(|(queue, _), _| known(queue) || set(queue));
+            .retain(|(queue, _), _| known(queue) || set(queue) || capped(queue));
     }
 
     fn carry_out(&mut self, offset: Offset, mark: Mark, record: &JobRecord) {
@@ -115,6 +142,26 @@ impl Model {
                     self.end(*job, how);
                 }
             }
+            JobRecord::Found { job, .. } => {
+                let job = self.find(*job).filter(|job| job.is_open());
+                if let Some(id) = job.filter(|job| job.lease.is_none()).map(|job| job.id) {
+                    self.finish(id, JobState::Succeeded);
+                }
+            }
+            JobRecord::Forgotten(job) => {
+                if self.find(*job).is_some_and(|job| !job.is_open()) {
+                    self.forget(*job);
+                }
+            }
+            JobRecord::Purged { queue, states } => {
+                let own = self.jobs().filter(|job| job.spec.queue == *queue);
+                let own = own.filter(|job| states.contains(&job.state));
+                let mut own: Vec<JobId> = own.map(|job| job.id).collect();
+                own.sort();
+                for id in own {
+                    self.purge(id);
+                }
+            }
             JobRecord::Cancelled(job) => self.finish(*job, JobState::Cancelled),
             JobRecord::QueueSet { queue, spec } => {
                 self.specs.insert(queue.clone(), *spec);
@@ -125,22 +172,44 @@ impl Model {
 
     fn pass(&mut self) {
         loop {
+            if let Some(id) = self.stopped() {
+                self.finish(id, JobState::Cancelled);
+                continue;
+            }
             let known = self.jobs().filter_map(|job| Some((job.due()?, 0, job.id)));
             let open = self.jobs().filter(|job| job.is_open());
             let late = open.filter_map(|job| Some((job.spec.options.deadline?, 1, job.id)));
-            let Some((_, kind, id)) = known.chain(late).min().filter(|it| it.0 <= self.time) else {
+            let all = known.chain(late).chain(self.forgotten());
+            let Some((_, kind, id)) = all.min().filter(|it| it.0 <= self.time) else {
                 return;
             };
+            if kind == 2 {
+                self.batches.remove(&BatchId(id));
+                continue;
+            }
             let state = self.find(id).unwrap().state;
             match state {
                 _ if kind == 1 => self.finish(id, JobState::Expired),
                 JobState::Delayed => self.make_ready(id),
                 JobState::Running => self.fail(id, None),
                 _ => {
-                    self.jobs.retain(|job| job.id != id);
-                    self.watermark = self.watermark.max(id.made() + Micros(1_000));
+                    self.forget(id);
                 }
             }
+        }
+    }
+
+    fn forget(&mut self, id: JobId) {
+        self.jobs.retain(|job| job.id != id);
+        self.watermark = self.watermark.max(id.made() + Micros(1_000));
+    }
+
+    /// Unless it runs.
+    fn purge(&mut self, id: JobId) {
+        match self.find(id).map(|job| job.state) {
+            Some(JobState::Delayed | JobState::Ready) => self.finish(id, JobState::Cancelled),
+            Some(state) if state.is_ended() => self.forget(id),
+            _ => {}
         }
     }
 
@@ -152,6 +221,9 @@ impl Model {
         let request = |job: &ModelJob| job.spec.options.request.as_ref().map(|it| it.id.clone());
         let asked = spec.options.request.as_ref().map(|it| it.id.clone());
         if asked.is_some() && own().any(|job| request(job) == asked) {
+            return;
+        }
+        if !self.has_place(spec) {
             return;
         }
         let mut open = own().filter(|job| job.is_open()).count() as u64;
@@ -186,7 +258,11 @@ impl Model {
             lease: None,
             since: Time(0),
             tag: None,
+            joined: false,
+            told: Vec::new(),
+            usage: None,
         });
+        self.take(spec);
         if later.is_none() {
             self.make_ready(id);
         }
@@ -212,6 +288,7 @@ impl Model {
         *last = (*last).max(tag.unwrap());
         let job = self.find(id).unwrap();
         (job.state, job.tag, job.lease) = (JobState::Ready, tag, None);
+        self.join(id);
     }
 
     /// Whether a job may start.
@@ -219,7 +296,7 @@ impl Model {
         let Some(job) = self.jobs().find(|job| job.id == id) else {
             return false;
         };
-        if job.state != JobState::Ready {
+        if job.state != JobState::Ready || job.joined {
             return false;
         }
         let spec = self.spec(&job.spec.queue);
@@ -231,20 +308,27 @@ impl Model {
     }
 
     fn has_key(&self, job: &ModelJob, spec: QueueSpec) -> bool {
-        let key =
-            |job: &ModelJob| -> Option<ConcurrencyKey> { job.spec.options.concurrency_key.clone() };
+        let key = |job: &ModelJob| -> Option<String> {
+            let options = &job.spec.options;
+            let key = options.concurrency_key.as_ref().map(ToString::to_string);
+            key.or_else(|| self.cap(job).map(|(batch, _)| batch.to_string()))
+        };
         if key(job).is_none() {
             return true;
         }
+        let most = self
+            .cap(job)
+            .map_or(spec.key_concurrency, |(_, most)| Some(most));
         let same = self
             .jobs()
             .filter(|it| it.spec.queue == job.spec.queue && key(it) == key(job));
         let before = same.filter(|it| {
             let running = it.state == JobState::Running;
-            running || (it.state == JobState::Ready && it.order() < job.order())
+            let ready = it.state == JobState::Ready && !it.joined;
+            running || (ready && it.order() < job.order())
         });
         let before = u32::try_from(before.count()).unwrap();
-        spec.key_concurrency.is_none_or(|most| before < most)
+        most.is_none_or(|most| before < most)
     }
 
     /// Jobs of a queue that may start, the next one first.
@@ -264,6 +348,9 @@ impl Model {
         job.state = JobState::Running;
         job.attempts += 1;
         (job.lease, job.since) = (Some(lease), time);
+        if !job.told.is_empty() {
+            job.told.push((lease, Told::Reset));
+        }
         let (key, tag) = (
             (job.spec.queue.clone(), job.spec.priority),
             job.tag.unwrap(),
@@ -288,6 +375,9 @@ impl Model {
                 (job.state, job.until, job.lease) = (JobState::Delayed, time + *wait, None);
             }
             AttemptEnd::Released => {
+                if let Some(usage) = &mut self.find(id).unwrap().usage {
+                    *usage = Usage::RefundAll;
+                }
                 self.find(id).unwrap().attempts -= 1;
                 self.make_ready(id);
             }
@@ -327,38 +417,7 @@ impl Model {
             _ => spec.result_retention,
         };
         self.find(id).unwrap().until = time + kept.max(MEMORY);
-    }
-
-    /// Holds a fold against it.
-    pub fn check(&self, fold: &JobFold, queues: &[QueueId]) -> Result<(), String> {
-        let known = self.jobs().count();
-        if known != fold.len() {
-            return Err(format!("{} jobs are known, not {known}", fold.len()));
-        }
-        for job in self.jobs() {
-            let other = fold
-                .job(job.id)
-                .ok_or_else(|| format!("{} is lost", job.id))?;
-            if (other.state(), other.attempts, other.number)
-                != (job.state, job.attempts, job.number)
-            {
-                return Err(format!("{other:?} should be {job:?}"));
-            }
-        }
-        for queue in queues {
-            let mut next = self.next(queue);
-            let spec = self.spec(queue);
-            let running = fold.count(queue, JobState::Running);
-            let room = spec
-                .concurrency
-                .map_or(u64::MAX, u64::from)
-                .saturating_sub(running);
-            next.truncate(usize::try_from(room).unwrap_or(usize::MAX));
-            let told: Vec<JobId> = fold.next(queue).collect();
-            if told != next {
-                return Err(format!("next are {told:?}, and should be {next:?}"));
-            }
-        }
-        Ok(())
+        self.leave(id, state);
+        self.release(id, state);
     }
 }

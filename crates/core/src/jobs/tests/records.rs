@@ -3,7 +3,7 @@
 use super::super::*;
 use super::harness::*;
 use crate::log::{Offset, Record};
-use crate::{ConcurrencyKey, Micros, Name, RequestId, Time, UniqueKey};
+use crate::{ConcurrencyKey, EntryKey, Micros, Name, RequestId, Time, UniqueKey};
 use proptest::prelude::*;
 
 fn options() -> impl Strategy<Value = JobOptions> {
@@ -17,12 +17,23 @@ fn options() -> impl Strategy<Value = JobOptions> {
                 max_attempts: number.map_or(3, |number| u32::try_from(number % 999 + 1).unwrap()),
                 ..RetryPolicy::default()
             },
+            batch: number
+                .filter(|_| three.is_none() && one.is_none())
+                .map(|index| InBatch {
+                    batch: BatchId(JobId(7)),
+                    index: u32::try_from(index).unwrap(),
+                }),
             unique: one.map(|key| Unique {
                 key: UniqueKey::new(key, "key").unwrap(),
                 on_conflict: OnConflict::Return,
             }),
             turn: two.as_deref().map(|key| turn(key, 3)),
             concurrency_key: three.map(|key| ConcurrencyKey::new(key, "key").unwrap()),
+            cached: number.map(|number| Cached {
+                key: EntryKey::new("page", "cache_key").unwrap(),
+                ttl: Micros(number),
+            }),
+            charges: number.map(|_| charge("llm")).into_iter().collect(),
             labels: two
                 .map(|name| (Name::new(name, "labels").unwrap(), "value".to_owned()))
                 .into_iter()
@@ -51,10 +62,98 @@ fn job_spec() -> impl Strategy<Value = JobSpec> {
     })
 }
 
+fn report() -> impl Strategy<Value = Option<Report>> {
+    let report = (0..9_u64, proptest::option::of(9..99_u64), "\\PC{0,9}");
+    proptest::option::of(report).prop_map(|report| {
+        report.map(|(done, total, message)| Report {
+            done,
+            total,
+            message: message.into(),
+        })
+    })
+}
+
+/// What attempts tell.
+fn told() -> impl Strategy<Value = JobRecord> {
+    prop_oneof![
+        (id(), lease(), any::<bool>(), report()).prop_map(|(job, lease, left, report)| {
+            let checkpoint = left.then(|| "page".into());
+            JobRecord::Progressed {
+                job,
+                lease,
+                progress: Progress { report, checkpoint },
+            }
+        }),
+        (id(), lease(), any::<u32>(), any::<u64>()).prop_map(|(job, lease, index, bytes)| {
+            let data = "text".into();
+            JobRecord::Chunk {
+                job,
+                lease,
+                chunk: Chunk { index, data },
+                most: ChunkBounds {
+                    count: index,
+                    bytes,
+                },
+            }
+        }),
+    ]
+}
+
+/// What is logged of charges.
+fn charged() -> impl Strategy<Value = JobRecord> {
+    prop_oneof![
+        (id(), any::<bool>()).prop_map(|(job, charged)| JobRecord::Leased {
+            job,
+            worker: worker(),
+            reservation: charged.then(reservation),
+        }),
+        id().prop_map(|job| JobRecord::Refused {
+            job,
+            error: "never".into()
+        }),
+        lease().prop_map(JobRecord::Settled),
+        (id(), lease(), 0..99_i64).prop_map(|(job, lease, amount)| JobRecord::Used {
+            job,
+            lease,
+            used: vec![used(amount)]
+        }),
+    ]
+}
+
+/// What is logged of batches.
+fn batched() -> impl Strategy<Value = JobRecord> {
+    prop_oneof![
+        id().prop_map(|id| JobRecord::BatchCancelled(BatchId(id))),
+        (id(), 1..9_u32, any::<bool>()).prop_map(|(id, count, flag)| JobRecord::BatchCreated {
+            id: BatchId(id),
+            spec: Box::new(BatchSpec {
+                queue: queue("ocr"),
+                count,
+                max_concurrent: flag.then_some(count),
+                on_failure: if flag {
+                    OnFailure::FailFast
+                } else {
+                    OnFailure::Collect
+                },
+                request: flag.then(|| Request {
+                    id: RequestId::new("batch", "request_id").unwrap(),
+                    digest: 9,
+                }),
+            })
+        }),
+    ]
+}
+
+fn id() -> impl Strategy<Value = JobId> {
+    any::<u128>().prop_map(JobId)
+}
+
+fn lease() -> impl Strategy<Value = LeaseId> {
+    let parts = (any::<u64>(), any::<u64>());
+    parts.prop_map(|(epoch, sequence)| LeaseId { epoch, sequence })
+}
+
 fn record() -> impl Strategy<Value = JobRecord> {
-    let id = || any::<u128>().prop_map(JobId);
-    let lease =
-        || (any::<u64>(), any::<u64>()).prop_map(|(epoch, sequence)| LeaseId { epoch, sequence });
     let how = prop_oneof![
         "[ -~]{0,40}".prop_map(|result| AttemptEnd::Succeeded(result.into())),
         ("\\PC{0,20}", any::<bool>(), any::<Option<u64>>()).prop_map(|(error, retryable, wait)| {
@@ -68,6 +167,11 @@ fn record() -> impl Strategy<Value = JobRecord> {
         Just(AttemptEnd::Released),
         Just(AttemptEnd::Lost),
     ];
+    let part = prop_oneof![
+        Just(Part::Payload),
+        Just(Part::Left),
+        any::<u64>().prop_map(Part::Chunk),
+    ];
     prop_oneof![
         any::<u32>().prop_map(JobRecord::Partitions),
         Just(JobRecord::EpochStart),
@@ -76,17 +180,20 @@ fn record() -> impl Strategy<Value = JobRecord> {
             id,
             spec: Box::new(spec)
         }),
-        id().prop_map(|job| JobRecord::Leased {
-            job,
-            worker: worker()
-        }),
+        charged(),
+        batched(),
         (id(), lease(), how).prop_map(|(job, lease, how)| JobRecord::Ended { job, lease, how }),
-        (id(), lease()).prop_map(|(job, lease)| JobRecord::Progressed {
-            job,
-            lease,
-            checkpoint: "page".into()
-        }),
+        told(),
         id().prop_map(JobRecord::Cancelled),
+        id().prop_map(JobRecord::Forgotten),
+        (0..9_usize).prop_map(|count| JobRecord::Purged {
+            queue: queue("ocr"),
+            states: JobState::ALL[..count].to_vec(),
+        }),
+        id().prop_map(|job| JobRecord::Found {
+            job,
+            result: "text".into()
+        }),
         any::<Option<u32>>().prop_map(|most| JobRecord::QueueSet {
             queue: queue("ocr"),
             spec: QueueSpec {
@@ -95,9 +202,9 @@ fn record() -> impl Strategy<Value = JobRecord> {
                 ..QueueSpec::default()
             }
         }),
-        (id(), any::<bool>(), any::<u64>()).prop_map(|(job, left, from)| JobRecord::Moved {
+        (id(), part, any::<u64>()).prop_map(|(job, part, from)| JobRecord::Moved {
             job,
-            part: if left { Part::Left } else { Part::Payload },
+            part,
             from: Offset(from),
             data: "page".into()
         }),
@@ -133,6 +240,25 @@ proptest! {
         read([&[1, 0, kind], bytes.as_slice()].concat());
         read([&[1, 0, 12, kind % 5], bytes.as_slice()].concat());
     }
+}
+
+#[test]
+fn a_checkpoint_of_an_attempt_is_read_as_it_was_written_before_there_were_reports() {
+    let mut writer = JobWriter::new(OWNER, BEGIN);
+    writer.write(&JobRecord::EpochStart, BEGIN);
+    let (job, lease) = (JobId(7), LeaseId::default());
+    let told = JobRecord::Progressed {
+        job,
+        lease,
+        progress: Progress {
+            checkpoint: Some("page".into()),
+            report: None,
+        },
+    };
+    let mut record = writer.write(&told, BEGIN);
+    // Two flags tell what else there is.
+    record.key = record.key.slice(..record.key.len() - 2);
+    assert_eq!(Entry::decode(&record).unwrap().record, told);
 }
 
 #[test]

@@ -74,6 +74,10 @@ pub(super) struct Figures {
     pub copies: usize,
     pub late: usize,
     pub checkpoints: usize,
+    pub chunks: usize,
+    pub settled: usize,
+    /// Jobs of batches that ended.
+    pub batches: usize,
 }
 
 pub(super) fn queues() -> [QueueId; 2] {
@@ -240,11 +244,17 @@ impl World {
         let mut changes = Vec::new();
         let verdict = owner.fold.apply(offset, &entry, &mut changes);
         for change in &changes {
-            self.tell(change)?;
+            self.tell(&owner.fold, change)?;
         }
         match &entry.record {
             JobRecord::Submitted { .. } if verdict != Verdict::Void && mine => {
                 self.figures.submitted += 1;
+            }
+            JobRecord::Chunk { .. } if matches!(verdict, Verdict::Chunk(Chunking::Taken(_))) => {
+                self.figures.chunks += 1;
+            }
+            JobRecord::Settled(_) if verdict == Verdict::Done && mine => {
+                self.figures.settled += 1;
             }
             JobRecord::Leased { job, .. } if verdict == Verdict::Done && mine => {
                 self.attempts.push((*job, entry.mark.unwrap().lease()));
@@ -294,7 +304,8 @@ impl World {
                 mark.sequence = last.sequence + 1;
             }
             Broken::Leases => {
-                if let JobRecord::Ended { job, lease, .. } = &mut entry.record
+                if let JobRecord::Ended { job, lease, .. } | JobRecord::Chunk { job, lease, .. } =
+                    &mut entry.record
                     && let Some(current) = fold.job(*job).and_then(Job::lease)
                 {
                     *lease = current.id;
@@ -305,11 +316,13 @@ impl World {
     }
 
     /// Somebody is told what has become of a job: how it ended, always the same.
-    fn tell(&mut self, change: &Change) -> Held {
+    fn tell(&mut self, fold: &JobFold, change: &Change) -> Held {
         let before = self.outcomes.get(&change.job).copied();
         match (before, change.state) {
             (None, Some(state)) if state.is_ended() => {
                 self.figures.ended += 1;
+                let batch = fold.job(change.job).and_then(|job| job.options().batch);
+                self.figures.batches += usize::from(batch.is_some());
                 self.outcomes.insert(change.job, state);
                 Ok(())
             }
@@ -327,9 +340,13 @@ impl World {
         let jobs = jobs.iter().flat_map(|queue| fold.jobs_of(queue, None));
         for (id, job) in jobs {
             let payload = (job.state() != JobState::Succeeded).then_some(job.payload);
-            for place in payload.into_iter().chain(job.left) {
+            let chunks = job.stream().into_iter().flat_map(|stream| &stream.chunks);
+            let chunks = chunks.map(|(_, place)| *place);
+            for place in payload.into_iter().chain(job.left).chain(chunks) {
                 let at = usize::try_from(place.offset.0).unwrap();
-                if at < self.start || self.log[at].value != data(id) {
+                // Of one that joined another, its result is that one's.
+                let own = job.options().cached.is_some() || self.log[at].value == data(id);
+                if at < self.start || !own {
                     return Err(format!("what {id} needs at {at} is gone"));
                 }
             }

@@ -2,12 +2,15 @@
 //!
 //! The key is a version, a mark if there is one, and the body: a kind and its fields.
 
+mod batch;
+mod charges;
 mod parts;
 mod spec;
+mod stream;
 
-use super::ids::{Epoch, JobId, LeaseId};
-use super::record::{AttemptEnd, Entry, JobRecord, Mark, Part};
-use super::slice::Slice;
+use super::ids::{BatchId, Epoch, JobId, LeaseId};
+use super::record::{AttemptEnd, Entry, JobRecord, Mark};
+use super::stream::{Chunk, ChunkBounds, Progress};
 use crate::log::{Headers, Offset, Record};
 use crate::wire::{Put, Take};
 use crate::{Error, ErrorCode, Micros, Name, Result, Time};
@@ -27,8 +30,18 @@ impl JobRecord {
                 ..
             }
             | Self::Progressed {
-                checkpoint: data, ..
+                progress:
+                    Progress {
+                        checkpoint: Some(data),
+                        ..
+                    },
+                ..
             }
+            | Self::Chunk {
+                chunk: Chunk { data, .. },
+                ..
+            }
+            | Self::Found { result: data, .. }
             | Self::Moved { data, .. } => data.clone(),
             _ => Bytes::new(),
         }
@@ -160,10 +173,26 @@ fn put_record(out: &mut Put, record: &JobRecord) {
             out.job(*id);
             out.job_spec(spec);
         }
-        JobRecord::Leased { job, worker } => {
+        JobRecord::Leased {
+            job,
+            worker,
+            reservation,
+        } => {
             out.byte(5);
             out.job(*job);
             out.text(worker.as_str());
+            if let Some(reservation) = reservation {
+                out.text(reservation.as_str());
+            }
+        }
+        JobRecord::BatchCreated { .. } | JobRecord::BatchCancelled(_) => out.batches(record),
+        JobRecord::Found { job, .. } => {
+            out.byte(20);
+            out.job(*job);
+        }
+        JobRecord::Purged { .. } | JobRecord::Forgotten(_) => out.purged(record),
+        JobRecord::Used { .. } | JobRecord::Settled(_) | JobRecord::Refused { .. } => {
+            out.charged(record);
         }
         JobRecord::Ended { job, lease, how } => {
             out.byte(6);
@@ -171,11 +200,7 @@ fn put_record(out: &mut Put, record: &JobRecord) {
             out.lease(*lease);
             put_end(out, how);
         }
-        JobRecord::Progressed { job, lease, .. } => {
-            out.byte(7);
-            out.job(*job);
-            out.lease(*lease);
-        }
+        JobRecord::Progressed { .. } | JobRecord::Chunk { .. } => out.told(record),
         JobRecord::Cancelled(job) => {
             out.byte(8);
             out.job(*job);
@@ -190,22 +215,12 @@ fn put_record(out: &mut Put, record: &JobRecord) {
         } => {
             out.byte(10);
             out.job(*job);
-            out.flag(*part == Part::Left);
+            out.part(*part);
             out.number(from.0);
         }
-        JobRecord::CheckpointBegin { number } => {
-            out.byte(11);
-            out.number(*number);
-        }
-        JobRecord::Slice(slice) => {
-            out.byte(12);
-            out.slice(slice);
-        }
-        JobRecord::CheckpointEnd { number, slices } => {
-            out.byte(13);
-            out.number(*number);
-            out.number(*slices);
-        }
+        JobRecord::CheckpointBegin { .. }
+        | JobRecord::Slice(_)
+        | JobRecord::CheckpointEnd { .. } => out.checkpoint(record),
     }
 }
 
@@ -243,6 +258,11 @@ fn take_record(rest: &mut Take<'_>, data: &Bytes) -> Option<JobRecord> {
         5 => JobRecord::Leased {
             job: rest.job()?,
             worker: Name::new(rest.text()?, "worker").ok()?,
+            reservation: if rest.0.is_empty() {
+                None
+            } else {
+                Some(rest.reservation()?)
+            },
         },
         6 => JobRecord::Ended {
             job: rest.job()?,
@@ -252,7 +272,7 @@ fn take_record(rest: &mut Take<'_>, data: &Bytes) -> Option<JobRecord> {
         7 => JobRecord::Progressed {
             job: rest.job()?,
             lease: rest.lease()?,
-            checkpoint: data.clone(),
+            progress: rest.progress(data)?,
         },
         8 => JobRecord::Cancelled(rest.job()?),
         9 => JobRecord::QueueSet {
@@ -261,22 +281,38 @@ fn take_record(rest: &mut Take<'_>, data: &Bytes) -> Option<JobRecord> {
         },
         10 => JobRecord::Moved {
             job: rest.job()?,
-            part: if rest.flag()? {
-                Part::Left
-            } else {
-                Part::Payload
-            },
+            part: rest.part()?,
             from: Offset(rest.number()?),
             data: data.clone(),
         },
-        11 => JobRecord::CheckpointBegin {
-            number: rest.number()?,
+        kind @ 11..=13 => return rest.checkpoint(kind),
+        14 => JobRecord::Chunk {
+            job: rest.job()?,
+            lease: rest.lease()?,
+            chunk: Chunk {
+                index: rest.small()?,
+                data: data.clone(),
+            },
+            most: ChunkBounds {
+                count: rest.small()?,
+                bytes: rest.number()?,
+            },
         },
-        12 => JobRecord::Slice(Slice::take(rest)?),
-        13 => JobRecord::CheckpointEnd {
-            number: rest.number()?,
-            slices: rest.number()?,
+        18 => JobRecord::BatchCreated {
+            id: BatchId(rest.job()?),
+            spec: Box::new(rest.batch_spec()?),
         },
+        19 => JobRecord::BatchCancelled(BatchId(rest.job()?)),
+        20 => JobRecord::Found {
+            job: rest.job()?,
+            result: data.clone(),
+        },
+        21 => JobRecord::Purged {
+            queue: rest.queue()?,
+            states: rest.states()?,
+        },
+        22 => JobRecord::Forgotten(rest.job()?),
+        kind @ 15..=17 => return rest.charged(kind),
         _ => return None,
     })
 }

@@ -1,6 +1,7 @@
 //! Parts of checkpoints as bytes.
 
-use super::super::job::{Ending, Lease, Outcome, Phase, Place};
+use super::super::job::{Ending, JobState, Lease, Outcome, Phase, Place};
+use super::super::record::JobRecord;
 use super::super::slice::{HeadSlice, JobSlice, QueueSlice, Slice, TurnSlice};
 use super::super::spec::PRIORITIES;
 use crate::log::Offset;
@@ -8,9 +9,50 @@ use crate::wire::{Put, Take};
 use crate::{FairKey, Name, Time};
 
 impl Put {
-    fn place(&mut self, place: Place) {
+    pub(super) fn checkpoint(&mut self, record: &JobRecord) {
+        match record {
+            JobRecord::CheckpointBegin { number } => {
+                self.byte(11);
+                self.number(*number);
+            }
+            JobRecord::Slice(slice) => {
+                self.byte(12);
+                self.slice(slice);
+            }
+            JobRecord::CheckpointEnd { number, slices } => {
+                self.byte(13);
+                self.number(*number);
+                self.number(*slices);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn place(&mut self, place: Place) {
         self.number(place.offset.0);
         self.number(u64::from(place.bytes));
+    }
+
+    pub(super) fn purged(&mut self, record: &JobRecord) {
+        match record {
+            JobRecord::Purged { queue, states } => {
+                self.byte(21);
+                self.queue(queue);
+                self.states(states);
+            }
+            JobRecord::Forgotten(job) => {
+                self.byte(22);
+                self.job(*job);
+            }
+            _ => {}
+        }
+    }
+
+    fn states(&mut self, states: &[JobState]) {
+        self.number(states.len() as u64);
+        for state in states {
+            self.byte(*state as u8);
+        }
     }
 
     fn phase(&mut self, phase: &Phase) {
@@ -27,7 +69,7 @@ impl Put {
                 self.text(lease.worker.as_str());
             }
             Phase::Ended(ending) => {
-                self.byte(4);
+                self.byte(if ending.batch_number == 0 { 4 } else { 5 });
                 self.byte(match ending.outcome {
                     Outcome::Succeeded => 1,
                     Outcome::Failed => 2,
@@ -40,6 +82,9 @@ impl Put {
                 self.number(ending.kept_until.0);
                 self.flag(ending.lease.is_some());
                 self.lease(ending.lease.unwrap_or_default());
+                if ending.batch_number > 0 {
+                    self.number(u64::from(ending.batch_number));
+                }
             }
         }
     }
@@ -60,6 +105,12 @@ impl Put {
         self.long_text(job.error.as_deref().unwrap_or_default());
         self.optional(job.tag);
         self.options(&job.options);
+        self.stream(job.stream.as_ref());
+        self.flag(job.joined);
+        self.flag(job.taken.is_some());
+        if let Some(taken) = &job.taken {
+            self.taken(taken);
+        }
     }
 
     pub(super) fn slice(&mut self, slice: &Slice) {
@@ -93,8 +144,22 @@ impl Put {
                     self.number(it.last);
                 }
             }
+            Slice::Settlements(due) => {
+                self.byte(6);
+                self.number(due.len() as u64);
+                for it in due {
+                    self.settlement(it);
+                }
+            }
+            Slice::Batches(batches) => {
+                self.byte(7);
+                self.number(batches.len() as u64);
+                for it in batches {
+                    self.batch(it);
+                }
+            }
             Slice::Jobs(jobs) => {
-                self.byte(4);
+                self.byte(5);
                 self.number(jobs.len() as u64);
                 for job in jobs {
                     self.job_slice(job);
@@ -105,11 +170,30 @@ impl Put {
 }
 
 impl Take<'_> {
-    fn place(&mut self) -> Option<Place> {
+    pub(super) fn checkpoint(&mut self, kind: u8) -> Option<JobRecord> {
+        Some(match kind {
+            11 => JobRecord::CheckpointBegin {
+                number: self.number()?,
+            },
+            12 => JobRecord::Slice(Slice::take(self)?),
+            13 => JobRecord::CheckpointEnd {
+                number: self.number()?,
+                slices: self.number()?,
+            },
+            _ => return None,
+        })
+    }
+
+    pub(super) fn place(&mut self) -> Option<Place> {
         Some(Place {
             offset: Offset(self.number()?),
             bytes: self.small()?,
         })
+    }
+
+    /// By their places among all of them, which stay.
+    pub(super) fn states(&mut self) -> Option<Vec<JobState>> {
+        self.list(|rest| JobState::ALL.get(usize::from(rest.byte()?)).copied())
     }
 
     fn phase(&mut self) -> Option<Phase> {
@@ -121,7 +205,7 @@ impl Take<'_> {
                 since: Time(self.number()?),
                 worker: Name::new(self.text()?, "worker").ok()?,
             }),
-            4 => {
+            kind @ 4..=5 => {
                 let outcome = match self.byte()? {
                     1 => Outcome::Succeeded,
                     2 => Outcome::Failed,
@@ -138,6 +222,7 @@ impl Take<'_> {
                     at,
                     kept_until,
                     lease: leased.then_some(lease),
+                    batch_number: if kind == 5 { self.small()? } else { 0 },
                 }))
             }
             _ => return None,
@@ -168,7 +253,20 @@ impl Take<'_> {
             error: has_error.then(|| error.into()),
             tag,
             options: self.options()?,
+            stream: None,
+            joined: false,
+            taken: None,
         })
+    }
+
+    fn told_job_slice(&mut self) -> Option<JobSlice> {
+        let mut job = self.job_slice()?;
+        self.stream(&mut job.stream)?;
+        job.joined = self.flag()?;
+        if self.flag()? {
+            job.taken = Some(self.taken()?);
+        }
+        Some(job)
     }
 
     fn queue_slice(&mut self) -> Option<QueueSlice> {
@@ -196,7 +294,10 @@ impl Take<'_> {
     }
 
     /// So many of the same, each of which takes bytes.
-    fn list<T>(&mut self, mut take: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
+    pub(super) fn list<T>(
+        &mut self,
+        mut take: impl FnMut(&mut Self) -> Option<T>,
+    ) -> Option<Vec<T>> {
         let count = usize::try_from(self.number()?).ok()?;
         (0..count).map(|_| take(self)).collect()
     }
@@ -212,7 +313,11 @@ impl Slice {
             }),
             2 => Self::Queues(rest.list(Take::queue_slice)?),
             3 => Self::Turns(rest.list(Take::turn_slice)?),
+            // As it was written before anything was told of jobs.
             4 => Self::Jobs(rest.list(Take::job_slice)?),
+            5 => Self::Jobs(rest.list(Take::told_job_slice)?),
+            6 => Self::Settlements(rest.list(Take::settlement)?),
+            7 => Self::Batches(rest.list(Take::batch)?),
             _ => return None,
         })
     }

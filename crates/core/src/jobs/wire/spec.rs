@@ -1,12 +1,15 @@
 //! Jobs and queues, as they are asked for, as bytes.
 
 use super::super::ids::JobId;
+use super::super::join::Cached;
 use super::super::spec::{
     JobOptions, JobSpec, MAX_LABELS, OnConflict, Payload, QueueId, QueueSpec, Request, RetryPolicy,
     Turn, Unique,
 };
 use crate::wire::{Put, Take};
-use crate::{ConcurrencyKey, FairKey, Micros, Name, Namespace, RequestId, Time, UniqueKey};
+use crate::{
+    ConcurrencyKey, EntryKey, FairKey, Micros, Name, Namespace, RequestId, Time, UniqueKey,
+};
 use bytes::Bytes;
 
 impl Put {
@@ -32,13 +35,24 @@ impl Put {
         self.options(&spec.options);
     }
 
-    /// Most jobs have none, which takes one byte.
+    pub(super) fn request(&mut self, request: Option<&Request>) {
+        self.flag(request.is_some());
+        if let Some(request) = request {
+            self.text(request.id.as_str());
+            self.number(request.digest);
+        }
+    }
+
+    /// Most jobs have none, which takes one byte: 0. Otherwise it tells what there is: 1 as at first, 2 with charges, a
+    /// batch and a cache key too.
     pub(super) fn options(&mut self, options: &JobOptions) {
-        let plain = *options == JobOptions::default();
-        self.flag(!plain);
-        if plain {
+        if *options == JobOptions::default() {
+            self.byte(0);
             return;
         }
+        let more = !options.charges.is_empty();
+        let more = more || options.batch.is_some() || options.cached.is_some();
+        self.byte(if more { 2 } else { 1 });
         self.optional(options.deadline.map(|at| at.0));
         self.optional(options.timeout.map(|span| span.0));
         self.number(u64::from(options.retry.max_attempts));
@@ -69,14 +83,19 @@ impl Put {
             self.text(value);
         }
         self.text(&options.trace);
-        self.flag(options.request.is_some());
-        if let Some(request) = &options.request {
-            self.text(request.id.as_str());
-            self.number(request.digest);
-        }
+        self.request(options.request.as_ref());
         self.flag(options.retry_of.is_some());
         if let Some(job) = options.retry_of {
             self.large(job.0);
+        }
+        if more {
+            self.charges(&options.charges);
+            self.in_batch(options.batch);
+            self.flag(options.cached.is_some());
+            if let Some(cached) = &options.cached {
+                self.text(cached.key.as_str());
+                self.number(cached.ttl.0);
+            }
         }
     }
 }
@@ -125,9 +144,12 @@ impl Take<'_> {
 
     pub(super) fn options(&mut self) -> Option<JobOptions> {
         let mut options = JobOptions::default();
-        if !self.flag()? {
-            return Some(options);
-        }
+        let more = match self.byte()? {
+            0 => return Some(options),
+            1 => false,
+            2 => true,
+            _ => return None,
+        };
         let (mut deadline, mut timeout) = (None, None);
         self.optional(&mut deadline)?;
         self.optional(&mut timeout)?;
@@ -154,16 +176,32 @@ impl Take<'_> {
         }
         options.labels = self.labels()?;
         self.text()?.clone_into(&mut options.trace);
+        self.request(&mut options.request)?;
         if self.flag()? {
-            options.request = Some(Request {
+            options.retry_of = Some(JobId(self.large()?));
+        }
+        if more {
+            options.charges = self.charges()?;
+            self.in_batch(&mut options.batch)?;
+            if self.flag()? {
+                options.cached = Some(Cached {
+                    key: EntryKey::new(self.text()?, "cache_key").ok()?,
+                    ttl: Micros(self.number()?),
+                });
+            }
+        }
+        options.check().is_ok().then_some(options)
+    }
+
+    /// Reads into `request`, if there is one.
+    pub(super) fn request(&mut self, request: &mut Option<Request>) -> Option<()> {
+        if self.flag()? {
+            *request = Some(Request {
                 id: RequestId::new(self.text()?, "request_id").ok()?,
                 digest: self.number()?,
             });
         }
-        if self.flag()? {
-            options.retry_of = Some(JobId(self.large()?));
-        }
-        options.check().is_ok().then_some(options)
+        Some(())
     }
 
     fn unique(&mut self) -> Option<Unique> {

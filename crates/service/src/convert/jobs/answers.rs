@@ -8,6 +8,7 @@ use trellis_core::jobs::{
     Assigned, Attempt, Decision, JobOptions, JobState, JobView, OnConflict, Payload, QueueId,
     QueueSpec, QueueState, RetryPolicy, Submitted, Unique,
 };
+use trellis_core::limits::Charge;
 use trellis_core::{Micros, Namespace, Scope};
 use trellis_proto::{MAX_MESSAGE_BYTES, v1};
 
@@ -95,6 +96,26 @@ fn options(options: JobOptions) -> v1::JobOptions {
             .unwrap_or_default(),
         labels: labels.map(|(name, value)| (name.into(), value)).collect(),
         trace_context: options.trace,
+        charges: options.charges.into_iter().map(charge).collect(),
+        batch: options.batch.map(|place| v1::JobInBatch {
+            batch_id: place.batch.to_string(),
+            index: i32::try_from(place.index).unwrap_or(i32::MAX),
+        }),
+        cache_ttl: options.cached.as_ref().map(|cached| duration(cached.ttl)),
+        cache_key: options
+            .cached
+            .map(|cached| cached.key.into())
+            .unwrap_or_default(),
+    }
+}
+
+/// Of a limit that is declared.
+fn charge(charge: Charge) -> v1::Charge {
+    v1::Charge {
+        amount: charge.amount(),
+        limit: charge.limit.into(),
+        key: charge.key.into(),
+        ..v1::Charge::default()
     }
 }
 

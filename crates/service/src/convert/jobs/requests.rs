@@ -1,12 +1,15 @@
 //! What submitters and workers ask for.
 
+use super::super::limits::actual_amounts;
 use super::super::{Context, span, wall};
 use super::settings::{self, MAX_SPAN};
 use prost::Message as _;
 use prost::bytes::Bytes;
 use trellis_core::jobs::{
-    Attempt, AttemptEnd, DEFAULT_PRIORITY, JobId, JobSpec, LeaseId, Payload, QueueId, Reserve,
+    Attempt, AttemptEnd, Chunk, DEFAULT_PRIORITY, JobId, JobSpec, LeaseId, Payload, Progress,
+    QueueId, Report, Reserve,
 };
+use trellis_core::limits::ActualAmount;
 use trellis_core::{Error, Micros, Name, Namespace, Result, Time};
 use trellis_proto::v1;
 
@@ -152,16 +155,49 @@ pub(crate) fn end(end: v1::JobAttemptEnd, context: &Context<'_>) -> Result<(Atte
     Ok((attempt, how))
 }
 
-/// What an attempt has done.
-pub(crate) fn checkpoint(
-    lease_id: &str,
-    checkpoint: Bytes,
+/// How far an attempt is, and what it has used.
+pub(crate) fn progress(
+    said: v1::JobProgress,
     context: &Context<'_>,
-) -> Result<(Attempt, Bytes)> {
-    Ok((
-        attempt(lease_id)?,
-        within(checkpoint, "checkpoint", context)?,
-    ))
+) -> Result<(Attempt, Progress, Vec<ActualAmount>)> {
+    let attempt = attempt(&said.lease_id)?;
+    let checkpoint = said.checkpoint.map(|it| within(it, "checkpoint", context));
+    let progress = Progress {
+        report: said.report.map(report).transpose()?,
+        checkpoint: checkpoint.transpose()?,
+    };
+    let used = actual_amounts(said.used, "used")?;
+    if progress == Progress::default() && used.is_empty() {
+        let allowed = "must be one at least of checkpoint, report, used";
+        return Err(Error::invalid("progress", allowed));
+    }
+    Ok((attempt, progress, used))
+}
+
+fn report(report: v1::JobReport) -> Result<Report> {
+    let count = |count: i64, field: &str| {
+        let allowed = || Error::invalid(field, format!("must be at least 0, is {count}"));
+        u64::try_from(count).map_err(|_| allowed())
+    };
+    let total = report.total.map(|total| count(total, "report.total"));
+    let report = Report {
+        done: count(report.done, "report.done")?,
+        total: total.transpose()?,
+        message: report.message.into(),
+    };
+    report.check().map_err(|error| error.within("report"))?;
+    Ok(report)
+}
+
+/// A piece of the result of an attempt.
+pub(crate) fn chunk(chunk: v1::JobChunk, context: &Context<'_>) -> Result<(Attempt, Chunk)> {
+    let index = u32::try_from(chunk.index);
+    let attempt = attempt(&chunk.lease_id)?;
+    let chunk = Chunk {
+        index: index.map_err(|_| Error::invalid("index", "must be at least 0"))?,
+        data: within(chunk.data, "data", context)?,
+    };
+    Ok((attempt, chunk))
 }
 
 pub(crate) fn reserve(

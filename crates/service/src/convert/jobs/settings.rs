@@ -1,21 +1,25 @@
 //! What is set of jobs and queues, and their lists.
 
+use super::super::limits::charges;
 use super::super::pages::{page_after, page_size};
 use super::super::{Context, span, wall};
 use super::requests::queue;
 use super::{jobs_token, queues_token};
 use std::collections::HashMap;
 use trellis_core::jobs::{
-    JobId, JobOptions, JobState, ListJobs, MAX_TEXT_BYTES, OnConflict, QueueSpec, Request,
-    RetryPolicy, Turn, Unique,
+    BatchId, Cached, InBatch, JobId, JobOptions, JobState, ListJobs, MAX_CHARGES, MAX_TEXT_BYTES,
+    OnConflict, QueueId, QueueSpec, Request, RetryPolicy, Turn, Unique,
 };
 use trellis_core::{
-    ConcurrencyKey, Error, FairKey, Micros, Name, Namespace, RequestId, Result, UniqueKey,
+    ConcurrencyKey, EntryKey, Error, FairKey, Micros, Name, Namespace, RequestId, Result, UniqueKey,
 };
 use trellis_proto::v1;
 
 /// The longest time that a job or a queue may name.
 pub(super) const MAX_SPAN: Micros = Micros::from_secs(366 * 24 * 3_600);
+
+/// How long results stay in the cache that do not say it.
+const CACHE_TTL: Micros = Micros::from_secs(24 * 3_600);
 
 /// Leases that a worker may ask for.
 const LEASES: (Micros, Micros) = (Micros::from_secs(1), Micros::from_secs(3_600));
@@ -67,11 +71,34 @@ pub(super) fn options(options: v1::JobOptions) -> Result<JobOptions> {
             none if none.is_empty() => None,
             key => Some(ConcurrencyKey::new(key, "concurrency_key")?),
         },
+        charges: charges(options.charges, MAX_CHARGES)?,
+        batch: options.batch.map(in_batch).transpose()?,
+        cached: cached(options.cache_key, options.cache_ttl)?,
         labels: Vec::new(),
         trace: options.trace_context,
         request: None,
         retry_of: None,
     })
+}
+
+fn in_batch(place: v1::JobInBatch) -> Result<InBatch> {
+    let index = u32::try_from(place.index);
+    Ok(InBatch {
+        batch: BatchId(JobId::parse(&place.batch_id, "batch.batch_id")?),
+        index: index.map_err(|_| Error::invalid("batch.index", "must be at least 0"))?,
+    })
+}
+
+fn cached(key: String, ttl: Option<prost_types::Duration>) -> Result<Option<Cached>> {
+    let ttl = span(ttl, "cache_ttl", (Micros::TICK, MAX_SPAN))?;
+    if key.is_empty() {
+        let unkeyed = || Error::invalid("cache_ttl", "needs a cache_key");
+        return ttl.is_none().then_some(None).ok_or_else(unkeyed);
+    }
+    Ok(Some(Cached {
+        key: EntryKey::new(key, "cache_key")?,
+        ttl: ttl.unwrap_or(CACHE_TTL),
+    }))
 }
 
 fn turn(fair_key: String, weight: i32) -> Result<Option<Turn>> {
@@ -158,20 +185,45 @@ fn bound<T: TryFrom<i64> + Default + PartialEq>(bound: i64, field: &str) -> Resu
 
 pub(crate) fn list(request: v1::JobServiceListRequest, context: &Context<'_>) -> Result<ListJobs> {
     let queue = queue(request.namespace, request.queue, context)?;
-    let states = request.states.into_iter().enumerate();
+    Ok(ListJobs {
+        after: page_after(&request.page_token, &jobs_token(&queue), JobId::parse)?,
+        page_size: page_size(request.page_size)?,
+        states: states(request.states)?,
+        queue,
+    })
+}
+
+fn states(states: Vec<i32>) -> Result<Vec<JobState>> {
+    let states = states.into_iter().enumerate();
     let states = states.map(|(index, state)| {
         state_of(state).ok_or_else(|| {
             let field = format!("states[{index}]");
             Error::invalid(field, format!("must be a state of jobs, is {state}"))
         })
     });
-    let states: Vec<_> = states.collect::<Result<_>>()?;
-    Ok(ListJobs {
-        after: page_after(&request.page_token, &jobs_token(&queue), JobId::parse)?,
-        page_size: page_size(request.page_size)?,
-        states,
-        queue,
-    })
+    states.collect()
+}
+
+/// Which jobs of which queue are taken out.
+pub(crate) fn purge(
+    request: v1::JobServicePurgeRequest,
+    context: &Context<'_>,
+) -> Result<(QueueId, Vec<JobState>)> {
+    let queue = queue(request.namespace, request.queue, context)?;
+    Ok((queue, states(request.states)?))
+}
+
+/// Of which queue how many dead jobs are made again at most.
+pub(crate) fn requeue(
+    request: v1::JobServiceRequeueRequest,
+    context: &Context<'_>,
+) -> Result<(QueueId, usize)> {
+    const MOST: usize = 1_000;
+    let queue = queue(request.namespace, request.queue, context)?;
+    let jobs = usize::try_from(request.max_jobs).ok();
+    let allowed = || Error::invalid("max_jobs", format!("must be 0 to {MOST}"));
+    let jobs = jobs.filter(|jobs| *jobs <= MOST).ok_or_else(allowed)?;
+    Ok((queue, if jobs == 0 { MOST } else { jobs }))
 }
 
 fn state_of(state: i32) -> Option<JobState> {

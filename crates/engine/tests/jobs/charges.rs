@@ -1,0 +1,146 @@
+//! What becomes of charges in a crash, and of those of attempts that last.
+
+use super::late::LateLimits;
+use super::support::{Life, charged_limits, clock, lasting_log, namespace, queue, roomy};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::time::{Instant, advance};
+use trellis_core::jobs::{JobSpec, JobState, Jobs};
+use trellis_core::limits::{Charge, Limits};
+use trellis_core::{ErrorCode, Key, Micros, Name};
+use trellis_engine::JobPorts;
+
+const SECOND: Micros = Micros::from_secs(1);
+
+fn charged(limit: &str, amount: i64) -> JobSpec {
+    let mut spec = JobSpec::new(queue("ocr"), "page");
+    let limit = Name::new(limit, "limit").unwrap();
+    let charge = Charge::new(limit, Key::new("", "key").unwrap(), amount);
+    spec.options.charges = vec![charge.unwrap()];
+    spec
+}
+
+fn with(limits: Arc<dyn Limits>) -> JobPorts {
+    JobPorts {
+        limits: Some(limits),
+        cache: None,
+    }
+}
+
+async fn left(limits: &dyn Limits, limit: &str) -> i64 {
+    let (limit, key) = (
+        Name::new(limit, "limit").unwrap(),
+        Key::new("", "key").unwrap(),
+    );
+    let peeked = limits.peek(namespace(), limit, key).await;
+    peeked.unwrap().0.remaining
+}
+
+fn silent(inner: Arc<dyn Limits>) -> Arc<LateLimits> {
+    Arc::new(LateLimits {
+        inner,
+        silent: AtomicBool::new(true),
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_charge_for_which_no_lease_was_logged_stays_spent_and_the_job_runs_by_another() {
+    let clock = clock();
+    let (log, limits) = (
+        lasting_log(&clock),
+        charged_limits(&clock, &namespace()).await,
+    );
+    let quiet = with(silent(limits.clone()));
+    let life = Life::begin_with(log.clone(), &clock, roomy(), quiet).await;
+    let job = life.submit(charged("pages", 10)).await.unwrap();
+    let begun = Instant::now();
+    assert!(
+        life.get("ocr", 1, Micros::from_millis(100))
+            .await
+            .is_empty()
+    );
+    assert!(left(&*limits, "pages").await < 2, "it was charged");
+    life.crash().await;
+
+    let life = Life::begin_with(log, &clock, roomy(), with(limits)).await;
+    let got = life.one().await;
+    assert_eq!((got.job, got.attempt), (job, 1));
+    assert!(
+        begun.elapsed() >= Duration::from_secs(1),
+        "what was spent came back by time alone"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_to_be_settled_when_the_daemon_died_is_settled_by_the_next_life() {
+    let clock = clock();
+    let (log, limits) = (
+        lasting_log(&clock),
+        charged_limits(&clock, &namespace()).await,
+    );
+    let late = silent(limits.clone());
+    late.silent.store(false, Ordering::SeqCst);
+    let life = Life::begin_with(log.clone(), &clock, roomy(), with(late.clone())).await;
+    life.submit(charged("slots", 1)).await.unwrap();
+    let next = life.submit(charged("slots", 1)).await.unwrap();
+    let got = life.one().await;
+    late.silent.store(true, Ordering::SeqCst);
+    life.succeed(&got, "text").await.unwrap();
+    assert!(
+        life.get("ocr", 1, Micros::from_millis(100))
+            .await
+            .is_empty()
+    );
+    assert_eq!(left(&*limits, "slots").await, 0);
+    life.crash().await;
+
+    let life = Life::begin_with(log, &clock, roomy(), with(limits.clone())).await;
+    let begun = Instant::now();
+    assert_eq!(life.one().await.job, next);
+    assert!(begun.elapsed() <= Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_slot_of_an_attempt_that_lasts_is_held_also_in_the_next_life() {
+    let clock = clock();
+    let (log, limits) = (
+        lasting_log(&clock),
+        charged_limits(&clock, &namespace()).await,
+    );
+    let ports = || with(limits.clone());
+    let mut life = Life::begin_with(log.clone(), &clock, roomy(), ports()).await;
+    let job = life.submit(charged("slots", 1)).await.unwrap();
+    let got = life.one().await;
+    for turn in 0..60 {
+        advance(Duration::from_secs(5)).await;
+        life.extend(&got).await.unwrap();
+        assert!(life.get("ocr", 1, SECOND).await.is_empty());
+        assert_eq!(left(&*limits, "slots").await, 0, "after {turn} turns");
+        if turn == 30 {
+            life.crash().await;
+            life = Life::begin_with(log.clone(), &clock, roomy(), ports()).await;
+        }
+    }
+    assert_eq!(life.state(job).await, JobState::Running);
+    life.succeed(&got, "text").await.unwrap();
+    assert!(life.get("ocr", 1, SECOND).await.is_empty());
+    assert_eq!(left(&*limits, "slots").await, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn jobs_charge_nothing_where_there_are_no_limits_and_wait_for_those_that_come_later() {
+    let clock = clock();
+    let log = lasting_log(&clock);
+    let life = Life::begin(log.clone(), &clock, roomy()).await;
+    let refused = life.submit(charged("pages", 1)).await.unwrap_err();
+    assert_eq!(refused.code, ErrorCode::InvalidField);
+    life.end().await;
+    let limits = charged_limits(&clock, &namespace()).await;
+    let life = Life::begin_with(log.clone(), &clock, roomy(), with(limits)).await;
+    let undeclared = life.submit(charged("gpu", 1)).await.unwrap();
+    assert!(life.get("ocr", 1, SECOND).await.is_empty());
+    assert_eq!(life.state(undeclared).await, JobState::Ready);
+    let view = life.engine.cancel(&namespace(), undeclared).await.unwrap();
+    assert_eq!(view.state, JobState::Cancelled);
+}
