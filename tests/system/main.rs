@@ -9,6 +9,8 @@
 
 mod events;
 mod hostile;
+mod jobs;
+mod jobs_ends;
 mod logging;
 mod requests;
 mod settings;

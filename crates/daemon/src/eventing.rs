@@ -8,7 +8,7 @@ use std::sync::Arc;
 use trellis_core::Clock;
 use trellis_core::log::Log;
 use trellis_engine::EventEngine;
-use trellis_local::log::{DiskLog, MemoryLog, OpenError};
+use trellis_local::log::{DiskLog, DiskLogOptions, MemoryLog, OpenError};
 
 /// What serves events, to be ended in order.
 pub(crate) struct Eventing {
@@ -24,7 +24,9 @@ impl Eventing {
         supervisor: &mut Supervisor,
     ) -> Result<Self, RunError> {
         let disk = match config.data_dir() {
-            Some(folder) => Some(Arc::new(open(config, folder, clock).await?)),
+            Some(folder) => Some(Arc::new(
+                open(folder, config.disk_log(), clock, "events").await?,
+            )),
             None => None,
         };
         let log: Arc<dyn Log> = match &disk {
@@ -49,12 +51,14 @@ impl Eventing {
     }
 }
 
-async fn open(
-    config: &Config,
+/// Opens the log of a folder that keeps these things, whose group of settings has their name.
+pub(crate) async fn open(
     folder: PathBuf,
+    options: DiskLogOptions,
     clock: &Arc<dyn Clock>,
+    what: &str,
 ) -> Result<DiskLog, RunError> {
-    let (options, clock) = (config.disk_log(), Arc::clone(clock));
+    let clock = Arc::clone(clock);
     let name = folder.display().to_string();
     let opening = tokio::task::spawn_blocking(move || DiskLog::open(&folder, options, clock));
     let opened = opening
@@ -63,10 +67,10 @@ async fn open(
     let log = opened.map_err(|error| {
         let way_out = match error {
             OpenError::Damaged { .. } | OpenError::Missing { .. } => {
-                ": set disk.on_damage = \"salvage\" for that"
+                ": set disk.on_damage = \"salvage\" for that".to_owned()
             }
-            OpenError::Partitions { .. } => ": set events.partitions",
-            _ => "",
+            OpenError::Partitions { .. } => format!(": set {what}.partitions"),
+            _ => String::new(),
         };
         RunError::Data(format!("data_dir = {name:?}: {error}{way_out}"))
     })?;
@@ -74,6 +78,6 @@ async fn open(
         let (file, from, to, reason) = (&lost.file, lost.from, lost.to, &lost.reason);
         tracing::error!(file, from, to, reason, "records were given up");
     }
-    tracing::info!(folder = name, "keeping events");
+    tracing::info!(folder = name, "keeping {what}");
     Ok(log)
 }

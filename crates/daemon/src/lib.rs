@@ -37,6 +37,7 @@ mod grpc;
 mod http;
 mod locking;
 mod logging;
+mod queueing;
 mod readiness;
 mod run;
 mod shutdown;

@@ -8,6 +8,7 @@ use crate::connection::Acceptor;
 use crate::error::RunError;
 use crate::eventing::Eventing;
 use crate::http::DaemonMetrics;
+use crate::queueing::Queueing;
 use crate::readiness::{Phase, Readiness};
 use crate::supervisor::{Supervisor, TaskKind};
 use crate::{grpc, http};
@@ -98,6 +99,7 @@ pub(crate) struct Daemon {
     pub health: HealthHandle,
     pub limits: Arc<dyn Limits>,
     pub eventing: Eventing,
+    pub queueing: Queueing,
     /// Tells what happens to the daemon itself.
     pub voice: Voice,
     /// The shared store, to be left; `None` in embedded mode.
@@ -120,7 +122,9 @@ impl Daemon {
         let listens_on = *address.as_ref().unwrap_or(&config.settings.listen);
         let mut backend = Backend::start(&config, listens_on, &clock, &mut supervisor)?;
         let eventing = Eventing::start(&config, &clock, &mut supervisor).await?;
-        let parts = parts(&backend, &eventing, listens_on, clock);
+        let queueing = Queueing::start(&config, &clock, &backend, &mut supervisor).await?;
+        let parts = parts(&backend, (&eventing, &queueing), listens_on, clock);
+        queueing.announce(&config, &parts.announcer, &mut supervisor);
         let readiness = Arc::new(Readiness::default());
         let pages = http::router(metrics(&parts, &readiness), Arc::clone(&readiness));
         log_address("serving HTTP", listeners.http.local_addr());
@@ -158,6 +162,7 @@ impl Daemon {
             health,
             limits: parts.limits,
             eventing,
+            queueing,
             voice,
             store: backend.store,
             drain: parts.drain,
@@ -171,7 +176,7 @@ impl Daemon {
 /// What the services stand on, in a daemon that listens on this address.
 fn parts(
     backend: &Backend,
-    eventing: &Eventing,
+    (eventing, queueing): (&Eventing, &Queueing),
     listens_on: SocketAddr,
     clock: Arc<dyn Clock>,
 ) -> Parts {
@@ -184,7 +189,7 @@ fn parts(
         pipelines: Arc::clone(&backend.pipelines),
         cache: Arc::clone(&backend.cache),
         events: Some(events),
-        jobs: None,
+        jobs: Some(queueing.engine.clone()),
         announcer,
         cluster: backend.cluster.clone(),
         stats: Arc::new(RpcStats::new(Arc::clone(&clock))),
@@ -228,6 +233,7 @@ fn metrics(parts: &Parts, readiness: &Arc<Readiness>) -> DaemonMetrics {
         locks: Arc::clone(&parts.locks),
         cache: Arc::clone(&parts.cache),
         events: parts.events.clone(),
+        jobs: parts.jobs.clone(),
         cluster: parts.cluster.clone(),
         stats: Arc::clone(&parts.stats),
         readiness: Arc::clone(readiness),

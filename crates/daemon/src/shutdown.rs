@@ -4,7 +4,7 @@
 //! 2. Waiting calls and streams end with the reason.
 //! 3. Nothing more is accepted; calls in flight end.
 //! 4. What is left after `shutdown_timeout` is cut.
-//! 5. Events end, everything that was accepted is written; the timers stop; what was spent without the shared store is merged if it is back, else the log says
+//! 5. Jobs end, then events; everything that was accepted is written; the timers stop; what was spent without the shared store is merged if it is back, else the log says
 //!    what is lost; the store is left and, last, HTTP stops: metrics can be read until the end.
 //!
 //! It leaves a second signal to its caller, who drops the future.
@@ -50,8 +50,14 @@ impl Daemon {
         }
 
         tracing::info!(
-            "shutting down: writing events, stopping the timers, leaving the store, stopping HTTP"
+            "shutting down: writing jobs and events, stopping the timers, leaving the store, stopping HTTP"
         );
+        let closing = tokio::time::timeout(WRITING, self.queueing.close());
+        if closing.await.is_err() {
+            tracing::warn!(within = ?WRITING, "what was accepted of jobs may not be written");
+        }
+        self.end(TaskKind::Jobs).await;
+        self.end(TaskKind::JobEnds).await;
         let closing = tokio::time::timeout(WRITING, self.eventing.close());
         if closing.await.is_err() {
             tracing::warn!(within = ?WRITING, "what was accepted of events may not be written");

@@ -43,6 +43,10 @@ pub(crate) enum TaskKind {
     Fallback,
     /// Read events back from their log, and deal them out to groups.
     Events,
+    /// Write jobs and read them back.
+    Jobs,
+    /// Tells of ends of jobs.
+    JobEnds,
     /// Tells how the shared store fares.
     Announcing,
     /// Serves gRPC.
@@ -79,6 +83,8 @@ impl TaskKind {
             Self::FallbackTimer => "fallback timer",
             Self::Fallback => "fallback",
             Self::Events => "events",
+            Self::Jobs => "jobs",
+            Self::JobEnds => "job ends",
             Self::Announcing => "announcing",
             Self::GrpcServer => "gRPC server",
             Self::HttpServer => "HTTP server",
@@ -101,8 +107,9 @@ impl TaskKind {
             | Self::FallbackTimer
             | Self::Fallback
             | Self::Events
+            | Self::Jobs
             | Self::GrpcServer => OnEnd::ShutDown,
-            Self::Announcing | Self::Declarations | Self::HttpServer => OnEnd::GoOn,
+            Self::Announcing | Self::JobEnds | Self::Declarations | Self::HttpServer => OnEnd::GoOn,
         }
     }
 }

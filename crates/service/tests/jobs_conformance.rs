@@ -10,7 +10,7 @@ mod engines;
 mod shared;
 mod support;
 
-use engines::{Life, clock, config, disk_options, memory_log};
+use engines::{Life, clock, config, disk_options, memory_log, ports};
 use std::sync::Arc;
 use trellis_conformance::Pace;
 use trellis_conformance::grpc::{self, GrpcJobs};
@@ -27,7 +27,8 @@ async fn over_grpc(
     pace: Pace,
 ) -> Subject {
     let durability = log.durability();
-    let life = Life::begin(log, clock, config(settings)).await;
+    let ports = ports(clock).await;
+    let life = Life::begin_with(log, clock, config(settings), ports).await;
     let parts = Parts {
         jobs: Some(life.engine),
         ..support::parts(clock)

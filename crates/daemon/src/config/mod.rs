@@ -18,6 +18,7 @@ mod endpoint;
 mod error;
 mod events;
 mod filter;
+mod jobs;
 mod layer;
 mod locks;
 mod pipelines;
@@ -37,6 +38,7 @@ use cache::CacheSettings;
 use declared::Declared;
 use effective::Effective;
 use events::{DiskSettings, EventsSettings};
+use jobs::JobsSettings;
 use layer::Layer;
 use locks::LocksSettings;
 use pipelines::{DeclaredPipeline, PipelinesSettings};
@@ -46,9 +48,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 use trellis_core::Now;
+use trellis_core::jobs::JobState;
 use trellis_core::limits::{MachineConfig, SetLimit};
 use trellis_core::pipelines::Base;
-use trellis_engine::EventsConfig;
+use trellis_engine::{EventsConfig, JobsConfig};
 use trellis_local::log::{DiskLogOptions, MemoryLogOptions};
 use trellis_local::{
     MemoryCacheConfig, MemoryLimitsConfig, MemoryLocksConfig, MemoryPipelinesConfig,
@@ -85,6 +88,7 @@ pub(crate) struct Settings {
     pipelines: PipelinesSettings,
     cache: CacheSettings,
     events: EventsSettings,
+    jobs: JobsSettings,
     disk: DiskSettings,
     redis: RedisSettings,
     use_distributed: bool,
@@ -266,6 +270,7 @@ impl Config {
             locks: self.settings.locks.bounds(),
             cache: self.settings.cache.service(),
             events: self.settings.events.bounds(),
+            jobs: self.settings.jobs.bounds(self.settings.shutdown_timeout),
         }
     }
 
@@ -342,6 +347,26 @@ impl Config {
     /// The log of events in a directory.
     pub(crate) fn disk_log(&self) -> DiskLogOptions {
         self.settings.events.disk(&self.settings.disk)
+    }
+
+    /// Queues and jobs.
+    pub(crate) fn jobs(&self) -> JobsConfig {
+        self.settings.jobs.engine()
+    }
+
+    /// The log of jobs in memory.
+    pub(crate) fn memory_job_log(&self) -> MemoryLogOptions {
+        self.settings.jobs.memory()
+    }
+
+    /// The log of jobs in a directory.
+    pub(crate) fn disk_job_log(&self) -> DiskLogOptions {
+        self.settings.jobs.disk(self.disk_log())
+    }
+
+    /// The ends of jobs that are told as events.
+    pub(crate) fn announced_ends(&self) -> Vec<JobState> {
+        self.settings.jobs.announced()
     }
 
     /// What a bucket counts as that nobody knows after the store may have lost data.

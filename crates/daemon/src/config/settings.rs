@@ -9,6 +9,7 @@ use super::allowed::Allowed::{
 };
 use super::cache::CACHE;
 use super::events::EVENTS;
+use super::jobs::JOBS;
 use super::locks::LOCKS;
 use super::pipelines::PIPELINES;
 use super::span::Span;
@@ -59,7 +60,7 @@ pub(super) fn find(key: &str) -> Option<&'static Setting> {
 /// All settings, those of one group together. Not among them: the lists `limits.declared` and `pipelines.declared`.
 pub(super) fn all() -> impl Iterator<Item = &'static Setting> {
     let groups = SETTINGS.iter().chain(CACHE).chain(LOCKS);
-    groups.chain(PIPELINES).chain(EVENTS)
+    groups.chain(PIPELINES).chain(EVENTS).chain(JOBS)
 }
 
 /// All settings but those of groups with a file of their own.
@@ -121,7 +122,7 @@ static SETTINGS: &[Setting] = &[
         "data_dir",
         "",
         Text,
-        "Directory in which events are kept, so that they survive a restart; made if need be. One daemon at a time. \
+        "Directory in which events and jobs are kept, so that they survive a restart; made if need be. One daemon at a time. \
          None: in memory.",
     ),
     setting(

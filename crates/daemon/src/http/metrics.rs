@@ -5,6 +5,7 @@
 mod cache;
 mod events;
 mod figures;
+mod jobs;
 mod locks;
 
 use crate::readiness::{Phase, Readiness};
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use trellis_core::cache::Cache;
 use trellis_core::events::Events;
+use trellis_core::jobs::Jobs;
 use trellis_core::limits::{Limits, LimitsStatus};
 use trellis_core::locks::Locks;
 use trellis_core::{Clock, Cluster, Now};
@@ -28,6 +30,7 @@ pub(crate) struct DaemonMetrics {
     pub locks: Arc<dyn Locks>,
     pub cache: Arc<dyn Cache>,
     pub events: Option<Arc<dyn Events>>,
+    pub jobs: Option<Arc<dyn Jobs>>,
     pub cluster: Option<Arc<dyn Cluster>>,
     pub stats: Arc<RpcStats>,
     pub readiness: Arc<Readiness>,
@@ -51,6 +54,9 @@ impl Collector for DaemonMetrics {
         cache::encode(&mut encoder, &self.cache.status())?;
         if let Some(events) = &self.events {
             events::encode(&mut encoder, &events.status())?;
+        }
+        if let Some(jobs) = &self.jobs {
+            jobs::encode(&mut encoder, &jobs.status())?;
         }
         self.encode_store(&mut encoder)?;
         self.encode_fallback(&mut encoder)?;

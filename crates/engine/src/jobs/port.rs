@@ -75,11 +75,11 @@ fn submitted(id: JobId, verdict: Verdict, durability: Durability) -> Result<Subm
         }
         Submission::NoBatch => {
             let allowed = "must be a batch of the same queue, which is not over or forgotten";
-            return Err(Error::invalid("batch.id", allowed));
+            return Err(Error::invalid("batch.batch_id", allowed));
         }
         Submission::BatchOver => {
             let allowed = "must be a batch that goes on: this one was stopped, or is over";
-            return Err(Error::invalid("batch.id", allowed));
+            return Err(Error::invalid("batch.batch_id", allowed));
         }
         Submission::BatchFull(count) => {
             let allowed = format!("must be below {count}, the count of the batch");

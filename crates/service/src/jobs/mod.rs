@@ -87,7 +87,8 @@ impl JobRpc {
         let now = self.clock.now().wall;
         let spec = wire::submit(request, &self.context(), now)?;
         let mut told = self.jobs.submit(vec![spec]).await;
-        let job = told.pop().unwrap_or_else(|| Err(unanswered()))?;
+        let job = told.pop().unwrap_or_else(|| Err(unanswered()));
+        let job = job.map_err(in_options)?;
         Ok(v1::JobServiceSubmitResponse {
             job: Some(wire::submitted(job)),
             scope: Some(self.scope()),
@@ -108,7 +109,7 @@ impl JobRpc {
         let results = together(told, refused).map(|result: Result<Submitted>| {
             let result = match result {
                 Ok(job) => Wire::Job(wire::submitted(job)),
-                Err(error) => Wire::Error(item_status(error)),
+                Err(error) => Wire::Error(item_status(in_options(error))),
             };
             v1::JobSubmitResult {
                 result: Some(result),
@@ -229,6 +230,15 @@ async fn report(
         jobs.report(namespace, attempt, progress).await?;
     }
     Ok(())
+}
+
+/// What the port refuses of a job that is well formed is its batch; the error names it within the request.
+fn in_options(error: Error) -> Error {
+    let field = error.violation.as_ref().map(|it| it.field.as_str());
+    if field.is_some_and(|field| field.starts_with("batch.")) {
+        return error.within("job.options");
+    }
+    error
 }
 
 /// Items that are well formed, and for each of all why it is not.

@@ -302,9 +302,10 @@ pub(super) fn batch(batch: v1::JobBatch, namespace: &Namespace) -> BatchView {
         created: time(batch.created_time.unwrap()),
         taken: number(batch.submitted),
         ended,
-        stop: match batch.state() {
-            v1::JobBatchState::Cancelled => Some(Stop::Cancelled),
-            _ => None,
+        stop: match batch.stop() {
+            v1::JobBatchStop::Unspecified => None,
+            v1::JobBatchStop::Failed => Some(Stop::Failed),
+            v1::JobBatchStop::Cancelled => Some(Stop::Cancelled),
         },
         over: over.map(|over| (over, over)),
     };

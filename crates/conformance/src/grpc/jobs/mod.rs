@@ -46,9 +46,10 @@ impl GrpcJobs {
 /// An error whose field is named as the port does: without the messages around it.
 fn bare(mut error: Error) -> Error {
     if let Some(violation) = &mut error.violation
-        && let Some((_, field)) = violation.field.rsplit_once('.')
+        && let Some((before, field)) = violation.field.rsplit_once('.')
     {
-        violation.field = field.to_owned();
+        let place = before.ends_with("batch").then_some("batch.");
+        violation.field = format!("{}{field}", place.unwrap_or_default());
     }
     error
 }
@@ -238,7 +239,14 @@ impl Jobs for GrpcJobs {
 
     async fn create_batch(&self, spec: BatchSpec) -> Result<(BatchView, bool)> {
         let (mut stub, namespace) = (self.stub(), spec.queue.namespace.clone());
-        let created = told(stub.create_batch(convert::batch_out(spec)).await)?;
+        let created = told(stub.create_batch(convert::batch_out(spec)).await);
+        let created = created.map_err(|mut error| {
+            // As the contract names what the port counts.
+            if let Some(violation) = error.violation.as_mut().filter(|it| it.field == "jobs") {
+                violation.field = "count".to_owned();
+            }
+            error
+        })?;
         let view = convert::batch(created.batch.unwrap(), &namespace);
         Ok((view, !created.duplicate))
     }

@@ -110,7 +110,7 @@ pub async fn a_cancelled_batch_is_over_and_takes_no_more_in(bench: &Bench) {
     assert!(bench.get(1).await.is_empty());
     assert_eq!(
         namely(bench.ask(bench.in_batch(batch, 2)).await),
-        "batch.id"
+        "batch.batch_id"
     );
 }
 
@@ -124,6 +124,7 @@ pub async fn a_batch_and_its_jobs_come_once(bench: &Bench) {
     assert_eq!((again.id, again.batch.taken, is_new), (batch, 2, false));
     let repeat = bench.ask(bench.in_batch(batch, 1)).await.unwrap();
     assert_eq!((repeat.job, repeat.decision), (jobs[1], Decision::Repeat));
+    spec.count = 3;
     spec.request.as_mut().unwrap().digest = 2;
     assert_eq!(
         code(port.create_batch(spec).await),
@@ -143,7 +144,7 @@ pub async fn batches_out_of_bounds_are_refused(bench: &Bench) {
     let mut elsewhere = bench.in_batch(batch, 0);
     elsewhere.queue = bench.queue("mail");
     // A queue of another partition does not know the batch either.
-    assert_eq!(namely(bench.ask(elsewhere).await), "batch.id");
+    assert_eq!(namely(bench.ask(elsewhere).await), "batch.batch_id");
     let other = bench.beside("other");
     let unknown = other.backend().batch(&other.namespace, batch).await;
     assert_eq!(code(unknown), ErrorCode::JobNotFound);

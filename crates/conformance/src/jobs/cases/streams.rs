@@ -57,7 +57,6 @@ pub async fn a_new_attempt_voids_what_was_told_before(bench: &Bench) {
     bench.append(&got, 0, "old").await.unwrap();
     let mut watch = bench.watch(job, 0).await;
     assert_eq!(next(&mut watch).await.1, "old");
-    bench.end(&got, AttemptEnd::Lost).await.unwrap();
     let got = bench.one().await;
     let event = watch.next().await.unwrap().unwrap();
     assert_eq!((event.number, event.lease), (2, Some(got.lease)));
@@ -106,7 +105,6 @@ pub async fn progress_reaches_readers_and_its_checkpoint_the_next_attempt(bench:
     assert_eq!((event.number, event.lease), (1, Some(got.lease)));
     let checkpoint = Some("after page 2, line 3".into());
     assert_eq!(event.news, JobNews::Progress { report, checkpoint });
-    bench.end(&got, AttemptEnd::Lost).await.unwrap();
     let got = bench.one().await;
     assert_eq!(got.checkpoint.unwrap(), "after page 2, line 3");
 }
@@ -166,7 +164,6 @@ pub async fn chunks_above_the_bounds_are_refused(bench: &Bench) {
 pub async fn an_attempt_that_is_over_tells_nothing(bench: &Bench) {
     let job = bench.submit(bench.job("a")).await;
     let first = bench.one().await;
-    bench.end(&first, AttemptEnd::Lost).await.unwrap();
     let second = bench.one().await;
     assert_eq!(
         code(bench.append(&first, 0, "old").await),

@@ -8,7 +8,7 @@ use super::watching::ended;
 use prost::Message as _;
 use trellis_core::jobs::{
     BatchEvent, BatchId, BatchNews, BatchSpec, BatchState, BatchView, JobId, JobState, OnFailure,
-    Outcome,
+    Outcome, Stop,
 };
 use trellis_core::{Error, Result};
 use trellis_proto::v1;
@@ -88,6 +88,12 @@ pub(crate) fn batch(view: BatchView) -> v1::JobBatch {
             .collect(),
         created_time: Some(timestamp(batch.created)),
         ended_time: batch.over.map(|(at, _)| timestamp(at)),
+        stop: match batch.stop {
+            None => v1::JobBatchStop::Unspecified,
+            Some(Stop::Failed) => v1::JobBatchStop::Failed,
+            Some(Stop::Cancelled) => v1::JobBatchStop::Cancelled,
+        }
+        .into(),
     }
 }
 
