@@ -249,7 +249,11 @@ impl JobFold {
                 let lease = lease.id;
                 self.fail((id, lease), "the attempt took too long", None, changes);
             }
-            Phase::Ended(_) => self.forget(id, changes),
+            Phase::Ended(_) => {
+                let watermark = id.made() + Micros::from_millis(1);
+                self.head.watermark = self.head.watermark.max(watermark);
+                self.forget(id, changes);
+            }
         }
     }
 
@@ -290,12 +294,12 @@ impl JobFold {
         true
     }
 
+    /// A job is not known any more. That may be a young one, so ids made before it are still taken: copies of its records are void by their marks.
     pub(super) fn forget(&mut self, id: JobId, changes: &mut Vec<Change>) {
         self.keep_for_snapshot(id);
         let Some(job) = self.jobs.remove(&id) else {
             return;
         };
-        self.head.watermark = self.head.watermark.max(id.made() + Micros::from_millis(1));
         self.index.unlist(id, &job);
         self.index.sweep(job.queue);
         changes.push(Change {

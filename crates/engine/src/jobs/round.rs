@@ -203,7 +203,9 @@ impl State {
                     bytes == 0 || more <= waiter.max_bytes
                 })
             {
-                let asked = if self.caching.is_missing(fold, job) {
+                let asked = if fold.job(job).is_some_and(needs_nothing) {
+                    Asked::May(None)
+                } else if self.caching.is_missing(fold, job) {
                     charging.borrow_mut().ask(fold, job, now)
                 } else {
                     Asked::Underway
@@ -295,6 +297,12 @@ impl State {
             });
         }
     }
+}
+
+/// Whether nobody is to be asked before a job starts, as of most.
+fn needs_nothing(job: &Job) -> bool {
+    let options = job.options();
+    options.charges.is_empty() && options.cached.is_none()
 }
 
 fn answer(waiter: Waiter, got: Got) {

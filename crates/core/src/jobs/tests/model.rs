@@ -149,8 +149,9 @@ impl Model {
                 }
             }
             JobRecord::Forgotten(job) => {
-                if self.find(*job).is_some_and(|job| !job.is_open()) {
-                    self.forget(*job);
+                let job = self.find(*job).filter(|job| !job.is_open());
+                if let Some(id) = job.map(|job| job.id) {
+                    self.forget(id);
                 }
             }
             JobRecord::Purged { queue, states } => {
@@ -193,6 +194,7 @@ impl Model {
                 JobState::Delayed => self.make_ready(id),
                 JobState::Running => self.fail(id, None),
                 _ => {
+                    self.watermark = self.watermark.max(id.made() + Micros(1_000));
                     self.forget(id);
                 }
             }
@@ -201,7 +203,6 @@ impl Model {
 
     fn forget(&mut self, id: JobId) {
         self.jobs.retain(|job| job.id != id);
-        self.watermark = self.watermark.max(id.made() + Micros(1_000));
     }
 
     /// Unless it runs.

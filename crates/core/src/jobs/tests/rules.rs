@@ -58,6 +58,9 @@ fn jobs_that_wait_are_cancelled_and_ended_ones_forgotten_a_thousand_at_once() {
     assert_eq!(run.put(&JobRecord::Forgotten(held.0)), Verdict::Void);
     assert_eq!(run.succeed(held), Verdict::Done);
     assert_eq!(run.put(&JobRecord::Forgotten(held.0)), Verdict::Done);
+    // One of the same moment still comes.
+    run.submit(&spec());
+    purge(&mut run, &waiting);
     purge(&mut run, &[JobState::Cancelled]);
     purge(&mut run, &[JobState::Cancelled]);
     assert!(run.fold.is_empty());
