@@ -286,6 +286,11 @@ impl Bench {
             .unwrap()
     }
 
+    pub(super) async fn purge(&self, states: &[JobState]) -> Result<u64> {
+        let port = self.port();
+        port.purge(self.queue("ocr"), states.to_vec()).await
+    }
+
     /// A page of the jobs of `ocr` in these states, and whether there are more.
     pub(super) async fn page(
         &self,

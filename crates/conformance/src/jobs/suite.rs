@@ -90,6 +90,8 @@ macro_rules! __jobs_cases {
                 pages_of_jobs_are_complete_and_in_order,
                 pages_of_queues_are_complete_and_in_order,
                 many_jobs_pass_while_checkpoints_are_taken,
+                waiting_jobs_are_purged_and_so_are_ended_ones,
+                dead_jobs_are_requeued_and_not_dead_any_more,
             }
             bounds {
                 what_is_out_of_bounds_is_refused_with_the_field,

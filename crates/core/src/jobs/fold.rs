@@ -31,6 +31,8 @@ pub enum Verdict {
     Chunk(Chunking),
     /// It asks for a batch, and was decided.
     Batch(Batching),
+    /// It took so many jobs out.
+    Purged(u32),
 }
 
 /// What became of a batch that was asked for.
@@ -138,6 +140,8 @@ impl JobFold {
             JobRecord::Used { job, lease, used } => self.used((*job, *lease), used),
             JobRecord::Settled(lease) => self.settled(*lease),
             JobRecord::BatchCreated { id, spec } => self.create_batch(*id, spec),
+            JobRecord::Purged { queue, states } => self.purge(queue, states, changes),
+            JobRecord::Forgotten(job) => self.forget_ended(*job, changes),
             JobRecord::Found { job, result } => self.found(offset, (*job, result), changes),
             JobRecord::BatchCancelled(id) => self.cancel_batch(*id),
             JobRecord::Refused { job, error } => self.refuse(*job, error, changes),
@@ -245,7 +249,11 @@ impl JobFold {
                 let lease = lease.id;
                 self.fail((id, lease), "the attempt took too long", None, changes);
             }
-            Phase::Ended(_) => self.forget(id, changes),
+            Phase::Ended(_) => {
+                let watermark = id.made() + Micros::from_millis(1);
+                self.head.watermark = self.head.watermark.max(watermark);
+                self.forget(id, changes);
+            }
         }
     }
 
@@ -286,12 +294,12 @@ impl JobFold {
         true
     }
 
-    fn forget(&mut self, id: JobId, changes: &mut Vec<Change>) {
+    /// A job is not known any more. That may be a young one, so ids made before it are still taken: copies of its records are void by their marks.
+    pub(super) fn forget(&mut self, id: JobId, changes: &mut Vec<Change>) {
         self.keep_for_snapshot(id);
         let Some(job) = self.jobs.remove(&id) else {
             return;
         };
-        self.head.watermark = self.head.watermark.max(id.made() + Micros::from_millis(1));
         self.index.unlist(id, &job);
         self.index.sweep(job.queue);
         changes.push(Change {

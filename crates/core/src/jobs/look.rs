@@ -7,7 +7,6 @@ use super::job::{Job, JobState};
 use super::record::{JobRecord, Mark};
 use super::spec::{QueueId, QueueSpec};
 use crate::Time;
-use std::ops::Bound;
 
 impl JobFold {
     /// Over how many partitions queues are spread; `None` before the first record.
@@ -83,7 +82,7 @@ impl JobFold {
     #[must_use]
     pub fn count(&self, queue: &QueueId, state: JobState) -> u64 {
         let queue = self.index.queue(queue);
-        queue.map_or(0, |queue| queue.counts[state as usize])
+        queue.map_or(0, |queue| queue.count(state))
     }
 
     /// Whether a queue has jobs or was set.
@@ -109,10 +108,20 @@ impl JobFold {
         queue: &QueueId,
         after: Option<JobId>,
     ) -> impl Iterator<Item = (JobId, &Job)> {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let queue = self.index.queue(queue).into_iter();
-        let ids = queue.flat_map(move |queue| queue.members.range((from, Bound::Unbounded)));
-        ids.filter_map(|id| Some((*id, self.jobs.get(id)?)))
+        self.jobs_in(queue, &JobState::ALL, after)
+    }
+
+    /// The same of those in some states. Looks at no others.
+    pub fn jobs_in(
+        &self,
+        queue: &QueueId,
+        states: &[JobState],
+        after: Option<JobId>,
+    ) -> impl Iterator<Item = (JobId, &Job)> {
+        let queue = self.index.queue(queue);
+        let ids = queue.map(|queue| queue.jobs_in(states, after));
+        let ids = ids.into_iter().flatten();
+        ids.filter_map(|id| Some((id, self.jobs.get(&id)?)))
     }
 
     /// Jobs of a queue that may start now, the next one first.

@@ -31,6 +31,7 @@ mod job;
 mod join;
 mod look;
 mod port;
+mod purge;
 mod queue;
 mod ready;
 mod record;
@@ -54,6 +55,7 @@ pub use port::{
     Assigned, Attempt, Decision, JobView, Jobs, ListJobs, QueueState, Reserve, Submitted,
     Submitting,
 };
+pub use purge::{MAX_PURGED, check_purged};
 pub use record::{AttemptEnd, Entry, JobRecord, Mark, Part};
 pub use replay::{Checkpoint, Checkpoints, Restore};
 pub use slice::{BatchSlice, HeadSlice, JobSlice, QueueSlice, SettleSlice, Slice, TurnSlice};

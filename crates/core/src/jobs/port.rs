@@ -272,6 +272,15 @@ pub trait Jobs: Send + Sync {
     /// succeeded, those of [`Jobs::submit`].
     async fn retry(&self, namespace: &Namespace, job: JobId) -> Result<Submitted>;
 
+    /// Takes jobs of a queue out, those that are in these states when it begins: cancels those that wait, forgets those that have ended and with them their
+    /// request ids; tells of how many. When it fails some may be out, and a repeat takes the others. Errors: `InvalidField` unless all the states are of jobs that wait, or all of
+    /// jobs that have ended.
+    async fn purge(&self, queue: QueueId, states: Vec<JobState>) -> Result<u64>;
+
+    /// Makes new jobs like those that are dead or have failed, the oldest first, at most so many (1 to 1,000), and takes those out in whose place they are; tells of how
+    /// many. When it fails some may be done, and a repeat does the others. Errors: `InvalidField`, those of [`Jobs::submit`].
+    async fn requeue(&self, queue: QueueId, max_jobs: usize) -> Result<u64>;
+
     /// Sets how a queue runs its jobs. Errors: `InvalidField`, `TooManyQueues`.
     async fn set_queue(&self, queue: QueueId, spec: QueueSpec) -> Result<QueueState>;
 

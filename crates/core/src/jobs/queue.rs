@@ -9,6 +9,7 @@ use super::ready::{Ready, Waiting};
 use super::spec::{PRIORITIES, QueueId, QueueSpec};
 use crate::{RequestId, UniqueKey};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 
 /// The place of a ready job: the highest priority, then its turn, then who came first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,10 +44,8 @@ pub(super) struct Queue {
     pub spec: QueueSpec,
     /// By priority: the tag of the job that was started last, which never falls.
     pub started: [u64; PRIORITIES as usize],
-    /// Jobs in each state, in the order of [`JobState::ALL`].
-    pub counts: [u64; JobState::ALL.len()],
-    /// All its jobs.
-    pub members: BTreeSet<JobId>,
+    /// All its jobs, by state, in the order of [`JobState::ALL`].
+    pub members: [BTreeSet<JobId>; JobState::ALL.len()],
     /// Those that have not ended, by what is unique of them.
     pub unique: HashMap<UniqueKey, JobId>,
     pub requests: HashMap<RequestId, JobId>,
@@ -65,8 +64,7 @@ impl Queue {
             id,
             spec: QueueSpec::default(),
             started: [0; PRIORITIES as usize],
-            counts: [0; JobState::ALL.len()],
-            members: BTreeSet::new(),
+            members: Default::default(),
             unique: HashMap::new(),
             requests: HashMap::new(),
             ready: Ready::default(),
@@ -78,16 +76,47 @@ impl Queue {
 
     /// Whether forgetting it changes nothing.
     pub fn is_idle(&self) -> bool {
-        self.members.is_empty() && self.caps.is_empty() && self.spec == QueueSpec::default()
+        let none = self.members.iter().all(BTreeSet::is_empty);
+        none && self.caps.is_empty() && self.spec == QueueSpec::default()
+    }
+
+    pub fn count(&self, state: JobState) -> u64 {
+        self.members[state as usize].len() as u64
+    }
+
+    /// Jobs in these states behind an id, in the order of their ids.
+    pub fn jobs_in(
+        &self,
+        states: &[JobState],
+        after: Option<JobId>,
+    ) -> impl Iterator<Item = JobId> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let lines = JobState::ALL.into_iter().filter(|it| states.contains(it));
+        let lines = lines.map(|state| &self.members[state as usize]);
+        let lines = lines.map(|line| line.range((from, Bound::Unbounded)));
+        let lines = lines.filter_map(|mut line| Some((*line.next()?, line)));
+        let mut lines: Vec<_> = lines.collect();
+        std::iter::from_fn(move || {
+            let heads = lines.iter().enumerate();
+            let (at, _) = heads.min_by_key(|(_, (head, _))| *head)?;
+            let (head, rest) = &mut lines[at];
+            let first = *head;
+            match rest.next() {
+                Some(next) => *head = *next,
+                None => drop(lines.swap_remove(at)),
+            }
+            Some(first)
+        })
     }
 
     pub fn running(&self) -> u64 {
-        self.counts[JobState::Running as usize]
+        self.count(JobState::Running)
     }
 
     /// Jobs that have not ended.
     pub fn open(&self) -> u64 {
-        self.counts[..=JobState::Running as usize].iter().sum()
+        let open = [JobState::Delayed, JobState::Ready, JobState::Running];
+        open.into_iter().map(|state| self.count(state)).sum()
     }
 
     /// Jobs that may start now, the next one first, but for those that charge what is shut.
@@ -115,8 +144,7 @@ impl Queue {
 
     /// Takes a job in, as it is.
     pub fn enlist(&mut self, id: JobId, job: &Job) {
-        self.members.insert(id);
-        self.counts[job.state() as usize] += 1;
+        self.members[job.state() as usize].insert(id);
         join::enlist(&mut self.joins, id, job);
         let options = job.options();
         if let Some(request) = &options.request {
@@ -153,8 +181,7 @@ impl Queue {
 
     /// Takes a job out, as it was.
     pub fn unlist(&mut self, id: JobId, job: &Job) {
-        self.members.remove(&id);
-        self.counts[job.state() as usize] -= 1;
+        self.members[job.state() as usize].remove(&id);
         join::unlist(&mut self.joins, id, job);
         let options = job.options();
         if let Some(request) = &options.request

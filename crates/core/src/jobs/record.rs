@@ -2,6 +2,7 @@
 
 use super::batch::BatchSpec;
 use super::ids::{BatchId, Epoch, JobId, LeaseId};
+use super::job::JobState;
 use super::slice::Slice;
 use super::spec::{JobSpec, QueueId, QueueSpec};
 use super::stream::{Chunk, ChunkBounds, Progress};
@@ -166,6 +167,15 @@ pub enum JobRecord {
         /// It.
         result: Bytes,
     },
+    /// Jobs of a queue in these states are taken out, the oldest first, at most [`super::MAX_PURGED`].
+    Purged {
+        /// Which queue.
+        queue: QueueId,
+        /// Which states.
+        states: Vec<JobState>,
+    },
+    /// A job that has ended is not kept any longer.
+    Forgotten(JobId),
     /// Somebody takes a batch back.
     BatchCancelled(BatchId),
     /// A queue runs its jobs otherwise.

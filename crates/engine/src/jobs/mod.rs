@@ -6,11 +6,12 @@
 //!
 //! Files: `shard` what a partition knows, `round` what it does next, `task` the one that writes, `effects` what a record that counts does beside
 //! the fold; `held` bytes of jobs, `leases` and `lines` who has a job and who waits for one, `watch` who waits for an end,
-//! `reading` who reads what is told; `charging` what jobs take of limits, `caching` which results are in the cache, `calls` both on their way; `batches` jobs that are counted together; `begin` how a
+//! `reading` who reads what is told; `charging` what jobs take of limits, `caching` which results are in the cache, `calls` both on their way; `batches` jobs that are counted together, `bulk` many of a queue at once; `begin` how a
 //! life begins, `replay` how a partition is read, `port`, `working` and `telling` the port.
 
 mod batches;
 mod begin;
+mod bulk;
 mod caching;
 mod calls;
 mod charging;

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use tokio::time::timeout;
 use trellis_core::jobs::{
     Assigned, Attempt, AttemptEnd, BatchId, BatchSpec, BatchView, BatchWatch, Chunk, Decision,
-    JobId, JobRecord, JobSpec, JobState, JobView, JobWatch, Jobs, ListJobs, Part, Payload,
-    Progress, QueueId, QueueSpec, QueueState, Reserve, Submission, Submitted, Submitting, Verdict,
+    JobId, JobRecord, JobSpec, JobState, JobView, JobWatch, Jobs, ListJobs, Part, Progress,
+    QueueId, QueueSpec, QueueState, Reserve, Submission, Submitted, Submitting, Verdict,
 };
 use trellis_core::limits::ActualAmount;
 use trellis_core::log::Durability;
@@ -21,7 +21,7 @@ use trellis_core::{Error, ErrorCode, Micros, Name, Namespace, Result, Scope};
 type One = Pin<Box<dyn Future<Output = Result<Submitted>> + Send>>;
 
 impl JobEngine {
-    fn submit_one(&self, spec: JobSpec) -> One {
+    pub(super) fn submit_one(&self, spec: JobSpec) -> One {
         let begun = self.check_open().and_then(|()| self.check(&spec));
         if let Err(error) = begun {
             return Box::pin(std::future::ready(Err(error)));
@@ -245,10 +245,13 @@ impl Jobs for JobEngine {
     async fn jobs(&self, list: ListJobs) -> Result<(Vec<JobView>, bool)> {
         let shard = self.shard(&list.queue);
         let state = shard.state.lock();
-        let jobs = state.fold.jobs_of(&list.queue, list.after);
-        let wanted = jobs
-            .filter(|(_, job)| list.states.is_empty() || list.states.contains(&job.state()))
-            .take(list.page_size.saturating_add(1));
+        let states = if list.states.is_empty() {
+            JobState::ALL.as_slice()
+        } else {
+            &list.states
+        };
+        let jobs = state.fold.jobs_in(&list.queue, states, list.after);
+        let wanted = jobs.take(list.page_size.saturating_add(1));
         let mut found: Vec<JobView> = wanted.map(|(id, job)| state.view(id, job)).collect();
         let more = found.len() > list.page_size;
         found.truncate(list.page_size);
@@ -266,29 +269,16 @@ impl Jobs for JobEngine {
 
     async fn retry(&self, namespace: &Namespace, job: JobId) -> Result<Submitted> {
         let shard = self.shard_of(job)?;
-        let view = shard.view(namespace, job)?;
-        if !view.state.is_ended() || view.state == JobState::Succeeded {
-            let allowed = "must be a job that has ended without success";
-            return Err(Error::invalid("job_id", allowed));
-        }
-        let is_reference = {
-            let state = shard.state.lock();
-            state.find(namespace, job)?.is_reference
-        };
-        let data = shard.bytes(job, Part::Payload).await?;
-        let mut options = view.options;
-        options.retry_of = Some(job);
-        options.request = None;
-        options.deadline = None;
-        options.batch = None;
-        let spec = JobSpec {
-            queue: view.queue,
-            payload: Payload { data, is_reference },
-            priority: view.priority,
-            run_at: None,
-            options,
-        };
+        let spec = self.again(shard, namespace, job).await?;
         self.submit_one(spec).await
+    }
+
+    async fn purge(&self, queue: QueueId, states: Vec<JobState>) -> Result<u64> {
+        self.purge_all(queue, states).await
+    }
+
+    async fn requeue(&self, queue: QueueId, max_jobs: usize) -> Result<u64> {
+        self.requeue_some(queue, max_jobs).await
     }
 
     async fn set_queue(&self, queue: QueueId, spec: QueueSpec) -> Result<QueueState> {

@@ -154,3 +154,56 @@ pub async fn many_jobs_pass_while_checkpoints_are_taken(bench: &Bench) {
         (kept, b"kept".as_slice())
     );
 }
+
+pub async fn waiting_jobs_are_purged_and_so_are_ended_ones(bench: &Bench) {
+    let jobs = bench.submit_all(&["a", "b", "c", "d"]).await;
+    let other = JobSpec::new(bench.queue("mail"), "e");
+    let other = bench.submit(other).await;
+    let got = bench.one().await;
+    for states in [
+        &[][..],
+        &[JobState::Running],
+        &[JobState::Ready, JobState::Dead],
+    ] {
+        assert_eq!(namely(bench.purge(states).await), "states");
+    }
+    let waiting = [JobState::Ready, JobState::Delayed];
+    assert_eq!(bench.purge(&waiting).await.unwrap(), 3);
+    assert_eq!(bench.purge(&waiting).await.unwrap(), 0);
+    assert_eq!(bench.state(jobs[3]).await, JobState::Cancelled);
+    assert_eq!(bench.state(other).await, JobState::Ready);
+    bench.end(&got, succeeded("text")).await.unwrap();
+    assert_eq!(bench.purge(&[JobState::Cancelled]).await.unwrap(), 3);
+    let unknown = bench.wait(jobs[3], HOUR).await;
+    assert_eq!(code(unknown), ErrorCode::JobNotFound);
+    assert_eq!(bench.wait(jobs[0], HOUR).await.unwrap().1.unwrap(), "text");
+}
+
+pub async fn dead_jobs_are_requeued_and_not_dead_any_more(bench: &Bench) {
+    let mut dead = Vec::new();
+    for data in ["a", "b", "c"] {
+        dead.push(bench.submit(bench.job(data)).await);
+        let got = bench.one().await;
+        let hopeless = AttemptEnd::Failed {
+            error: "no".into(),
+            retryable: false,
+            retry_after: None,
+        };
+        bench.end(&got, hopeless).await.unwrap();
+    }
+    dead.sort();
+    let states = [JobState::Dead, JobState::Failed];
+    assert_eq!(bench.page(&states, None, 10).await, (dead.clone(), false));
+    let port = bench.backend();
+    let requeue = async |most| port.requeue(bench.queue("ocr"), most).await;
+    assert_eq!(namely(requeue(0).await), "max_jobs");
+    assert_eq!(requeue(2).await.unwrap(), 2);
+    assert_eq!(bench.page(&states, None, 10).await, (vec![dead[2]], false));
+    let mut got = bench.get(10).await;
+    got.sort_by_key(|it| it.options.retry_of);
+    let again: Vec<_> = got.iter().map(|it| it.options.retry_of).collect();
+    assert_eq!(again, [Some(dead[0]), Some(dead[1])]);
+    assert_eq!(requeue(1_000).await.unwrap(), 1);
+    assert_eq!(requeue(1_000).await.unwrap(), 0);
+    assert_eq!(bench.one().await.options.retry_of, Some(dead[2]));
+}

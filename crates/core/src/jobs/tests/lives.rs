@@ -94,15 +94,16 @@ fn run_to_the_end(log: &mut Vec<Record>) -> Result<BTreeMap<JobId, JobState>, St
             return Ok(outcomes);
         };
         let (job, worker) = (*job, worker());
-        let record = match (it.lease().map(|lease| lease.id), it.state()) {
+        // Of a batch others may go first, and one that joined another may wait for its back-off.
+        let next = fold.next(fold.queue_of(it)).next();
+        let record = match (it.lease().map(|lease| lease.id), next) {
             (Some(lease), _) => JobRecord::Ended {
                 job,
                 lease,
                 how: AttemptEnd::Succeeded(bytes::Bytes::new()),
             },
-            (None, JobState::Ready) => JobRecord::Leased {
-                // Of a batch, others may go first.
-                job: fold.next(fold.queue_of(it)).next().unwrap_or(job),
+            (None, Some(job)) => JobRecord::Leased {
+                job,
                 worker,
                 reservation: None,
             },

@@ -148,6 +148,21 @@ impl Model {
                     self.finish(id, JobState::Succeeded);
                 }
             }
+            JobRecord::Forgotten(job) => {
+                let job = self.find(*job).filter(|job| !job.is_open());
+                if let Some(id) = job.map(|job| job.id) {
+                    self.forget(id);
+                }
+            }
+            JobRecord::Purged { queue, states } => {
+                let own = self.jobs().filter(|job| job.spec.queue == *queue);
+                let own = own.filter(|job| states.contains(&job.state));
+                let mut own: Vec<JobId> = own.map(|job| job.id).collect();
+                own.sort();
+                for id in own {
+                    self.purge(id);
+                }
+            }
             JobRecord::Cancelled(job) => self.finish(*job, JobState::Cancelled),
             JobRecord::QueueSet { queue, spec } => {
                 self.specs.insert(queue.clone(), *spec);
@@ -179,10 +194,23 @@ impl Model {
                 JobState::Delayed => self.make_ready(id),
                 JobState::Running => self.fail(id, None),
                 _ => {
-                    self.jobs.retain(|job| job.id != id);
                     self.watermark = self.watermark.max(id.made() + Micros(1_000));
+                    self.forget(id);
                 }
             }
+        }
+    }
+
+    fn forget(&mut self, id: JobId) {
+        self.jobs.retain(|job| job.id != id);
+    }
+
+    /// Unless it runs.
+    fn purge(&mut self, id: JobId) {
+        match self.find(id).map(|job| job.state) {
+            Some(JobState::Delayed | JobState::Ready) => self.finish(id, JobState::Cancelled),
+            Some(state) if state.is_ended() => self.forget(id),
+            _ => {}
         }
     }
 

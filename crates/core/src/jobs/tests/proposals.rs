@@ -25,7 +25,7 @@ impl World {
 
     fn one(&mut self, at: usize) -> Option<JobRecord> {
         let queue = queues()[self.random.below(2)].clone();
-        let kind = self.random.below(23);
+        let kind = self.random.below(24);
         let fold = &self.owners[at].fold;
         let jobs: Vec<(JobId, Job)> = fold
             .jobs_of(&queue, None)
@@ -43,6 +43,7 @@ impl World {
                 Some(JobRecord::Found { job, result })
             }
             21 => Some(self.batch(queue)),
+            23 if self.random.percent(30) => Some(self.purged(queue)),
             22 => {
                 let batches: Vec<BatchId> = fold.batches.keys().copied().collect();
                 let batch = self.random.below(batches.len().max(1));
@@ -83,6 +84,15 @@ impl World {
             }
             _ => None,
         }
+    }
+
+    fn purged(&mut self, queue: QueueId) -> JobRecord {
+        let states = match self.random.below(3) {
+            0 => vec![JobState::Delayed],
+            1 => vec![JobState::Ready, JobState::Delayed],
+            _ => vec![JobState::Succeeded, JobState::Dead],
+        };
+        JobRecord::Purged { queue, states }
     }
 
     /// Bytes of a job are logged again.

@@ -185,6 +185,11 @@ fn record() -> impl Strategy<Value = JobRecord> {
         (id(), lease(), how).prop_map(|(job, lease, how)| JobRecord::Ended { job, lease, how }),
         told(),
         id().prop_map(JobRecord::Cancelled),
+        id().prop_map(JobRecord::Forgotten),
+        (0..9_usize).prop_map(|count| JobRecord::Purged {
+            queue: queue("ocr"),
+            states: JobState::ALL[..count].to_vec(),
+        }),
         id().prop_map(|job| JobRecord::Found {
             job,
             result: "text".into()

@@ -38,6 +38,35 @@ fn policy(max_attempts: u32) -> JobSpec {
 }
 
 #[test]
+fn jobs_that_wait_are_cancelled_and_ended_ones_forgotten_a_thousand_at_once() {
+    let mut run = Run::new();
+    for _ in 0..1_200 {
+        run.submit(&spec());
+    }
+    let held = run.next().unwrap();
+    let purge = |run: &mut Run, states: &[JobState]| {
+        run.put(&JobRecord::Purged {
+            queue: queue("ocr"),
+            states: states.to_vec(),
+        })
+    };
+    let waiting = [JobState::Ready, JobState::Delayed];
+    assert_eq!(purge(&mut run, &waiting), Verdict::Purged(1_000));
+    assert_eq!(purge(&mut run, &waiting), Verdict::Purged(199));
+    assert_eq!(purge(&mut run, &waiting), Verdict::Purged(0));
+    assert_eq!(run.fold.count(&queue("ocr"), JobState::Cancelled), 1_199);
+    assert_eq!(run.put(&JobRecord::Forgotten(held.0)), Verdict::Void);
+    assert_eq!(run.succeed(held), Verdict::Done);
+    assert_eq!(run.put(&JobRecord::Forgotten(held.0)), Verdict::Done);
+    // One of the same moment still comes.
+    run.submit(&spec());
+    purge(&mut run, &waiting);
+    purge(&mut run, &[JobState::Cancelled]);
+    purge(&mut run, &[JobState::Cancelled]);
+    assert!(run.fold.is_empty());
+}
+
+#[test]
 fn a_job_is_leased_done_and_forgotten_after_its_retention() {
     let mut run = Run::new();
     let job = run.submit(&spec());

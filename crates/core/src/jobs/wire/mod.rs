@@ -190,6 +190,7 @@ fn put_record(out: &mut Put, record: &JobRecord) {
             out.byte(20);
             out.job(*job);
         }
+        JobRecord::Purged { .. } | JobRecord::Forgotten(_) => out.purged(record),
         JobRecord::Used { .. } | JobRecord::Settled(_) | JobRecord::Refused { .. } => {
             out.charged(record);
         }
@@ -306,6 +307,11 @@ fn take_record(rest: &mut Take<'_>, data: &Bytes) -> Option<JobRecord> {
             job: rest.job()?,
             result: data.clone(),
         },
+        21 => JobRecord::Purged {
+            queue: rest.queue()?,
+            states: rest.states()?,
+        },
+        22 => JobRecord::Forgotten(rest.job()?),
         kind @ 15..=17 => return rest.charged(kind),
         _ => return None,
     })

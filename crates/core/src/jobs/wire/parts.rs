@@ -1,6 +1,6 @@
 //! Parts of checkpoints as bytes.
 
-use super::super::job::{Ending, Lease, Outcome, Phase, Place};
+use super::super::job::{Ending, JobState, Lease, Outcome, Phase, Place};
 use super::super::record::JobRecord;
 use super::super::slice::{HeadSlice, JobSlice, QueueSlice, Slice, TurnSlice};
 use super::super::spec::PRIORITIES;
@@ -31,6 +31,28 @@ impl Put {
     pub(super) fn place(&mut self, place: Place) {
         self.number(place.offset.0);
         self.number(u64::from(place.bytes));
+    }
+
+    pub(super) fn purged(&mut self, record: &JobRecord) {
+        match record {
+            JobRecord::Purged { queue, states } => {
+                self.byte(21);
+                self.queue(queue);
+                self.states(states);
+            }
+            JobRecord::Forgotten(job) => {
+                self.byte(22);
+                self.job(*job);
+            }
+            _ => {}
+        }
+    }
+
+    fn states(&mut self, states: &[JobState]) {
+        self.number(states.len() as u64);
+        for state in states {
+            self.byte(*state as u8);
+        }
     }
 
     fn phase(&mut self, phase: &Phase) {
@@ -167,6 +189,11 @@ impl Take<'_> {
             offset: Offset(self.number()?),
             bytes: self.small()?,
         })
+    }
+
+    /// By their places among all of them, which stay.
+    pub(super) fn states(&mut self) -> Option<Vec<JobState>> {
+        self.list(|rest| JobState::ALL.get(usize::from(rest.byte()?)).copied())
     }
 
     fn phase(&mut self) -> Option<Phase> {
