@@ -5,7 +5,9 @@ use super::charging::Asked;
 use super::lines::{Got, Waiter};
 use super::shard::{Proposal, Shard, State, Tell, bytes_of};
 use std::cell::RefCell;
-use trellis_core::jobs::{Attempt, AttemptEnd, ChargedBuckets, JobId, JobRecord, LeaseId, QueueId};
+use trellis_core::jobs::{
+    Attempt, AttemptEnd, ChargedBuckets, Job, JobId, JobRecord, LeaseId, QueueId,
+};
 use trellis_core::limits::ReservationId;
 use trellis_core::{Error, Micros, Namespace, Time};
 
@@ -198,7 +200,9 @@ impl State {
             while room > 0
                 && let Some(job) = next.next()
             {
-                let asked = if self.caching.is_missing(fold, job) {
+                let asked = if fold.job(job).is_some_and(needs_nothing) {
+                    Asked::May(None)
+                } else if self.caching.is_missing(fold, job) {
                     charging.borrow_mut().ask(fold, job, now)
                 } else {
                     Asked::Underway
@@ -289,6 +293,12 @@ impl State {
             });
         }
     }
+}
+
+/// Whether nobody is to be asked before a job starts, as of most.
+fn needs_nothing(job: &Job) -> bool {
+    let options = job.options();
+    options.charges.is_empty() && options.cached.is_none()
 }
 
 fn answer(waiter: Waiter, got: Got) {
