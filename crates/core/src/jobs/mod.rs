@@ -4,7 +4,7 @@
 //! - [`JobSpec`], [`QueueSpec`]: what a caller asks for; [`JobId`], [`LeaseId`], [`QueueId`]: names.
 //! - [`JobRecord`], [`Entry`]: one change, and as the log has it; [`JobWriter`]: the owner's pen.
 //! - [`JobFold`]: the state of a partition. Nothing but a record changes it, and the same records give the same.
-//! - [`Checkpoints`], [`Restore`]: how the state comes back.
+//! - [`Replay`]: how the state comes back.
 //!
 //! **One owner.** A partition belongs to whoever logged the first `EpochStart` of the highest number. Every other record carries its
 //! owner's epoch and a rising sequence, and counts only if the epoch is the current one where it stands and the sequence is above all before. So
@@ -57,7 +57,7 @@ pub use port::{
 };
 pub use purge::{MAX_PURGED, check_purged};
 pub use record::{AttemptEnd, Entry, JobRecord, Mark, Part};
-pub use replay::{Checkpoint, Checkpoints, Restore};
+pub use replay::{Checkpoint, Checkpoints, Replay, Replayed, Restore};
 pub use slice::{BatchSlice, HeadSlice, JobSlice, QueueSlice, SettleSlice, Slice, TurnSlice};
 pub use spec::{
     DEFAULT_PRIORITY, JobOptions, JobSpec, MAX_LABELS, MAX_PAYLOAD_BYTES, MAX_TEXT_BYTES,

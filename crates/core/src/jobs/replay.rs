@@ -1,8 +1,8 @@
 //! How a life begins: which checkpoint is in force, and the state that it tells.
 //!
-//! The log is read twice. First [`Checkpoints`] looks at every record and finds the last checkpoint that is whole and was begun by an
-//! owner; then [`Restore`] takes that over, and the records behind its begin are applied. A log without one is applied from its first record,
-//! which must be there.
+//! The log is read once. A log of which nothing was trimmed is applied from its first record. Of another one the state is that of the last checkpoint that is whole and
+//! was begun by an owner, and the records behind its begin; [`Checkpoints`] tells which that is. A checkpoint is taken over while it is read, and what comes between its
+//! parts waits for its end. Nobody knows before the end of the log whether another one follows, so each is.
 //!
 //! A checkpoint is the state where it begins, so nothing that came between its parts is missing from it or told twice.
 
@@ -118,7 +118,94 @@ impl Begun {
     }
 }
 
-/// See the module.
+/// See the module: a log is handed to it record by record.
+#[derive(Debug, Default)]
+pub struct Replay {
+    checkpoints: Checkpoints,
+    /// The state so far, once there is one.
+    fold: Option<JobFold>,
+    /// The state is there from the first record on.
+    is_whole: bool,
+    /// A checkpoint that is being read, and the records behind its begin.
+    underway: Option<(Restore, Vec<(Offset, Entry)>)>,
+    /// Bytes behind the last begin, and behind that of the checkpoint in force.
+    behind: usize,
+    since: usize,
+}
+
+/// What a log amounts to.
+#[derive(Debug)]
+pub struct Replayed {
+    /// The state.
+    pub fold: JobFold,
+    /// The checkpoint in force.
+    pub checkpoint: Option<Checkpoint>,
+    /// Bytes behind its begin, or of all records.
+    pub since: usize,
+}
+
+impl Replay {
+    /// Of a log of which nothing was trimmed, or of another one.
+    #[must_use]
+    pub fn new(is_whole: bool) -> Self {
+        Self {
+            is_whole,
+            fold: is_whole.then(JobFold::default),
+            ..Self::default()
+        }
+    }
+
+    /// The next record, of so many bytes.
+    pub fn take(&mut self, offset: Offset, entry: Entry, bytes: usize) {
+        let (begun, found) = (self.checkpoints.begun, self.checkpoints.found);
+        self.checkpoints.look(offset, &entry);
+        let (now, whole) = (self.checkpoints.begun, self.checkpoints.found);
+        let begins = now.filter(|now| begun.is_none_or(|begun| begun.begin != now.begin));
+        self.behind += bytes;
+        self.since += bytes;
+        if let Some(fold) = &mut self.fold {
+            fold.apply(offset, &entry, &mut Vec::new());
+            // Nobody tells it.
+            fold.end_snapshot();
+        }
+        if let Some(begun) = begins {
+            self.behind = 0;
+            let fold = JobFold::default();
+            let restore = Restore { begun, fold };
+            self.underway = (!self.is_whole).then(|| (restore, Vec::new()));
+            return;
+        }
+        if let Some((restore, behind)) = &mut self.underway {
+            restore.take(&entry);
+            behind.push((offset, entry));
+        }
+        if whole != found {
+            self.since = self.behind;
+            if let Some((restore, behind)) = self.underway.take() {
+                let mut fold = restore.into_fold();
+                for (offset, entry) in behind {
+                    fold.apply(offset, &entry, &mut Vec::new());
+                }
+                self.fold = Some(fold);
+            }
+        } else if now.is_none() {
+            self.underway = None;
+        }
+    }
+
+    /// What it amounts to; `None` if the log has lost its beginning.
+    #[must_use]
+    pub fn end(self) -> Option<Replayed> {
+        let fold = self.fold.filter(|fold| fold.partitions().is_some())?;
+        Some(Replayed {
+            fold,
+            checkpoint: self.checkpoints.found,
+            since: self.since,
+        })
+    }
+}
+
+/// A state that is taken over from a checkpoint.
 #[derive(Debug)]
 pub struct Restore {
     begun: Begun,

@@ -1,7 +1,7 @@
 //! How a life begins: each partition is read, and taken over by an epoch above all before, which is read back before anything is served.
 
 use super::config::JobsConfig;
-use super::replay::{Replayed, read_from};
+use super::replay::{Partitioned, read_from};
 use super::shard::Shard;
 use super::task::ShardTask;
 use super::upkeep::Upkeep;
@@ -70,7 +70,7 @@ async fn begin(
     ports: &JobPorts,
 ) -> Result<ShardTask> {
     let end = reach(&*log, partition, config.partitions).await?;
-    let mut replayed = Replayed::read(&*log, partition, end).await?;
+    let mut replayed = Partitioned::read(&*log, partition, end).await?;
     let count = replayed.fold.partitions();
     if let Some(count) = count.filter(|count| *count != config.partitions) {
         let allowed = format!("must be {count}, as this log was begun with");
@@ -109,7 +109,7 @@ async fn reach(log: &dyn Log, partition: Partition, partitions: u32) -> Result<O
 async fn take_over(
     log: &dyn Log,
     partition: Partition,
-    replayed: &mut Replayed,
+    replayed: &mut Partitioned,
     clock: &SteadyClock,
 ) -> Result<JobWriter> {
     let epoch = Epoch {

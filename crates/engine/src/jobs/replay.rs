@@ -1,6 +1,6 @@
 //! How a partition is read: from an offset on, and from its start.
 
-use trellis_core::jobs::{Checkpoints, Entry, JobFold, Restore};
+use trellis_core::jobs::{Entry, JobFold, Replay};
 use trellis_core::log::{Log, LogError, LogRecord, LogResult, Offset, Partition, Read};
 use trellis_core::{Error, ErrorCode, Result};
 
@@ -28,8 +28,7 @@ pub(super) async fn read_from(
 }
 
 /// What a partition amounts to.
-#[derive(Default)]
-pub(super) struct Replayed {
+pub(super) struct Partitioned {
     pub fold: JobFold,
     pub next: Offset,
     /// Bytes behind the begin of the checkpoint in force.
@@ -38,52 +37,31 @@ pub(super) struct Replayed {
     pub last: (Offset, u64),
 }
 
-impl Replayed {
+impl Partitioned {
     /// Reads a partition up to an offset, waiting for it. Errors: `Internal` for a record that cannot be read, and for a log that has
     /// lost its beginning.
     pub async fn read(log: &dyn Log, partition: Partition, end: Offset) -> Result<Self> {
         let start = log.bounds(partition).await?.start;
-        let mut checkpoints = Checkpoints::default();
+        let mut replay = Replay::new(start == Offset::default());
         each(log, partition, (start, end), |found| {
-            checkpoints.look(found.offset, &decode(found)?);
+            replay.take(found.offset, decode(found)?, found.record.bytes());
             Ok(())
         })
         .await?;
-        let mut replayed = Self {
-            next: start,
-            ..Self::default()
-        };
-        if let Some(found) = checkpoints.found() {
-            let mut restore = Restore::new(&found);
-            each(log, partition, (found.begin, found.end.next()), |found| {
-                restore.take(&decode(found)?);
-                Ok(())
-            })
-            .await?;
-            replayed.fold = restore.into_fold();
-            replayed.next = found.begin.next();
-            replayed.last = (found.begin, found.number);
-        }
-        let mut changes = Vec::new();
-        let from = replayed.next;
-        each(log, partition, (from, end), |found| {
-            changes.clear();
-            let entry = decode(found)?;
-            replayed.fold.apply(found.offset, &entry, &mut changes);
-            replayed.since += found.record.bytes();
-            Ok(())
-        })
-        .await?;
-        replayed.fold.end_snapshot();
-        replayed.next = end.max(from);
-        if replayed.fold.partitions().is_none() {
+        let Some(replayed) = replay.end() else {
             let message = format!(
                 "partition {} of the log of jobs has lost its beginning",
                 partition.0
             );
             return Err(Error::new(ErrorCode::Internal, message));
-        }
-        Ok(replayed)
+        };
+        let last = replayed.checkpoint.map(|it| (it.begin, it.number));
+        Ok(Self {
+            fold: replayed.fold,
+            next: end.max(start),
+            since: replayed.since,
+            last: last.unwrap_or_default(),
+        })
     }
 }
 

@@ -7,6 +7,26 @@ use crate::log::{Offset, Record};
 
 /// The state that a log tells to one who knows nothing, and whether by a checkpoint.
 pub(super) fn replayed(log: &[Record], first: usize) -> (JobFold, bool) {
+    let mut replay = Replay::new(first == 0);
+    for (at, record) in log.iter().enumerate().skip(first) {
+        let entry = Entry::decode(record).unwrap();
+        replay.take(Offset(at as u64), entry, record.bytes());
+    }
+    let twice = read_twice(log, first);
+    match replay.end() {
+        Some(mut once) => {
+            let mut other = twice.0;
+            assert_eq!(image(&mut once.fold), image(&mut other));
+            assert_eq!(once.checkpoint.is_some(), twice.1);
+            (once.fold, twice.1)
+        }
+        // There is nothing, or no more than an owner's first steps.
+        None => twice,
+    }
+}
+
+/// The same by two readings, of which the first one looks for the checkpoint.
+fn read_twice(log: &[Record], first: usize) -> (JobFold, bool) {
     let entry = |at: usize| Entry::decode(&log[at]).unwrap();
     let mut checkpoints = Checkpoints::default();
     for at in first..log.len() {
