@@ -9,6 +9,20 @@ function bucket.holds_slots(b)
   return b.spec[1] == 4
 end
 
+local function unpacked(place, paused, filled, version, waited, lease, spec, ...)
+  return paused, filled, version, waited, lease, KINDS[spec[1]].of(spec, place, ...)
+end
+
+-- What an entry's record says of the entry, and the bucket in it.
+function bucket.unpack(record, place)
+  return unpacked(place, cmsgpack.unpack(record))
+end
+
+-- The record of an entry and its bucket.
+function bucket.pack(paused, filled, version, waited, lease, b)
+  return cmsgpack.pack(paused, filled, version, waited, lease, b.spec, KINDS[b.spec[1]].fields(b))
+end
+
 -- A bucket with `available` units, at most its capacity. Slots start free.
 function bucket.holding(spec, available, time, place)
   local b = KINDS[spec[1]].new(spec, available, time)

@@ -8,7 +8,13 @@
 -- was changed the script ends with `period` and is called again; later a bucket simply stays in its former
 -- period, which admits less, never more.
 
-calendar.fields = {'from', 'til', 'used'}
+function calendar.of(spec, place, from, til, used)
+  return {spec = spec, place = place, from = from, til = til, used = used}
+end
+
+function calendar.fields(b)
+  return b.from, b.til, b.used
+end
 
 function calendar.capacity(spec)
   return spec[2]

@@ -1,5 +1,6 @@
 -- Where the charges of a call go: their limits, their buckets, and what they would meet there. A charge is
 -- {limit, key, amount, spec or false, require_spec}. Mirrors `core/src/limits/machine/acquire.rs`.
+-- Loops count instead of asking `ipairs`, which costs a call for each charge.
 
 local function locate(charge, index)
   local limit = store.limit(charge[1])
@@ -7,7 +8,7 @@ local function locate(charge, index)
     if not charge[4] then
       fail('LIMIT_NOT_FOUND', index)
     end
-    return {limit = false, source = INLINE, replaces = false}
+    return {limit = false, source = INLINE, replaces = false, entry = false}
   end
   local in_force = store.spec_for(limit, charge[2])
   local differs = charge[4] and not same(charge[4], in_force)
@@ -17,6 +18,7 @@ local function locate(charge, index)
   end
   return {
     limit = limit, spec = in_force, source = limit.source, replaces = differs and not declared,
+    entry = false,
   }
 end
 
@@ -26,7 +28,8 @@ function charges.locate_all(list)
     store.read_limits(list)
   end
   local places = {}
-  for i, charge in ipairs(list) do
+  for i = 1, #list do
+    local charge = list[i]
     places[i] = locate(charge, i - 1)
   end
   return places
@@ -42,7 +45,8 @@ end
 
 -- Whether some charge is above what its bucket can ever hold.
 function charges.is_never(list, places)
-  for i, charge in ipairs(list) do
+  for i = 1, #list do
+    local charge = list[i]
     if charge[3] > bucket.capacity(spec_at(places[i], charge)) then
       return true
     end
@@ -51,7 +55,8 @@ function charges.is_never(list, places)
 end
 
 function charges.needs_slots(list, places)
-  for i, charge in ipairs(list) do
+  for i = 1, #list do
+    local charge = list[i]
     if spec_at(places[i], charge)[1] == 4 then
       return true
     end
@@ -63,7 +68,8 @@ end
 -- now), and each charge.
 function charges.preview(list, places, priority)
   local longest, states = nil, {}
-  for i, charge in ipairs(list) do
+  for i = 1, #list do
+    local charge = list[i]
     local place = places[i]
     local spec, replaces, wait, b = spec_at(place, charge), place.replaces, nil, nil
     local entry = place.limit and store.entry(place.limit, charge[2])
@@ -125,7 +131,8 @@ end
 
 local function missing(list, places)
   local count = 0
-  for i, charge in ipairs(list) do
+  for i = 1, #list do
+    local charge = list[i]
     local place = places[i]
     place.entry = place.limit and store.entry(place.limit, charge[2])
     count = count + (place.entry and place.entry.b and 0 or 1)
@@ -135,7 +142,8 @@ end
 
 -- Finds the bucket of every charge, making what is missing. Fails before it changes anything.
 function charges.place_all(list, places)
-  for _, place in ipairs(places) do
+  for i = 1, #places do
+    local place = places[i]
     if place.replaces then
       leases.require_none(place.limit, false)
     end
@@ -146,13 +154,15 @@ function charges.place_all(list, places)
     -- Making room may have dropped idle buckets of this very call.
     places = charges.locate_all(list)
   end
-  for i, charge in ipairs(list) do
+  for i = 1, #list do
+    local charge = list[i]
     local place = places[i]
     -- Two charges of one call may share a limit that the first of them makes.
     place.limit = place.limit or store.limit(charge[1]) or store.make_limit(charge[1], charge[4], INLINE)
   end
   local wants = {}
-  for i, charge in ipairs(list) do
+  for i = 1, #list do
+    local charge = list[i]
     local place = places[i]
     if place.replaces then
       place.limit.spec, place.limit.dirty = charge[4], true
@@ -165,7 +175,8 @@ function charges.place_all(list, places)
       limit = charge[1], key = charge[2], amount = charge[3], replaced = place.replaces, entry = entry,
     }
   end
-  for i, want in ipairs(wants) do
+  for i = 1, #wants do
+    local want = wants[i]
     if want.entry.limit.source == INLINE and follow_spec(want.entry) and list[i][4] then
       want.replaced = true
     end
@@ -175,7 +186,8 @@ end
 
 -- As `is_never`, for buckets found: they differ when one charge brings a spec that another goes by.
 function charges.is_hopeless(wants)
-  for _, want in ipairs(wants) do
+  for i = 1, #wants do
+    local want = wants[i]
     if want.amount > bucket.capacity(want.entry.b.spec) then
       return true
     end
@@ -186,7 +198,8 @@ end
 -- Wakes those who wait for what a call wants, as far as time has served them.
 function charges.wake(wants)
   local waited = {}
-  for _, want in ipairs(wants) do
+  for i = 1, #wants do
+    local want = wants[i]
     if want.entry.waited == 1 then
       waited[#waited + 1] = want.entry
     end
@@ -199,7 +212,8 @@ end
 -- Whether a call that does not wait can be admitted now.
 function charges.all_open(wants, priority)
   charges.wake(wants)
-  for _, want in ipairs(wants) do
+  for i = 1, #wants do
+    local want = wants[i]
     local entry = want.entry
     if now < entry.paused or bucket.free(entry.b) < want.amount
       or (entry.waited == 1 and queue.stops(entry, priority)) then
@@ -214,7 +228,8 @@ end
 -- Takes every charge. Returns what each met, and what is needed to give it back to a hold.
 function charges.take_all(wants, hold, til)
   local states, taken = {}, {}
-  for i, want in ipairs(wants) do
+  for i = 1, #wants do
+    local want = wants[i]
     local entry = store.entry_of(want)
     bucket.take(entry.b, want.amount, now, hold, til)
     entry.dirty = true
@@ -232,7 +247,8 @@ end
 -- Takes every charge, with a reservation where one is asked for or slots are held. Returns its id and time,
 -- or false, and what each charge met.
 function charges.grant(wants, ttl, id)
-  for _, want in ipairs(wants) do
+  for i = 1, #wants do
+    local want = wants[i]
     if ttl == NONE and bucket.holds_slots(store.entry_of(want).b) then
       ttl = env.default_ttl
     end
@@ -273,7 +289,8 @@ end
 
 function charges.refusal(wants, priority)
   local longest, states = 1, {}
-  for i, want in ipairs(wants) do
+  for i = 1, #wants do
+    local want = wants[i]
     local entry = store.entry_of(want)
     local wait = charges.wait_at(entry.b, entry, want.amount, priority)
     longest = math.max(longest, wait or 0)

@@ -64,7 +64,7 @@ function losses.witnessed(entry)
   if record == '' then
     b = entry.kept and losses.unknown(entry, spec) or bucket.full(spec, now, entry.place)
   else
-    b = store.unpack_bucket(cmsgpack.unpack(record), entry.place)
+    b = select(6, bucket.unpack(record, entry.place))
   end
   bucket.advance(b, now)
   if not same(b.spec, spec) then
@@ -75,11 +75,7 @@ end
 
 function losses.keep(entry, b)
   if losses.in_grace() then
-    local record = {0, 0, 0, 0, false, b.spec}
-    for i, field in ipairs(KINDS[b.spec[1]].fields) do
-      record[6 + i] = b[field]
-    end
-    entry.told = cmsgpack.pack(record)
+    entry.told = bucket.pack(0, 0, 0, 0, false, b)
   end
 end
 

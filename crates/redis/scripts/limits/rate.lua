@@ -3,7 +3,13 @@
 --
 -- spec: {1, amount, period, burst}
 
-rate.fields = {'level', 'rest', 'at'}
+function rate.of(spec, place, level, rest, at)
+  return {spec = spec, place = place, level = level, rest = rest, at = at}
+end
+
+function rate.fields(b)
+  return b.level, b.rest, b.at
+end
 
 function rate.capacity(spec)
   return spec[4]

@@ -4,7 +4,13 @@
 --
 -- spec: {4, slots}
 
-slots.fields = {'held'}
+function slots.of(spec, place, held)
+  return {spec = spec, place = place, held = held}
+end
+
+function slots.fields(b)
+  return b.held
+end
 
 local function holds(b)
   return root .. ':holds:' .. b.place

@@ -1,5 +1,7 @@
 -- Limits and buckets: finding, making, keeping and dropping them.
 --
+-- Records are values packed one behind the other: to unpack them as an array would cost five times as much.
+--
 -- <root>:limits        hash: name -> {source, life, version, spec, overrides, dropped, changes,
 --                      sharing}
 -- <root>:names         zset: names in byte order
@@ -24,10 +26,10 @@ end
 local function keep_limit(name, record)
   local limit = false
   if record then
-    local r = cmsgpack.unpack(record)
+    local source, life, version, spec, overrides, dropped, changes, sharing = cmsgpack.unpack(record)
     limit = {
-      name = name, source = r[1], life = r[2], version = r[3], spec = r[4], overrides = r[5],
-      dropped = r[6], changes = r[7], sharing = r[8], tag = whole(r[2]),
+      name = name, source = source, life = life, version = version, spec = spec, overrides = overrides,
+      dropped = dropped, changes = changes, sharing = sharing, tag = whole(life),
     }
   end
   store.limits[name] = limit
@@ -73,10 +75,10 @@ local function write_limit(limit)
     redis.call('HSET', root .. ':counts', 'life', whole(last_life))
   end
   limit.dirty = false
-  redis.call('HSET', limits_key(), limit.name, cmsgpack.pack({
+  redis.call('HSET', limits_key(), limit.name, cmsgpack.pack(
     limit.source, limit.life, limit.version, limit.spec, limit.overrides, limit.dropped, limit.changes,
-    limit.sharing,
-  }))
+    limit.sharing
+  ))
 end
 
 -- Makes a limit; it is written when something of it is.
@@ -183,15 +185,6 @@ function store.catch_up(entry)
   entry.version, entry.dirty = limit.version, true
 end
 
--- A bucket out of its record.
-function store.unpack_bucket(record, place)
-  local b = {spec = record[6], place = place}
-  for i, field in ipairs(KINDS[record[6][1]].fields) do
-    b[field] = record[6 + i]
-  end
-  return b
-end
-
 -- The bucket of a limit for a key, at the present; `entry.b` is false when there is none.
 function store.entry(limit, key)
   local place = limit.tag .. '|' .. key
@@ -210,18 +203,17 @@ function store.entry(limit, key)
     entry.found = record or ''
   end
   if record then
-    local r = cmsgpack.unpack(record)
-    entry.paused, entry.filled, entry.version, entry.waited = r[1], r[2], r[3], r[4]
-    local b = store.unpack_bucket(r, place)
+    local lease, b
+    entry.paused, entry.filled, entry.version, entry.waited, lease, b = bucket.unpack(record, place)
     entry.b, entry.kept = b, true
     if entry.version < limit.version then
       store.catch_up(entry)
     end
     local changed = false
-    if r[5] then
-      entry.lease = leases.unpack(r[5])
-      b.open, b.open_til = r[5][1], r[5][3]
-      changed = r[5][2] > 0 and r[5][2] <= now
+    if lease then
+      entry.lease = leases.unpack(lease)
+      b.open, b.open_til = lease[1], lease[3]
+      changed = lease[2] > 0 and lease[2] <= now
       if changed then
         leases.close_due(entry)
       end
@@ -260,11 +252,8 @@ function store.write_entry(entry)
     redis.call('HINCRBY', root .. ':counts', 'buckets', 1)
   end
   local lease = entry.lease and leases.pack(entry.lease)
-  local record = {entry.paused, entry.filled, entry.version, entry.waited, lease, b.spec}
-  for i, field in ipairs(KINDS[b.spec[1]].fields) do
-    record[6 + i] = b[field]
-  end
-  redis.call('HSET', buckets_key(limit), entry.key, cmsgpack.pack(record))
+  local record = bucket.pack(entry.paused, entry.filled, entry.version, entry.waited, lease, b)
+  redis.call('HSET', buckets_key(limit), entry.key, record)
   entry.dirty = false
 end
 
@@ -434,7 +423,8 @@ function store.commit()
   if env.lost and losses.in_grace() then
     losses.witness()
   end
-  for _, entry in ipairs(store.order) do
+  for i = 1, #store.order do
+    local entry = store.order[i]
     if entry.dirty and entry.b then
       if entry.freed and entry.lease then
         leases.freed(entry)

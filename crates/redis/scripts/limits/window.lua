@@ -4,7 +4,13 @@
 --
 -- spec: {2, amount, period}
 
-window.fields = {'used', 'parts'}
+function window.of(spec, place, used, parts)
+  return {spec = spec, place = place, used = used, parts = parts}
+end
+
+function window.fields(b)
+  return b.used, b.parts
+end
 
 local SUB_WINDOWS = 60
 

@@ -43,7 +43,7 @@ impl Line {
 }
 
 /// So many tokens at most; none is left, and none comes back while a line is made.
-async fn spent(bench: &Bench, capacity: i64) -> Bench {
+pub(super) async fn spent(bench: &Bench, capacity: i64) -> Bench {
     let bench = bench.on_one_daemon();
     bench.declare("tokens", rate(1, HOUR, capacity)).await;
     bench.take("tokens", capacity).granted().await;

@@ -1,6 +1,8 @@
 //! The line: who is served when, and what waiting costs.
 
+use super::fairness::spent;
 use crate::limits::prelude::*;
+use trellis_core::limits::LimitSpec;
 
 pub async fn a_call_that_fits_does_not_wait(bench: &Bench) {
     bench.declare("tokens", window(10, HOUR)).await;
@@ -56,18 +58,23 @@ pub async fn a_wait_of_no_time_ends_at_once(bench: &Bench) {
     assert_eq!(bench.peek("tokens").await.waiters, 0);
 }
 
+/// Puts a limit of which nothing comes back, so that a line could be made in peace, under one of which units do.
+async fn refill_from_now(bench: &Bench, limit: LimitSpec) -> Instant {
+    bench.declare("tokens", limit).await;
+    Instant::now()
+}
+
 pub async fn the_first_to_come_is_the_first_to_be_served(bench: &Bench) {
-    let bench = &bench.on_one_daemon();
-    bench.declare("tokens", rate(10, SECOND, 1)).await;
-    bench.take("tokens", 1).granted().await;
-    let (emptied, mut line) = (Instant::now(), Vec::new());
+    let bench = &spent(bench, 1).await;
+    let mut line = Vec::new();
     for place in 1..=5 {
         line.push(bench.take("tokens", 1).wait(HOUR).start());
         bench.until_waiting("tokens", place).await;
     }
+    let refills = refill_from_now(bench, rate(10, SECOND, 1)).await;
     for (place, waiting) in (1..).zip(line) {
         let (_, granted) = waiting.granted().await;
-        bench.assert_took(emptied, granted, ms(100 * place));
+        bench.assert_took(refills, granted, ms(100 * place));
     }
 }
 
@@ -84,24 +91,23 @@ pub async fn a_try_never_passes_a_waiting_call(bench: &Bench) {
 }
 
 pub async fn a_large_call_is_not_starved_by_small_ones(bench: &Bench) {
-    let bench = &bench.on_one_daemon();
-    bench.declare("tokens", rate(20, SECOND, 20)).await;
-    bench.take("tokens", 20).granted().await;
-    let emptied = Instant::now();
+    let bench = &spent(bench, 20).await;
     let large = bench.take("tokens", 20).wait(HOUR).start();
     bench.until_waiting("tokens", 1).await;
     let mut small = Vec::new();
     for place in 2..=9 {
         small.push(bench.take("tokens", 1).wait(HOUR).start());
         bench.until_waiting("tokens", place).await;
-        bench.elapse(ms(50)).await;
-        bench.take("tokens", 1).denied().await;
     }
+    let refills = refill_from_now(bench, rate(20, SECOND, 20)).await;
+    bench.elapse(ms(500)).await;
+    // Units enough for all small ones are there, and they are the large one's.
+    bench.take("tokens", 1).denied().await;
     let (_, granted) = large.granted().await;
-    bench.assert_took(emptied, granted, SECOND);
+    bench.assert_took(refills, granted, SECOND);
     for (place, waiting) in (1..).zip(small) {
         let (_, granted) = waiting.granted().await;
-        bench.assert_took(emptied, granted, ms(1_000 + 50 * place));
+        bench.assert_took(refills, granted, ms(1_000 + 50 * place));
     }
 }
 
