@@ -33,7 +33,7 @@ test *name:
 breaking:
     buf breaking --against '.git#branch=main'
 
-# Measure limits, cache, locks, events or log, or parts of one: `just bench limits streams` prints ratios to baselines measured in the same run.
+# Measure limits, cache, locks, events, jobs or log, or parts of one: `just bench limits streams` prints ratios to baselines measured in the same run.
 bench name *parts:
     cargo build --release --bin trellisd
     cargo bench --package trellis-tests --bench {{name}} -- {{parts}}
