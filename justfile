@@ -38,7 +38,7 @@ bench name *parts:
     cargo build --release --bin trellisd
     cargo bench --package trellis-tests --bench {{name}} -- {{parts}}
 
-# Break the daemons, and what they stand on, under load, and hold what clients saw against what is promised: `just campaign limits` or `events`.
+# Break the daemons, and what they stand on, under load, and hold what clients saw against what is promised: `just campaign limits`, `events` or `jobs`.
 campaign name *arguments:
     cargo build --release --bin trellisd
     cargo bench --package trellis-tests --bench campaign -- {{name}} {{arguments}}

@@ -1,5 +1,6 @@
 //! `just campaign limits`: whether anything is ever admitted above a limit, whatever breaks. `just campaign events`: whether
-//! events are lost, doubled or handed out wrongly when the daemon is killed; `events` tells of it.
+//! events are lost, doubled or handed out wrongly when the daemon is killed; `events` tells of it. `just campaign jobs`: the same of
+//! jobs; `jobs` tells of it.
 //!
 //! For limits, three daemons on one Redis under the load of 48 clients are killed, stopped and cut off while their
 //! store is killed and started again; what was admitted is held against the arithmetic of each limit,
@@ -24,6 +25,7 @@
 #![allow(dead_code, reason = "the short form is a test, made of the same files")]
 
 mod buckets;
+mod calls;
 mod checker;
 mod client;
 mod clock;
@@ -32,6 +34,8 @@ mod events;
 mod fairness;
 mod faults;
 mod history;
+mod house;
+mod jobs;
 mod link;
 mod overshoot;
 mod random;
@@ -55,9 +59,7 @@ struct Arguments {
 fn main() -> Result<()> {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     if !arguments.iter().any(|argument| argument == "--bench") {
-        say(
-            "this program runs only under `cargo bench`: just campaign limits, just campaign events",
-        );
+        say("this program runs only under `cargo bench`: just campaign limits, or events, or jobs");
         return Ok(());
     }
     let has = |name: &str| arguments.iter().any(|argument| argument == name);
@@ -69,7 +71,7 @@ fn main() -> Result<()> {
     if seeds.is_empty() {
         seeds = vec![1, 2, 3, 4, 5];
     }
-    let events = has("events");
+    let (events, jobs) = (has("events"), has("jobs"));
     let arguments = Arguments {
         seeds,
         short: has("--short"),
@@ -87,6 +89,8 @@ fn main() -> Result<()> {
     runtime.block_on(async {
         if events {
             run_events(&arguments).await
+        } else if jobs {
+            run_jobs(&arguments).await
         } else {
             run(&arguments).await
         }
@@ -171,6 +175,42 @@ async fn run_events(arguments: &Arguments) -> Result<()> {
         longest.copied().unwrap_or_default(),
         wrong.len()
     ));
+    verdict(arguments, &wrong)
+}
+
+/// As [`run_events`], for jobs.
+async fn run_jobs(arguments: &Arguments) -> Result<()> {
+    let (mut kills, mut jobs, mut attempts, mut again) = (0, 0, 0, 0);
+    let (mut starts, mut wrong) = (Vec::new(), Vec::new());
+    for &seed in &arguments.seeds {
+        let run = if arguments.short {
+            jobs::run::Run::short(seed)
+        } else {
+            jobs::run::Run::long(seed)
+        };
+        let broken = arguments.broken;
+        let report = jobs::run::Run { broken, ..run }.go().await;
+        say(&report.text());
+        kills += report.run.kills;
+        jobs += report.figures.jobs;
+        attempts += report.figures.attempts;
+        again += report.figures.killed;
+        starts.extend(&report.starts);
+        wrong.extend(report.faults());
+    }
+    starts.sort_unstable();
+    let seeds = arguments.seeds.len();
+    let (middle, longest) = (events::report::middle(&starts), starts.last());
+    say(&format!(
+        "{seeds} seeds, {kills} kills, {jobs} jobs, {attempts} attempts, {again} of them again after a kill; from a start to \
+         service p50 {middle:?}, max {:?}: {} wrong",
+        longest.copied().unwrap_or_default(),
+        wrong.len()
+    ));
+    verdict(arguments, &wrong)
+}
+
+fn verdict(arguments: &Arguments, wrong: &[String]) -> Result<()> {
     match (arguments.broken, wrong.is_empty()) {
         (true, true) => Err("a log that was cut was not found".into()),
         (false, false) => Err(wrong.join("\n").into()),

@@ -13,6 +13,7 @@
 )]
 
 mod buckets;
+mod calls;
 mod checker;
 mod checker_tests;
 mod client;
@@ -23,6 +24,9 @@ mod events_tests;
 mod fairness;
 mod faults;
 mod history;
+mod house;
+mod jobs;
+mod jobs_tests;
 mod link;
 mod overshoot;
 mod random;

@@ -50,7 +50,7 @@ pub fn submitted() -> JobServiceSubmitResponse {
 }
 
 /// Characters of a job's name.
-const JOB_ID: usize = 12;
+const JOB_ID: usize = 32;
 
 /// The sizes of an answer on both sides, which must not differ by much.
 pub async fn compare_sizes(echo: &Server, trellis: &Server) -> Result<String> {

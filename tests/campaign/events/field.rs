@@ -1,16 +1,19 @@
 //! What all clients share, and what they publish.
 
 use super::history::{Name, Stored};
-use super::house::House;
-use crate::clock::{Clock, pause};
+use crate::calls::Errors;
+use crate::clock::Clock;
 use crate::history::Micros;
+use crate::house::House;
 use parking_lot::Mutex;
 use prost::Message as _;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::time::Duration;
-use tonic_types::StatusExt as _;
+use tonic::transport::Channel;
 use trellis_proto::v1;
+use trellis_proto::v1::event_service_client::EventServiceClient;
+
+pub type Client = EventServiceClient<Channel>;
 
 pub const TOPICS: usize = 4;
 
@@ -19,9 +22,6 @@ pub const GROUPS: [(usize, bool); 5] = [(0, false), (0, true), (1, true), (2, fa
 
 /// How far the groups of a topic may lag behind its publishers.
 const MAX_LAG: u64 = 2_000;
-
-/// What a daemon that serves does in less, however busy the machine is.
-const PATIENCE: Duration = Duration::from_mins(1);
 
 pub struct Field {
     pub house: House,
@@ -42,7 +42,7 @@ pub struct Field {
     /// Offsets settled, by group.
     pub settled: [Mutex<HashSet<i64>>; GROUPS.len()],
     /// How often the answer was an error, by its reason.
-    pub errors: Mutex<BTreeMap<String, u64>>,
+    pub errors: Errors,
 }
 
 impl Field {
@@ -58,7 +58,7 @@ impl Field {
             published: Default::default(),
             followed: [const { AtomicI64::new(-1) }; TOPICS],
             settled: Default::default(),
-            errors: Mutex::default(),
+            errors: Errors::default(),
         }
     }
 
@@ -80,37 +80,16 @@ impl Field {
         topics.map(|topic| topic.load(Ordering::Relaxed)).sum()
     }
 
+    /// A connection of its own to the daemon, and which life of it that is.
+    pub async fn client(&self) -> (u64, Client) {
+        let (life, channel) = self.house.channel().await;
+        (life, Client::new(channel))
+    }
+
     /// Notes an error; tells its reason.
     pub fn note(&self, status: &tonic::Status) -> String {
-        let details = status.get_error_details();
-        let reason = details.error_info().map(|info| info.reason.clone());
-        let reason = reason.unwrap_or_else(|| format!("{:?}", status.code()));
-        *self.errors.lock().entry(reason.clone()).or_default() += 1;
-        reason
+        self.errors.note(status)
     }
-}
-
-/// An answer, which a daemon that runs gives in time.
-pub async fn answered<T>(answer: impl Future<Output = T>) -> T {
-    let answer = tokio::time::timeout(PATIENCE, answer).await;
-    answer.expect("the daemon does not answer")
-}
-
-/// Waits until something is so; false when it is not in time.
-pub async fn until(time: Duration, so: impl Fn() -> bool) -> bool {
-    let wait = async {
-        while !so() {
-            pause(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(time, wait).await.is_ok()
-}
-
-/// A status that a stream tells.
-pub fn status(status: &tonic_types::Status) -> tonic::Status {
-    let details = status.encode_to_vec().into();
-    let code = tonic::Code::from_i32(status.code);
-    tonic::Status::with_details(code, status.message.clone(), details)
 }
 
 pub fn topic(number: usize) -> String {

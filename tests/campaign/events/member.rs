@@ -3,9 +3,9 @@
 //!
 //! An acknowledgement that was not answered is said again, to whatever life of the daemon, until it is.
 
-use super::field::{Field, GROUPS, answered, earliest, group, status, stored, topic};
+use super::field::{Client, Field, GROUPS, earliest, group, stored, topic};
 use super::history::{Delivery, Heard, Said, Word};
-use super::house::Client;
+use crate::calls::{answered, status};
 use crate::history::Micros;
 use crate::random::Random;
 use prost::Message as _;
@@ -56,7 +56,7 @@ impl<'a> Member<'a> {
 
     pub async fn run(mut self) -> Vec<Delivery> {
         while !Field::is(&self.field.done) {
-            let (life, mut client) = self.field.house.client().await;
+            let (life, mut client) = self.field.client().await;
             let said = self.repeat(&mut client).await;
             if said.is_some() && self.calls {
                 self.call(life, client).await;
@@ -321,7 +321,7 @@ fn grant(events: u64, bytes: usize) -> v1::EventCredit {
 
 /// Makes every group.
 pub async fn declare(field: &Field, lease: Duration, max_attempts: i32) {
-    let (_, mut client) = field.house.client().await;
+    let (_, mut client) = field.client().await;
     for (number, (of, ordered)) in GROUPS.into_iter().enumerate() {
         let request = v1::EventServiceSetGroupRequest {
             topic: topic(of),

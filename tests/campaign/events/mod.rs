@@ -4,13 +4,12 @@
 //! subscriber of each topic that goes on from its last cursor, and of groups whose members acknowledge, give back, forget and are gone. What
 //! all of them saw is held against what was promised, by a checker that shares no code with events.
 //!
-//! Files: `run` a run, `field` what its clients share, `house` the daemon and its folder, `publisher`, `reader` and `member` the
+//! Files: `run` a run, `field` what its clients share, `publisher`, `reader` and `member` the
 //! clients, `history` what they write down, `checker` what must be so, `report` the figures.
 
 pub mod checker;
 mod field;
 pub mod history;
-mod house;
 mod member;
 mod publisher;
 mod reader;

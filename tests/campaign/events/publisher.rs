@@ -1,9 +1,9 @@
 //! A publisher: has many events in hand on one stream, and after a broken one repeats in order those that have an id and were not
 //! answered, before it goes on. One whose events have no ids repeats none.
 
-use super::field::{Field, TOPICS, answered, digest, event, status, topic};
+use super::field::{Client, Field, TOPICS, digest, event, topic};
 use super::history::{Answer, Name, Sent};
-use super::house::Client;
+use crate::calls::{answered, status};
 use crate::clock::pause;
 use crate::random::Random;
 use std::collections::{BTreeMap, BTreeSet};
@@ -58,7 +58,7 @@ impl<'a> Publisher<'a> {
 
     pub async fn run(mut self) -> Vec<Sent> {
         while !Field::is(&self.field.over) || !self.events.is_empty() {
-            let (_, client) = self.field.house.client().await;
+            let (_, client) = self.field.client().await;
             if let Some(mut stream) = Stream::open(client).await {
                 self.publish(&mut stream).await;
             }

@@ -1,9 +1,9 @@
 //! Those who read a topic: the subscriber that goes on from its last cursor after every broken stream, and the one who reads
 //! everything in the end.
 
-use super::field::{Field, answered, earliest, group, stored, topic};
+use super::field::{Client, Field, earliest, group, stored, topic};
 use super::history::{Dead, Stored, Topic};
-use super::house::Client;
+use crate::calls::answered;
 use crate::random::Random;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -40,7 +40,7 @@ impl<'a> Subscriber<'a> {
 
     pub async fn run(mut self) -> Topic {
         while !Field::is(&self.field.done) {
-            let (_, client) = self.field.house.client().await;
+            let (_, client) = self.field.client().await;
             self.follow(client).await;
         }
         self.seen

@@ -47,7 +47,7 @@ impl Report {
             time,
             figures: Figures::of(history),
             starts: field.house.starts(),
-            errors: field.errors.lock().clone(),
+            errors: field.errors.counts(),
             harm: field.house.harm(),
             faults: checker::check(history),
         }

@@ -1,11 +1,12 @@
 //! One run: the load, the kills, and what is read when all is quiet.
 
-use super::field::{Field, GROUPS, TOPICS, group, until};
+use super::field::{Field, GROUPS, TOPICS, group};
 use super::history::{Group, History, Topic};
 use super::member::{self, Member};
 use super::publisher::Publisher;
 use super::reader::{Subscriber, dead_letters, read};
 use super::report::Report;
+use crate::calls::until;
 use crate::clock::pause;
 use crate::random::Random;
 use futures::future::join_all;
@@ -110,7 +111,7 @@ impl Run {
             field.house.kill();
             kills += 1;
             if self.broken && kills == 1 {
-                field.house.cut();
+                field.house.cut("");
             }
             while kills < self.kills && random.percent(15) {
                 let time = random.of(0..150);
@@ -137,7 +138,7 @@ async fn start(field: &Arc<Field>) {
 
 /// Waits until subscribers have seen everything and groups are done with it, or the time is over.
 async fn finish(field: &Field, patience: Duration) {
-    let (_, mut client) = field.house.client().await;
+    let (_, mut client) = field.client().await;
     let mut logs = Vec::new();
     for topic in 0..TOPICS {
         logs.push(read(&mut client, topic).await);
@@ -169,7 +170,7 @@ async fn finish(field: &Field, patience: Duration) {
 async fn look(field: &Arc<Field>, history: &mut History) {
     field.house.kill();
     start(field).await;
-    let (_, mut client) = field.house.client().await;
+    let (_, mut client) = field.client().await;
     for (number, topic) in history.topics.iter_mut().enumerate() {
         *topic = Topic {
             log: read(&mut client, number).await,

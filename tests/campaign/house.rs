@@ -8,10 +8,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tonic::transport::{Channel, Endpoint};
-use trellis_proto::v1::event_service_client::EventServiceClient;
 use trellis_tests::daemon::Daemon;
-
-pub type Client = EventServiceClient<Channel>;
 
 pub struct House {
     folder: TempDir,
@@ -26,13 +23,15 @@ pub struct House {
 }
 
 impl House {
-    /// A daemon on a new folder. Its topics share partitions, and its files are small, so that there are many.
+    /// A daemon on a new folder. Its files are small, so that there are many, and topics and queues share partitions.
     pub fn new() -> Self {
         let folder = TempDir::new().expect("a folder can be made");
         let mut text = String::new();
         let data = folder.path().join("data");
         let _ = writeln!(text, "data_dir = {:?}", data.display().to_string());
         let _ = writeln!(text, "[events]\npartitions = 2");
+        let _ = writeln!(text, "[jobs]\npartitions = 2\ncheckpoint_bytes = 262144");
+        let _ = writeln!(text, "reattach_time = \"300ms\"\nlease = \"1s\"");
         let _ = writeln!(text, "[disk]\nsegment_bytes = 1048576");
         let _ = writeln!(text, "[log]\nlevel = \"info\"");
         fs::write(folder.path().join("trellis.toml"), text).expect("and written to");
@@ -94,9 +93,11 @@ impl House {
         harm.extend(log.lines().filter(bad).map(str::to_owned));
     }
 
-    /// Cuts the last half off the newest file of the log, as no disk does that has synced it. Tells how many bytes.
-    pub fn cut(&self) -> u64 {
-        let files = fs::read_dir(self.folder.path().join("data")).expect("the daemon has made it");
+    /// Cuts the last half off the newest file of a log in the data directory, as no disk does that has synced it. Tells how many
+    /// bytes.
+    pub fn cut(&self, log: &str) -> u64 {
+        let folder = self.folder.path().join("data").join(log);
+        let files = fs::read_dir(folder).expect("the daemon has made it");
         let paths = files.filter_map(|file| Some(file.ok()?.path()));
         let logs = paths.filter(|path| path.extension().is_some_and(|it| it == "log"));
         let newest = logs.max().expect("the log has a file");
@@ -108,7 +109,7 @@ impl House {
     }
 
     /// A connection of its own to the daemon, and which life of it that is. Waits for it.
-    pub async fn client(&self) -> (u64, Client) {
+    pub async fn channel(&self) -> (u64, Channel) {
         let mut open = self.open.subscribe();
         loop {
             let now = open.wait_for(Option::is_some).await;
@@ -119,7 +120,7 @@ impl House {
             if let Ok(channel) = endpoint.connect().await
                 && *open.borrow() == Some((life, address))
             {
-                return (life, EventServiceClient::new(channel));
+                return (life, channel);
             }
             pause(Duration::from_millis(2)).await;
         }
