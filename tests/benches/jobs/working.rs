@@ -30,6 +30,7 @@ const CONNECTIONS: usize = 4;
 pub struct Worker {
     requests: mpsc::Sender<JobServiceWorkRequest>,
     answers: Streaming<JobServiceWorkResponse>,
+    said: u64,
 }
 
 impl Worker {
@@ -50,7 +51,11 @@ impl Worker {
         })?;
         let mut client = JobServiceClient::new(channel);
         let answers = client.work(ReceiverStream::new(sent)).await?.into_inner();
-        let mut worker = Self { requests, answers };
+        let mut worker = Self {
+            requests,
+            answers,
+            said: 0,
+        };
         match worker.answer().await? {
             Response::Opened(_) => Ok(worker),
             other => Err(format!("a worker's `open` is answered by {other:?}").into()),
@@ -74,12 +79,14 @@ impl Worker {
         }
     }
 
-    pub fn finish(&self, lease_id: String) -> Result<()> {
+    pub fn finish(&mut self, lease_id: String) -> Result<()> {
         let end = Some(End::Succeeded(JobSucceeded::default()));
         let request = Some(Request::Finish(JobAttemptEnd { lease_id, end }));
+        self.said += 1;
+        let id = self.said;
         Ok(self
             .requests
-            .try_send(JobServiceWorkRequest { id: 1, request })?)
+            .try_send(JobServiceWorkRequest { id, request })?)
     }
 
     /// Finishes whatever comes, and counts what is acknowledged.
