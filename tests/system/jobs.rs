@@ -93,8 +93,11 @@ async fn a_kill_loses_no_job_no_result_and_no_lease() {
     }
     let got = client.reserve(reserve(2)).await.unwrap().into_inner().jobs;
     let progress = v1::JobServiceProgressRequest {
-        lease_id: got[1].lease_id.clone(),
-        checkpoint: "page 3".into(),
+        progress: Some(v1::JobProgress {
+            lease_id: got[1].lease_id.clone(),
+            checkpoint: Some("page 3".into()),
+            ..Default::default()
+        }),
         ..Default::default()
     };
     client.progress(progress).await.unwrap();
@@ -315,8 +318,11 @@ async fn answers_of_the_largest_jobs_are_small_enough_for_every_client() {
         got.extend(more.jobs);
     }
     let progress = v1::JobServiceProgressRequest {
-        lease_id: got[0].lease_id.clone(),
-        checkpoint: large.into(),
+        progress: Some(v1::JobProgress {
+            lease_id: got[0].lease_id.clone(),
+            checkpoint: Some(large.into()),
+            ..Default::default()
+        }),
         ..Default::default()
     };
     client.progress(progress).await.unwrap();

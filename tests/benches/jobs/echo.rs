@@ -4,8 +4,9 @@ use crate::messages;
 use tonic::{Request, Response, Status, Streaming};
 use trellis_proto::v1::job_service_server::{JobService, JobServiceServer};
 use trellis_proto::v1::{
-    JobServiceSubmitRequest, JobServiceSubmitResponse, JobServiceWorkRequest,
-    JobServiceWorkResponse,
+    JobServiceSubmitRequest, JobServiceSubmitResponse, JobServiceWatchBatchRequest,
+    JobServiceWatchBatchResponse, JobServiceWatchRequest, JobServiceWatchResponse,
+    JobServiceWorkRequest, JobServiceWorkResponse,
 };
 use trellis_tests::bench::Result as Done;
 use trellis_tests::{bench, unserved};
@@ -35,17 +36,41 @@ impl JobService for Echo {
         Ok(Response::new(tokio_stream::empty()))
     }
 
+    type WatchStream = tokio_stream::Empty<Result<JobServiceWatchResponse, Status>>;
+
+    async fn watch(
+        &self,
+        _: Request<JobServiceWatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        Ok(Response::new(tokio_stream::empty()))
+    }
+
+    type WatchBatchStream = tokio_stream::Empty<Result<JobServiceWatchBatchResponse, Status>>;
+
+    async fn watch_batch(
+        &self,
+        _: Request<JobServiceWatchBatchRequest>,
+    ) -> Result<Response<Self::WatchBatchStream>, Status> {
+        Ok(Response::new(tokio_stream::empty()))
+    }
+
     unserved! {
         submit_batch(JobServiceSubmitBatchRequest) -> JobServiceSubmitBatchResponse,
         reserve(JobServiceReserveRequest) -> JobServiceReserveResponse,
         finish(JobServiceFinishRequest) -> JobServiceFinishResponse,
         extend(JobServiceExtendRequest) -> JobServiceExtendResponse,
         progress(JobServiceProgressRequest) -> JobServiceProgressResponse,
+        append_result(JobServiceAppendResultRequest) -> JobServiceAppendResultResponse,
         get(JobServiceGetRequest) -> JobServiceGetResponse,
         wait(JobServiceWaitRequest) -> JobServiceWaitResponse,
+        create_batch(JobServiceCreateBatchRequest) -> JobServiceCreateBatchResponse,
+        get_batch(JobServiceGetBatchRequest) -> JobServiceGetBatchResponse,
+        cancel_batch(JobServiceCancelBatchRequest) -> JobServiceCancelBatchResponse,
         list(JobServiceListRequest) -> JobServiceListResponse,
         cancel(JobServiceCancelRequest) -> JobServiceCancelResponse,
         retry(JobServiceRetryRequest) -> JobServiceRetryResponse,
+        purge(JobServicePurgeRequest) -> JobServicePurgeResponse,
+        requeue(JobServiceRequeueRequest) -> JobServiceRequeueResponse,
         set_queue(JobServiceSetQueueRequest) -> JobServiceSetQueueResponse,
         get_queue(JobServiceGetQueueRequest) -> JobServiceGetQueueResponse,
         list_queues(JobServiceListQueuesRequest) -> JobServiceListQueuesResponse,
