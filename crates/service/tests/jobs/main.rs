@@ -17,4 +17,5 @@ mod engines;
 mod shared;
 #[path = "../support/mod.rs"]
 mod support;
+mod watching;
 mod work;

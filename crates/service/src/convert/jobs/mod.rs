@@ -28,3 +28,6 @@ fn jobs_token(queue: &QueueId) -> String {
 fn queues_token(namespace: &Namespace) -> String {
     format!("queues/{namespace}/")
 }
+
+#[cfg(test)]
+mod tests;
