@@ -69,3 +69,34 @@ async fn operators_are_told_what_there_is_and_what_has_happened() {
     assert_eq!(status.pickups.count, 2);
     assert_eq!((status.attempts, status.lost), (5, 1));
 }
+
+#[tokio::test(start_paused = true)]
+async fn whoever_tells_of_ends_is_told_of_those_it_wants_and_holds_nobody_up() {
+    let clock = clock();
+    let log = memory_log(&clock);
+    let life = Life::begin(log, &clock, config(Settings::default())).await;
+    let mut ends = life.engine.ends(&[JobState::Failed], 2);
+    let hopeless = || AttemptEnd::Failed {
+        error: "no image".into(),
+        retryable: false,
+        retry_after: None,
+    };
+    let done = life.put("done").await;
+    let got = life.one().await;
+    life.succeed(&got, "text").await.unwrap();
+    let mut failed = Vec::new();
+    for page in ["a", "b", "c"] {
+        failed.push(life.put(page).await);
+        let got = life.one().await;
+        life.finish(&got, hopeless()).await.unwrap();
+    }
+    // The third found no room, and ended all the same.
+    assert_eq!(life.state(failed[2]).await, JobState::Failed);
+    let first = ends.try_recv().unwrap();
+    assert_eq!((first.job, first.state), (failed[0], JobState::Failed));
+    assert_eq!((first.queue, first.attempts), (queue("ocr"), 1));
+    assert_eq!(first.error.as_deref(), Some("no image"));
+    assert_eq!(ends.try_recv().unwrap().job, failed[1]);
+    assert!(ends.try_recv().is_err());
+    assert_eq!(life.state(done).await, JobState::Succeeded);
+}
