@@ -27,8 +27,8 @@ async fn over_grpc(
     pace: Pace,
 ) -> Subject {
     let durability = log.durability();
-    let ports = ports(clock).await;
-    let life = Life::begin_with(log, clock, config(settings), ports).await;
+    let called = ports(clock).await;
+    let life = Life::begin_with(log, clock, config(settings), called).await;
     let parts = Parts {
         jobs: Some(life.engine),
         ..support::parts(clock)

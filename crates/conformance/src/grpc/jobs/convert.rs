@@ -273,7 +273,7 @@ fn batch_id(text: &str) -> BatchId {
 }
 
 /// A batch of a queue of this namespace, which the contract leaves out, as it does by what name it is known and when it is forgotten.
-pub(super) fn batch(batch: v1::JobBatch, namespace: &Namespace) -> BatchView {
+pub(super) fn batch(batch: &v1::JobBatch, namespace: &Namespace) -> BatchView {
     let number = |number: i32| u32::try_from(number).unwrap();
     let mut ended = [0; Outcome::ALL.len()];
     for count in &batch.ended {
@@ -361,7 +361,7 @@ pub(super) fn watched_batch(
                 let (view, result) = self::ended(ended);
                 BatchNews::Ended { view, result }
             }
-            Event::Over(over) => BatchNews::Over(Box::new(batch(over, namespace))),
+            Event::Over(over) => BatchNews::Over(Box::new(batch(&over, namespace))),
         },
     }
 }

@@ -243,11 +243,11 @@ impl Jobs for GrpcJobs {
         let created = created.map_err(|mut error| {
             // As the contract names what the port counts.
             if let Some(violation) = error.violation.as_mut().filter(|it| it.field == "jobs") {
-                violation.field = "count".to_owned();
+                "count".clone_into(&mut violation.field);
             }
             error
         })?;
-        let view = convert::batch(created.batch.unwrap(), &namespace);
+        let view = convert::batch(&created.batch.unwrap(), &namespace);
         Ok((view, !created.duplicate))
     }
 
@@ -257,7 +257,7 @@ impl Jobs for GrpcJobs {
             namespace: namespace.to_string(),
             batch_id: batch.to_string(),
         });
-        Ok(convert::batch(told(got.await)?.batch.unwrap(), namespace))
+        Ok(convert::batch(&told(got.await)?.batch.unwrap(), namespace))
     }
 
     async fn cancel_batch(&self, namespace: &Namespace, batch: BatchId) -> Result<BatchView> {
@@ -267,7 +267,7 @@ impl Jobs for GrpcJobs {
             batch_id: batch.to_string(),
         });
         let batch = told(cancelled.await)?.batch.unwrap();
-        Ok(convert::batch(batch, namespace))
+        Ok(convert::batch(&batch, namespace))
     }
 
     async fn watch_batch(

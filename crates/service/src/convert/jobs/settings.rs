@@ -72,7 +72,7 @@ pub(super) fn options(options: v1::JobOptions) -> Result<JobOptions> {
             key => Some(ConcurrencyKey::new(key, "concurrency_key")?),
         },
         charges: charges(options.charges, MAX_CHARGES)?,
-        batch: options.batch.map(in_batch).transpose()?,
+        batch: options.batch.as_ref().map(in_batch).transpose()?,
         cached: cached(options.cache_key, options.cache_ttl)?,
         labels: Vec::new(),
         trace: options.trace_context,
@@ -81,7 +81,7 @@ pub(super) fn options(options: v1::JobOptions) -> Result<JobOptions> {
     })
 }
 
-fn in_batch(place: v1::JobInBatch) -> Result<InBatch> {
+fn in_batch(place: &v1::JobInBatch) -> Result<InBatch> {
     let index = u32::try_from(place.index);
     Ok(InBatch {
         batch: BatchId(JobId::parse(&place.batch_id, "batch.batch_id")?),
