@@ -13,6 +13,7 @@ use crate::bucket::{ReportThrottled, Reset, ResetLimit, Throttled};
 use crate::definition::{Declared, DeleteLimit, Deleted, SetLimit};
 use crate::error::Result;
 use crate::extend::{Extend, Extended};
+use crate::jobs::{Submit, Submitted};
 
 macro_rules! awaited {
     ($($call:ty => $answer:ty),* $(,)?) => {$(
@@ -33,6 +34,16 @@ awaited! {
     DeleteLimit => Deleted,
     ResetLimit => Reset,
     ReportThrottled => Throttled,
+}
+
+/// By hand, because a job can be sent again, and so does not end with being sent.
+impl IntoFuture for Submit {
+    type Output = Result<Submitted>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move { self.send().await })
+    }
 }
 
 /// By hand, because it borrows the guard that it renews.

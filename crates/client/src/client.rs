@@ -7,6 +7,7 @@ use tonic::Request;
 use tonic::transport::Channel;
 use trellis_proto::v1::cache_service_client::CacheServiceClient;
 use trellis_proto::v1::event_service_client::EventServiceClient;
+use trellis_proto::v1::job_service_client::JobServiceClient;
 use trellis_proto::v1::limit_service_client::LimitServiceClient;
 use trellis_proto::v1::lock_service_client::LockServiceClient;
 use trellis_proto::v1::pipeline_service_client::PipelineServiceClient;
@@ -19,6 +20,7 @@ use crate::cache::Cache;
 use crate::convert::MAX_DURATION;
 use crate::error::Result;
 use crate::events::{Events, Topic};
+use crate::jobs::{Jobs, Queue};
 use crate::limits::Limits;
 use crate::locks::Locks;
 use crate::pipelines::Pipelines;
@@ -101,6 +103,18 @@ impl Client {
         self.events().topic(name)
     }
 
+    /// The jobs of the client's default namespace.
+    #[must_use]
+    pub fn jobs(&self) -> Jobs {
+        Jobs::new(self.shared.clone(), self.namespace.clone())
+    }
+
+    /// A queue of jobs of the client's default namespace.
+    #[must_use]
+    pub fn queue(&self, name: impl Into<String>) -> Queue {
+        self.jobs().queue(name)
+    }
+
     /// What the daemon is and how it does.
     pub async fn status(&self) -> Result<DaemonStatus> {
         let request = self.shared.request(GetStatusRequest {}, Duration::ZERO);
@@ -120,6 +134,7 @@ pub(crate) struct Shared {
     limits: LimitServiceClient<Channel>,
     cache: CacheServiceClient<Channel>,
     events: EventServiceClient<Channel>,
+    jobs: JobServiceClient<Channel>,
     locks: LockServiceClient<Channel>,
     pipelines: PipelineServiceClient<Channel>,
     status: StatusServiceClient<Channel>,
@@ -148,6 +163,9 @@ impl Shared {
         let events = EventServiceClient::new(channel.clone())
             .max_decoding_message_size(bytes)
             .max_encoding_message_size(bytes);
+        let jobs = JobServiceClient::new(channel.clone())
+            .max_decoding_message_size(bytes)
+            .max_encoding_message_size(bytes);
         let status = StatusServiceClient::new(channel)
             .max_decoding_message_size(bytes)
             .max_encoding_message_size(bytes);
@@ -156,6 +174,7 @@ impl Shared {
             limits,
             cache,
             events,
+            jobs,
             locks,
             pipelines,
             status,
@@ -182,6 +201,10 @@ impl Shared {
 
     pub(crate) fn events(&self) -> EventServiceClient<Channel> {
         self.events.clone()
+    }
+
+    pub(crate) fn jobs(&self) -> JobServiceClient<Channel> {
+        self.jobs.clone()
     }
 
     pub(crate) fn max_message_bytes(&self) -> usize {

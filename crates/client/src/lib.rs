@@ -107,6 +107,10 @@
 //!
 //! [`Client::topic`] publishes events in order, tells them to subscribers, and deals them out to groups: see [`events`].
 //!
+//! # What is to be done
+//!
+//! [`Client::queue`] submits jobs, which are done by workers, and tells what became of them: see [`jobs`].
+//!
 //! # What this crate leaves to others
 //!
 //! It depends on the contract (`trellis-proto`) alone, checks nothing that the daemon checks, and
@@ -115,6 +119,7 @@
 mod acquire;
 mod acquired;
 mod address;
+mod again;
 mod awaited;
 mod background;
 mod bucket;
@@ -127,6 +132,7 @@ mod definition;
 mod error;
 pub mod events;
 mod extend;
+pub mod jobs;
 mod limits;
 mod list;
 mod locks;

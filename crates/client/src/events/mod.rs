@@ -20,7 +20,6 @@
 //! - [`Subscription`]: every event, and all that come; it resumes by itself.
 //! - [`Group`]: events shared by members, each done by one of them: [`Consumer`], [`Delivery`].
 
-mod again;
 mod consumer;
 mod event;
 mod filter;

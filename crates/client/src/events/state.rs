@@ -22,6 +22,19 @@ pub enum Durability {
     Replicated,
 }
 
+impl Durability {
+    pub(crate) fn read(value: i32) -> Result<Self> {
+        use proto::Durability as Wire;
+        match Wire::try_from(value) {
+            Ok(Wire::Volatile) => Ok(Self::Volatile),
+            Ok(Wire::Disk) => Ok(Self::Disk),
+            Ok(Wire::Store) => Ok(Self::Store),
+            Ok(Wire::Replicated) => Ok(Self::Replicated),
+            Ok(Wire::Unspecified) | Err(_) => Err(convert::unknown(value, "durability")),
+        }
+    }
+}
+
 /// Where an event stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Published {
@@ -39,21 +52,11 @@ impl TryFrom<proto::PublishedEvent> for Published {
     type Error = Error;
 
     fn try_from(published: proto::PublishedEvent) -> Result<Self> {
-        use proto::Durability as Wire;
-        let durability = match Wire::try_from(published.durability) {
-            Ok(Wire::Volatile) => Durability::Volatile,
-            Ok(Wire::Disk) => Durability::Disk,
-            Ok(Wire::Store) => Durability::Store,
-            Ok(Wire::Replicated) => Durability::Replicated,
-            Ok(Wire::Unspecified) | Err(_) => {
-                return Err(convert::unknown(published.durability, "durability"));
-            }
-        };
         Ok(Self {
             offset: convert::count(published.offset, "offset")?,
             cursor: published.cursor.into(),
             duplicate: published.duplicate,
-            durability,
+            durability: Durability::read(published.durability)?,
         })
     }
 }

@@ -14,10 +14,10 @@ use trellis_proto::v1 as proto;
 use trellis_proto::v1::event_service_subscribe_request::Request;
 use trellis_proto::v1::event_service_subscribe_response::Response;
 
-use super::again::Again;
 use super::event::{Cursor, Start, StoredEvent};
 use super::filter::Filter;
 use super::topic::Topic;
+use crate::again::Again;
 use crate::convert;
 use crate::error::{Error, Result};
 use crate::scope::Scope;

@@ -2,19 +2,12 @@
 
 use crate::bench::services;
 use crate::fake::Fake;
-use futures::future::BoxFuture;
-use http::{Request, Response};
-use parking_lot::Mutex;
-use std::convert::Infallible;
-use std::sync::Arc;
-use std::task::{Context, Poll};
+use crate::support::switch::Switch;
 use tokio_util::sync::CancellationToken;
-use tonic::body::Body;
-use tower::Service;
 use trellis_client::Client;
 use trellis_client::events::Topic;
 use trellis_conformance::grpc::{Cut, PipeServer};
-use trellis_service::{EventBounds, Services};
+use trellis_service::EventBounds;
 
 pub struct Daemon {
     pub fake: Fake,
@@ -27,7 +20,7 @@ impl Daemon {
     pub fn new() -> Self {
         let fake = Fake::new();
         let (services, drain) = services(&fake, EventBounds::default());
-        let life = Switch(Arc::new(Mutex::new(services)));
+        let life = Switch::new(services);
         Self {
             fake,
             server: PipeServer::start(life.clone()),
@@ -45,25 +38,7 @@ impl Daemon {
     /// Another life: the former one drains.
     pub fn restart(&mut self) {
         let (services, drain) = services(&self.fake, EventBounds::default());
-        *self.life.0.lock() = services;
+        self.life.to(services);
         std::mem::replace(&mut self.drain, drain).cancel();
-    }
-}
-
-/// Calls go to whichever life is.
-#[derive(Clone)]
-struct Switch(Arc<Mutex<Services>>);
-
-impl Service<Request<Body>> for Switch {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        self.0.lock().call(request)
     }
 }

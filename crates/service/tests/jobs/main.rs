@@ -1,4 +1,5 @@
-//! Workers on their streams, over an engine in memory: credit, leases, breaks, drains, and what they may not say.
+//! Workers on their streams, over an engine in memory: credit, leases, breaks, drains, and what they may not say. And the
+//! client's jobs and workers, over a daemon that is started anew.
 
 #![allow(
     clippy::unwrap_used,
@@ -8,6 +9,11 @@
 
 mod bench;
 mod breaks;
+mod client_batch;
+mod client_jobs;
+mod client_shutdown;
+mod client_worker;
+mod daemon;
 mod drains;
 #[path = "../../../engine/tests/jobs/support.rs"]
 #[allow(dead_code, reason = "the tests of the engine use the others")]

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "every test file uses its part")]
 
+pub mod switch;
+
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use trellis_conformance::grpc::PipeServer;

@@ -16,12 +16,12 @@ use trellis_proto::v1::event_service_consume_request::Request;
 use trellis_proto::v1::event_service_consume_response::Response;
 use trellis_proto::v1::event_settlement::Settlement;
 
-use super::super::again::Again;
 use super::super::event::StoredEvent;
 use super::Consume;
 use super::delivery::Delivery;
 use super::link::Link;
 use super::mail::{Command, Mail, Owner, Reply};
+use crate::again::Again;
 use crate::convert;
 use crate::error::{Error, ErrorReason, Result};
 

@@ -12,9 +12,9 @@ use trellis_proto::v1 as proto;
 use trellis_proto::v1::event_service_publish_stream_request::Request;
 use trellis_proto::v1::event_service_publish_stream_response::Response;
 
-use super::super::again::Again;
 use super::super::topic::Topic;
 use super::table::{Table, message};
+use crate::again::Again;
 use crate::convert;
 use crate::error::{Error, Result};
 

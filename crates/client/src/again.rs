@@ -1,4 +1,4 @@
-//! When a stream that broke is opened again.
+//! When a stream that broke is opened again, or a call that waits is made again.
 
 use std::time::Duration;
 
@@ -12,15 +12,15 @@ const CAP: Duration = Duration::from_secs(1);
 
 /// Failures in a row.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Again(u32);
+pub(crate) struct Again(u32);
 
 impl Again {
     /// Waits before the next attempt, unless the error says that none helps.
-    pub(super) async fn after(&mut self, error: Error) -> Result<(), Error> {
+    pub(crate) async fn after(&mut self, error: Error) -> Result<(), Error> {
         if error.retry_advice() == RetryAdvice::Never {
             return Err(error);
         }
-        tracing::debug!(%error, "a stream of events is opened again");
+        tracing::debug!(%error, "asked again");
         let bound = BASE.saturating_mul(1 << self.0.min(16)).min(CAP);
         self.0 = self.0.saturating_add(1);
         tokio::time::sleep(bound.mul_f64(rand::random())).await;
@@ -28,7 +28,7 @@ impl Again {
     }
 
     /// The stream works.
-    pub(super) fn works(&mut self) {
+    pub(crate) fn works(&mut self) {
         self.0 = 0;
     }
 }

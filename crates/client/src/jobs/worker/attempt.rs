@@ -1,0 +1,183 @@
+//! [`Attempt`]: a job that a handler has.
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::{mpsc, oneshot, watch};
+use trellis_proto::v1 as proto;
+
+use super::super::options::JobOptions;
+use super::super::payload::Payload;
+use crate::convert;
+use crate::error::{Error, Result};
+
+/// Why a handler is to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CancelReason {
+    /// Somebody took the job back.
+    Cancelled,
+    /// The job's deadline has passed.
+    Expired,
+    /// Another job of the same unique key took its place.
+    Replaced,
+    /// The attempt took longer than its timeout, or the daemon was away for longer than the lease: the job is another attempt's, or
+    /// about to be.
+    Lost,
+    /// The worker shuts down, and has waited for long enough: keep a checkpoint, and return [`Failure::give_back`](super::Failure::give_back).
+    Shutdown,
+}
+
+impl CancelReason {
+    pub(super) fn read(reason: i32) -> Self {
+        use proto::JobCancelReason as Wire;
+        match Wire::try_from(reason) {
+            Ok(Wire::Cancelled) => Self::Cancelled,
+            Ok(Wire::Expired) => Self::Expired,
+            Ok(Wire::Replaced) => Self::Replaced,
+            // Whatever it is, the attempt is over.
+            Ok(Wire::Lost | Wire::Unspecified) | Err(_) => Self::Lost,
+        }
+    }
+}
+
+/// What a handler asks of its worker.
+pub(super) struct Progress {
+    pub(super) lease: String,
+    pub(super) checkpoint: Bytes,
+    pub(super) reply: oneshot::Sender<Result<()>>,
+}
+
+/// A job under way, and what its handler says of it.
+///
+/// Its lease is kept for as long as the worker runs, without the handler's doing.
+pub struct Attempt<P> {
+    pub(super) payload: P,
+    pub(super) job_id: String,
+    pub(super) lease: String,
+    pub(super) number: u32,
+    pub(super) checkpoint: Option<Bytes>,
+    pub(super) options: proto::JobOptions,
+    pub(super) cancelled: watch::Receiver<Option<CancelReason>>,
+    pub(super) says: mpsc::Sender<Progress>,
+}
+
+impl<P> Attempt<P> {
+    /// What is to be done.
+    #[must_use]
+    pub fn payload(&self) -> &P {
+        &self.payload
+    }
+
+    /// The job's id.
+    #[must_use]
+    pub fn job_id(&self) -> &str {
+        &self.job_id
+    }
+
+    /// The how manieth attempt it is, from 1.
+    #[must_use]
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// What the job was submitted with. Fails where the daemon says what this version does not know.
+    pub fn options(&self) -> Result<JobOptions> {
+        self.options.clone().try_into()
+    }
+
+    /// When the job is over, by the daemon's clock; `None` for never.
+    #[must_use]
+    pub fn deadline(&self) -> Option<SystemTime> {
+        let deadline = self.options.deadline?;
+        SystemTime::try_from(deadline).ok()
+    }
+
+    /// How long this attempt may take; `None` for as long as the worker has it.
+    #[must_use]
+    pub fn timeout(&self) -> Option<Duration> {
+        convert::optional_duration(self.options.timeout, "timeout").ok()?
+    }
+
+    /// What an earlier attempt left by [`Attempt::progress`]; `None` when none did. Fails when it is of another type.
+    pub fn checkpoint<C: DeserializeOwned>(&self) -> Result<Option<C>, serde_json::Error> {
+        let checkpoint = self.checkpoint.as_deref();
+        checkpoint.map(serde_json::from_slice).transpose()
+    }
+
+    /// As [`Attempt::checkpoint`], of attempts that keep bytes.
+    #[must_use]
+    pub fn checkpoint_bytes(&self) -> Option<&Bytes> {
+        self.checkpoint.as_ref()
+    }
+
+    /// Keeps what the next attempt is to go on from, as JSON: at most 1 MiB. Returns when it is durable; through a broken connection that
+    /// is when there is a new one.
+    ///
+    /// Fails with [`ErrorReason::LeaseLost`](crate::ErrorReason::LeaseLost) when the attempt is over.
+    pub async fn progress(&self, checkpoint: &(impl Serialize + ?Sized)) -> Result<()> {
+        let json = serde_json::to_vec(checkpoint);
+        let none = |error| Error::invalid_request(format!("the checkpoint has no JSON: {error}"));
+        self.progress_bytes(json.map_err(none)?).await
+    }
+
+    /// As [`Attempt::progress`], with bytes.
+    pub async fn progress_bytes(&self, checkpoint: impl Into<Bytes>) -> Result<()> {
+        let (reply, answer) = oneshot::channel();
+        let progress = Progress {
+            lease: self.lease.clone(),
+            checkpoint: checkpoint.into(),
+            reply,
+        };
+        let gone = "the worker has ended";
+        let said = self.says.send(progress).await;
+        said.map_err(|_| Error::unreachable(gone))?;
+        answer.await.map_err(|_| Error::outcome_unknown(gone))?
+    }
+
+    /// Why the handler is to stop; `None` while it may go on.
+    #[must_use]
+    pub fn cancel_reason(&self) -> Option<CancelReason> {
+        *self.cancelled.borrow()
+    }
+
+    /// Waits until the handler is to stop. What it does not end by itself within the worker's [`cancel_grace`](super::Worker::cancel_grace)
+    /// is dropped at its next `await`.
+    pub async fn cancelled(&self) -> CancelReason {
+        let mut cancelled = self.cancelled.clone();
+        let told = cancelled.wait_for(Option::is_some).await;
+        // A worker that is dropped takes its handlers with it.
+        told.ok().and_then(|it| *it).unwrap_or(CancelReason::Lost)
+    }
+}
+
+impl Attempt<Payload> {
+    /// The same with the payload's value.
+    pub(super) fn typed<P: DeserializeOwned>(self) -> Result<Attempt<P>, serde_json::Error> {
+        Ok(Attempt {
+            payload: self.payload.json()?,
+            job_id: self.job_id,
+            lease: self.lease,
+            number: self.number,
+            checkpoint: self.checkpoint,
+            options: self.options,
+            cancelled: self.cancelled,
+            says: self.says,
+        })
+    }
+}
+
+impl<P: fmt::Debug> fmt::Debug for Attempt<P> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Attempt")
+            .field("job_id", &self.job_id)
+            .field("number", &self.number)
+            .field("payload", &self.payload)
+            .field("cancelled", &self.cancel_reason())
+            .finish_non_exhaustive()
+    }
+}
