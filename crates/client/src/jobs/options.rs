@@ -87,6 +87,7 @@ impl JobOptions {
             concurrency_key: self.concurrency_key.clone(),
             labels: self.labels.clone().into_iter().collect(),
             trace_context: self.trace_context.clone(),
+            ..proto::JobOptions::default()
         })
     }
 }

@@ -243,7 +243,7 @@ impl Keeper {
             Some(Response::Drain(drain)) => {
                 tracing::debug!(reason = %drain.reason, "the daemon sends no more jobs");
             }
-            Some(Response::Opened(_) | Response::Extended(_)) | None => {
+            Some(Response::Opened(_) | Response::Extended(_) | Response::Appended(_)) | None => {
                 tracing::debug!(id = told.id, "a message that was not asked for");
             }
         }

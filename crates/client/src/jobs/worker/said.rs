@@ -44,7 +44,8 @@ impl Said {
             }),
             What::Progress(checkpoint, _) => Request::Progress(proto::JobProgress {
                 lease_id,
-                checkpoint: checkpoint.clone(),
+                checkpoint: Some(checkpoint.clone()),
+                ..proto::JobProgress::default()
             }),
         }
     }
