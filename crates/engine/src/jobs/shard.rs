@@ -14,7 +14,7 @@ use super::{JobPorts, draining, not_found};
 use crate::steady::SteadyClock;
 use bytes::Bytes;
 use parking_lot::Mutex;
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use tokio::sync::{Notify, oneshot};
 use trellis_core::jobs::{
@@ -320,12 +320,27 @@ impl State {
             }
             _ => return Ok(()),
         };
-        if !self.fold.knows(queue) && self.fold.queue_count() + waiting >= config.max_queues {
-            let most = config.max_queues;
-            let message = format!("{most} queues are in use; raise jobs.max_queues");
-            return Err(Error::new(ErrorCode::TooManyQueues, message));
-        }
+        self.check_queues(queue, config.max_queues)?;
         self.admit_bytes(bytes)
+    }
+
+    /// Whether there is room for a queue, beside those that are known and those that wait to be. Errors: `TooManyQueues`.
+    fn check_queues(&self, queue: &QueueId, most: usize) -> Result<()> {
+        let known = self.fold.queue_count();
+        if self.fold.knows(queue) || known + self.proposals.len() < most {
+            return Ok(());
+        }
+        if known < most {
+            let waiting = self.proposals.iter();
+            let waiting = waiting.filter_map(|proposal| queue_of(&proposal.record));
+            let mut new: HashSet<_> = waiting.filter(|it| !self.fold.knows(it)).collect();
+            new.insert(queue);
+            if known + new.len() <= most {
+                return Ok(());
+            }
+        }
+        let message = format!("{most} queues are in use; raise jobs.max_queues");
+        Err(Error::new(ErrorCode::TooManyQueues, message))
     }
 
     fn admit_bytes(&self, bytes: usize) -> Result<()> {
@@ -368,6 +383,16 @@ impl State {
             spec: self.fold.queue_spec(queue),
             counts: JobState::ALL.map(|state| self.fold.count(queue, state)),
         }
+    }
+}
+
+/// The queue that a record may make known.
+fn queue_of(record: &JobRecord) -> Option<&QueueId> {
+    match record {
+        JobRecord::Submitted { spec, .. } => Some(&spec.queue),
+        JobRecord::BatchCreated { spec, .. } => Some(&spec.queue),
+        JobRecord::QueueSet { queue, .. } => Some(queue),
+        _ => None,
     }
 }
 

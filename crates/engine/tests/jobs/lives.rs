@@ -274,6 +274,27 @@ async fn jobs_in_memory_take_no_more_bytes_than_they_may() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn queues_that_are_about_to_be_count_once_each() {
+    let clock = clock();
+    let config = JobsConfig {
+        max_queues: 1,
+        ..config(Settings::default())
+    };
+    let life = Life::begin(memory_log(&clock), &clock, config).await;
+    // In one breath, so that none is known when the next one comes.
+    let names = (0..30).map(|job| format!("queue-{}", job % 10));
+    let jobs = names.map(|name| JobSpec::new(queue(&name), "page"));
+    let told = life.engine.submit(jobs.collect()).await;
+    let taken: Vec<_> = told.iter().map(Result::is_ok).collect();
+    assert_eq!(taken[..10], taken[10..20]);
+    assert_eq!(taken[..10], taken[20..]);
+    let queues = taken[..10].iter().filter(|taken| **taken).count();
+    assert_eq!(queues, 2, "one in each partition");
+    let mut refused = told.into_iter().filter_map(Result::err);
+    assert!(refused.all(|it| it.code == ErrorCode::TooManyQueues));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_end_answers_everybody_and_takes_nothing_more_in() {
     let clock = clock();
     let log = lasting_log(&clock);
