@@ -262,7 +262,7 @@ async fn a_handler_goes_on_through_broken_streams_and_another_life() {
         }
     });
     let job = put(&queue, 0).await;
-    begun.notified().await;
+    timeout(LEASE, begun.notified()).await.unwrap();
     cut.cut();
     sleep(5 * LEASE).await;
     daemon = daemon.restart().await;
@@ -270,7 +270,8 @@ async fn a_handler_goes_on_through_broken_streams_and_another_life() {
     // It ends while there is no stream, and is said on the next one.
     cut.cut();
     go.notify_one();
-    assert_eq!(job.result::<usize>().await.unwrap(), 1);
+    let result = timeout(10 * LEASE, job.result::<usize>()).await;
+    assert_eq!(result.unwrap().unwrap(), 1);
     assert_eq!(job.get().await.unwrap().attempts, 1);
     drop(daemon);
 }
