@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use bytes::Bytes;
+
+use super::info::{JobInfo, JobState};
 use crate::error::Error;
 
 /// Why a job has no result.
@@ -61,5 +64,21 @@ impl std::error::Error for JobError {
 impl From<Error> for JobError {
     fn from(error: Error) -> Self {
         Self::Call(error)
+    }
+}
+
+/// The result of a job that has ended, or why it has none.
+pub(super) fn outcome(job: JobInfo, result: Bytes) -> Result<Bytes, JobError> {
+    match job.state {
+        JobState::Failed => Err(JobError::Failed { error: job.error }),
+        JobState::Dead => Err(JobError::Dead {
+            attempts: job.attempts,
+            error: job.error,
+        }),
+        JobState::Cancelled => Err(JobError::Cancelled),
+        JobState::Expired => Err(JobError::Expired),
+        JobState::Replaced => Err(JobError::Replaced),
+        // The others have not ended.
+        JobState::Succeeded | JobState::Delayed | JobState::Ready | JobState::Running => Ok(result),
     }
 }

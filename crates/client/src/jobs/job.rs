@@ -6,9 +6,10 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use trellis_proto::v1 as proto;
 
-use super::failed::JobError;
+use super::failed::{JobError, outcome};
 use super::info::{JobInfo, JobState};
 use super::payload::decode;
+use super::stream::{JobEvent, JobStream};
 use super::submit::Submitted;
 use super::{Jobs, random_id};
 use crate::again::Again;
@@ -21,8 +22,8 @@ const WAIT: Duration = Duration::from_secs(30);
 /// A job. Clones share the client's connection; dropping it does nothing to the job.
 #[derive(Clone, Debug)]
 pub struct Job {
-    jobs: Jobs,
-    id: String,
+    pub(super) jobs: Jobs,
+    pub(super) id: String,
     /// Names the one repeat that this handle makes.
     retry_id: String,
 }
@@ -66,20 +67,35 @@ impl Job {
     /// As [`Job::result`], for a worker that gives bytes.
     pub async fn result_bytes(&self) -> Result<Bytes, JobError> {
         let (job, result) = self.ended().await?;
-        match job.state {
-            JobState::Failed => Err(JobError::Failed { error: job.error }),
-            JobState::Dead => Err(JobError::Dead {
-                attempts: job.attempts,
-                error: job.error,
-            }),
-            JobState::Cancelled => Err(JobError::Cancelled),
-            JobState::Expired => Err(JobError::Expired),
-            JobState::Replaced => Err(JobError::Replaced),
-            // The others have not ended.
-            JobState::Succeeded | JobState::Delayed | JobState::Ready | JobState::Running => {
-                Ok(result)
+        outcome(job, result)
+    }
+
+    /// Follows it: the pieces of its result and how far it is, as its worker tells them, and in the end its outcome. Whoever comes late is
+    /// told everything that is still valid. Nothing is asked yet.
+    pub fn stream(&self) -> JobStream {
+        self.stream_from(0)
+    }
+
+    /// As [`Job::stream`], from a [`sequence`](JobStream::sequence) on: to go on, in any process, behind what was told before.
+    pub fn stream_from(&self, sequence: u64) -> JobStream {
+        JobStream::new(self.clone(), sequence)
+    }
+
+    /// Waits until it has ended, and tells the pieces that its last attempt appended, in order; in all at most what the daemon keeps of
+    /// an attempt (`jobs.chunk_bytes`). Fails as [`Job::result`].
+    pub async fn chunks(&self) -> Result<Vec<Bytes>, JobError> {
+        let (mut stream, mut chunks) = (self.stream(), Vec::new());
+        while let Some(event) = stream.next().await? {
+            match event {
+                JobEvent::Reset => chunks.clear(),
+                JobEvent::Chunk(chunk) => chunks.push(chunk),
+                JobEvent::Progress(_) => {}
+                JobEvent::Ended { job, result } => {
+                    outcome(*job, result)?;
+                }
             }
         }
+        Ok(chunks)
     }
 
     /// Waits until it has ended, however it did.

@@ -23,6 +23,7 @@
 //! ```
 //!
 //! - [`Queue`]: submitting one ([`Submit`]) or many, looking, and how it runs its jobs. [`Job`]: its result, its state, and its end.
+//! - [`JobStream`]: pieces of a job's result and how far it is, as its worker tells them.
 //! - [`Worker`]: does jobs; [`Attempt`] is what its handler gets, [`Failure`] how it says that it was in vain.
 //! - [`BatchProcessor`]: many jobs, a few at a time, and their results as they come.
 //!
@@ -37,6 +38,7 @@ mod list;
 mod options;
 mod payload;
 mod queue;
+mod stream;
 mod submit;
 mod worker;
 
@@ -48,6 +50,7 @@ pub use list::ListJobs;
 pub use options::{Conflict, JobOptions, RetryPolicy, Unique};
 pub use payload::Payload;
 pub use queue::Queue;
+pub use stream::{JobEvent, JobProgress, JobStream};
 pub use submit::{Decision, Submit, Submitted};
 pub use worker::{Attempt, CancelReason, Failure, Worker};
 

@@ -11,7 +11,7 @@ use trellis_conformance::grpc::{Cut, PipeServer};
 use trellis_conformance::jobs::Settings;
 use trellis_core::Clock;
 use trellis_core::log::Log;
-use trellis_engine::JobsConfig;
+use trellis_engine::{JobPorts, JobsConfig};
 use trellis_service::{JobBounds, Parts, ServiceConfig, Services, routes};
 
 pub struct Daemon {
@@ -27,8 +27,7 @@ impl Daemon {
     pub async fn start() -> Self {
         let clock = clock();
         let log = lasting_log(&clock);
-        let life = begin(&log, &clock).await;
-        let (services, drain) = services(&life, &clock);
+        let (life, services, drain) = begin(&log, &clock).await;
         let switch = Switch::new(services);
         Self {
             server: PipeServer::start(switch.clone()),
@@ -61,8 +60,7 @@ impl Daemon {
     pub async fn restart(self) -> Self {
         self.drain();
         self.life.end().await;
-        let life = begin(&self.log, &self.clock).await;
-        let (services, drain) = services(&life, &self.clock);
+        let (life, services, drain) = begin(&self.log, &self.clock).await;
         self.switch.to(services);
         Self {
             life,
@@ -72,19 +70,24 @@ impl Daemon {
     }
 }
 
-async fn begin(log: &Arc<dyn Log>, clock: &Arc<dyn Clock>) -> Life {
+/// A life, whose jobs charge its limits and know its cache.
+async fn begin(log: &Arc<dyn Log>, clock: &Arc<dyn Clock>) -> (Life, Services, CancellationToken) {
     let config = JobsConfig {
         max_jobs: 10_000,
         max_queues: 10_000,
+        max_chunks: 50,
+        checkpoint_bytes: 1 << 20,
         ..config(Settings::default())
     };
-    Life::begin(log.clone(), clock, config).await
-}
-
-fn services(life: &Life, clock: &Arc<dyn Clock>) -> (Services, CancellationToken) {
+    let parts = support::parts(clock);
+    let charged = JobPorts {
+        limits: Some(parts.limits.clone()),
+        cache: Some(parts.cache.clone()),
+    };
+    let life = Life::begin_with(log.clone(), clock, config, charged).await;
     let parts = Parts {
         jobs: Some(life.engine.clone()),
-        ..support::parts(clock)
+        ..parts
     };
     let config = ServiceConfig {
         jobs: JobBounds {
@@ -95,5 +98,6 @@ fn services(life: &Life, clock: &Arc<dyn Clock>) -> (Services, CancellationToken
         },
         ..ServiceConfig::default()
     };
-    (routes(&parts, config).unwrap().0, parts.drain)
+    let services = routes(&parts, config).unwrap().0;
+    (life, services, parts.drain)
 }

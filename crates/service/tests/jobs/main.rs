@@ -12,6 +12,7 @@ mod breaks;
 mod client_batch;
 mod client_jobs;
 mod client_shutdown;
+mod client_stream;
 mod client_worker;
 mod daemon;
 mod drains;

@@ -6,13 +6,15 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use trellis_proto::v1 as proto;
 
 use super::super::options::JobOptions;
 use super::super::payload::Payload;
+use super::failure::cut;
 use crate::convert;
 use crate::error::{Error, Result};
+use crate::settlement::Actual;
 
 /// Why a handler is to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,11 +47,19 @@ impl CancelReason {
 }
 
 /// What a handler asks of its worker.
-pub(super) struct Progress {
-    pub(super) lease: String,
-    pub(super) checkpoint: Bytes,
+pub(super) struct Ask {
+    pub(super) what: Asked,
     pub(super) reply: oneshot::Sender<Result<()>>,
 }
+
+pub(super) enum Asked {
+    Progress(proto::JobProgress),
+    Chunk(proto::JobChunk),
+}
+
+/// The most bytes of a checkpoint or a piece, by the contract. Checked here because what is far larger would break the stream that the
+/// worker's other jobs share.
+const MAX_BYTES: usize = 1024 * 1024;
 
 /// A job under way, and what its handler says of it.
 ///
@@ -62,7 +72,9 @@ pub struct Attempt<P> {
     pub(super) checkpoint: Option<Bytes>,
     pub(super) options: proto::JobOptions,
     pub(super) cancelled: watch::Receiver<Option<CancelReason>>,
-    pub(super) says: mpsc::Sender<Progress>,
+    pub(super) says: mpsc::Sender<Ask>,
+    /// The number of the next piece; held while one is on its way.
+    pub(super) next_chunk: Mutex<i32>,
 }
 
 impl<P> Attempt<P> {
@@ -126,16 +138,90 @@ impl<P> Attempt<P> {
 
     /// As [`Attempt::progress`], with bytes.
     pub async fn progress_bytes(&self, checkpoint: impl Into<Bytes>) -> Result<()> {
-        let (reply, answer) = oneshot::channel();
-        let progress = Progress {
-            lease: self.lease.clone(),
-            checkpoint: checkpoint.into(),
-            reply,
+        let checkpoint = checkpoint.into();
+        check_size("checkpoint", &checkpoint)?;
+        let progress = proto::JobProgress {
+            checkpoint: Some(checkpoint),
+            ..self.nothing_new()
         };
-        let gone = "the worker has ended";
-        let said = self.says.send(progress).await;
-        said.map_err(|_| Error::unreachable(gone))?;
-        answer.await.map_err(|_| Error::outcome_unknown(gone))?
+        self.tell(progress).await
+    }
+
+    /// Says how far it is, to whoever follows the job: so much is done, of so much (`None`: not known), in whatever is counted, and a
+    /// message for people, of which what is longer than 4,096 bytes is cut off. The last one counts. As [`Attempt::progress`] otherwise,
+    /// and the checkpoint stays.
+    pub async fn report(
+        &self,
+        done: u64,
+        total: impl Into<Option<u64>>,
+        message: impl fmt::Display,
+    ) -> Result<()> {
+        let signed = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        let report = proto::JobReport {
+            done: signed(done),
+            total: total.into().map(signed),
+            message: cut(message.to_string()),
+        };
+        let progress = proto::JobProgress {
+            report: Some(report),
+            ..self.nothing_new()
+        };
+        self.tell(progress).await
+    }
+
+    /// Says what the attempt has used so far of what its job charges. What was said last is settled when the attempt is over, however that
+    /// comes; what is not named in it counts as taken. As [`Attempt::progress`] otherwise.
+    pub async fn used(&self, actuals: impl IntoIterator<Item = Actual>) -> Result<()> {
+        let progress = proto::JobProgress {
+            used: actuals.into_iter().map(Into::into).collect(),
+            ..self.nothing_new()
+        };
+        self.tell(progress).await
+    }
+
+    /// Appends a piece to the job's result, for all who follow it or come later: 1 byte to 1 MiB. Returns when it is durable; through a
+    /// broken connection that is when there is a new one, and the piece stands once.
+    ///
+    /// Pieces stand in the order of the calls, one on its way at a time: gather what is tiny. One that is refused leaves no gap. A future
+    /// that is dropped may have appended its piece. All pieces of an attempt are bounded by the daemon's `jobs.max_chunks` and
+    /// `jobs.chunk_bytes`; beyond, this fails with [`ErrorReason::TooManyBytes`](crate::ErrorReason::TooManyBytes), and when the attempt is
+    /// over with [`ErrorReason::LeaseLost`](crate::ErrorReason::LeaseLost).
+    pub async fn append(&self, data: impl Into<Bytes>) -> Result<()> {
+        let data = data.into();
+        check_size("piece", &data)?;
+        let mut next = self.next_chunk.lock().await;
+        let room = self.says.reserve().await.map_err(|_| gone())?;
+        let index = *next;
+        // Before it is sent: a dropped future must not have its number used for another piece, which would be taken for the same.
+        *next += 1;
+        let (reply, answer) = oneshot::channel();
+        let what = Asked::Chunk(proto::JobChunk {
+            lease_id: self.lease.clone(),
+            index,
+            data,
+        });
+        room.send(Ask { what, reply });
+        let told = answered(answer).await;
+        if told.is_err() {
+            *next = index;
+        }
+        told
+    }
+
+    /// Progress that leaves all as it was.
+    fn nothing_new(&self) -> proto::JobProgress {
+        proto::JobProgress {
+            lease_id: self.lease.clone(),
+            ..proto::JobProgress::default()
+        }
+    }
+
+    async fn tell(&self, progress: proto::JobProgress) -> Result<()> {
+        let (reply, answer) = oneshot::channel();
+        let what = Asked::Progress(progress);
+        let said = self.says.send(Ask { what, reply }).await;
+        said.map_err(|_| gone())?;
+        answered(answer).await
     }
 
     /// Why the handler is to stop; `None` while it may go on.
@@ -166,8 +252,26 @@ impl Attempt<Payload> {
             options: self.options,
             cancelled: self.cancelled,
             says: self.says,
+            next_chunk: self.next_chunk,
         })
     }
+}
+
+fn gone() -> Error {
+    Error::unreachable("the worker has ended")
+}
+
+async fn answered(answer: oneshot::Receiver<Result<()>>) -> Result<()> {
+    let unknown = |_| Error::outcome_unknown("the worker has ended");
+    answer.await.map_err(unknown)?
+}
+
+fn check_size(what: &str, data: &Bytes) -> Result<()> {
+    if data.len() <= MAX_BYTES {
+        return Ok(());
+    }
+    let message = format!("the {what} has {} bytes; at most 1 MiB", data.len());
+    Err(Error::invalid_request(message))
 }
 
 impl<P: fmt::Debug> fmt::Debug for Attempt<P> {

@@ -94,7 +94,8 @@ pub(super) fn end(outcome: Result<bytes::Bytes, Failure>) -> End {
     }
 }
 
-fn cut(mut message: String) -> String {
+/// A text for people, as long as the contract takes it.
+pub(super) fn cut(mut message: String) -> String {
     message.truncate(message.floor_char_boundary(MAX_ERROR_BYTES));
     message
 }

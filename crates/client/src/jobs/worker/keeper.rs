@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use trellis_proto::v1 as proto;
@@ -20,7 +20,7 @@ use trellis_proto::v1::job_service_work_request::Request;
 use trellis_proto::v1::job_service_work_response::Response;
 
 use super::super::payload::Payload;
-use super::attempt::{Attempt, CancelReason, Progress};
+use super::attempt::{Ask, Attempt, CancelReason};
 use super::failure::{self, Failure};
 use super::link::Link;
 use super::said::AllSaid;
@@ -97,8 +97,8 @@ pub(super) struct Keeper {
     over: usize,
     said: AllSaid,
     /// Cloned for handlers.
-    says: mpsc::Sender<Progress>,
-    heard: mpsc::Receiver<Progress>,
+    says: mpsc::Sender<Ask>,
+    heard: mpsc::Receiver<Ask>,
     /// What the daemon was told last.
     credit: Option<usize>,
     /// Since when it shuts down.
@@ -141,9 +141,7 @@ impl Keeper {
                     self.stopping = Some(Instant::now());
                 }
                 Some(ended) = self.tasks.join_next_with_id(), if hears => self.ended(ended),
-                Some(progress) = self.heard.recv(), if hears => {
-                    self.said.progress(progress, self.line.link());
-                }
+                Some(ask) = self.heard.recv(), if hears => self.said.ask(ask, self.line.link()),
                 step = self.line.step() => self.step(step)?,
                 now = tick.tick() => self.tick(now)?,
             }
@@ -232,7 +230,9 @@ impl Keeper {
             Some(Response::Cancel(cancel)) => {
                 self.stop(&cancel.lease_id, CancelReason::read(cancel.reason));
             }
-            Some(Response::Finished(_) | Response::Progressed(_)) => self.said.done(told.id),
+            Some(Response::Finished(_) | Response::Progressed(_) | Response::Appended(_)) => {
+                self.said.done(told.id);
+            }
             Some(Response::Error(status)) => {
                 let lost = self.said.refused(told.id, Error::from_item(&status));
                 if let Some(lease) = lost {
@@ -243,7 +243,7 @@ impl Keeper {
             Some(Response::Drain(drain)) => {
                 tracing::debug!(reason = %drain.reason, "the daemon sends no more jobs");
             }
-            Some(Response::Opened(_) | Response::Extended(_) | Response::Appended(_)) | None => {
+            Some(Response::Opened(_) | Response::Extended(_)) | None => {
                 tracing::debug!(id = told.id, "a message that was not asked for");
             }
         }
@@ -267,6 +267,7 @@ impl Keeper {
             options: job.options.unwrap_or_default(),
             cancelled,
             says: self.says.clone(),
+            next_chunk: Mutex::new(0),
         };
         let handler = self.handler.clone();
         let task = self.tasks.spawn(async move { handler(attempt).await });

@@ -1,6 +1,6 @@
 //! What a worker has said and the daemon has not answered.
 //!
-//! It is sent again on each new stream, and after a pause where the daemon could not do it: to end an attempt twice does nothing.
+//! It is sent again on each new stream, in order, and after a pause where the daemon could not do it: to say it twice does nothing.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use trellis_proto::v1 as proto;
 use trellis_proto::v1::job_attempt_end::End;
 use trellis_proto::v1::job_service_work_request::Request;
 
-use super::attempt::Progress;
+use super::attempt::{Ask, Asked};
 use super::failure::Failure;
 use super::link::Link;
 use crate::error::{Error, ErrorReason, Result, RetryAdvice};
@@ -31,22 +31,18 @@ enum What {
     End(End),
     /// An end in the place of one that the daemon has refused as such.
     Refused(End),
-    Progress(bytes::Bytes, oneshot::Sender<Result<()>>),
+    Asked(Asked, oneshot::Sender<Result<()>>),
 }
 
 impl Said {
     fn request(&self) -> Request {
-        let lease_id = self.lease.clone();
         match &self.what {
             What::End(end) | What::Refused(end) => Request::Finish(proto::JobAttemptEnd {
-                lease_id,
+                lease_id: self.lease.clone(),
                 end: Some(end.clone()),
             }),
-            What::Progress(checkpoint, _) => Request::Progress(proto::JobProgress {
-                lease_id,
-                checkpoint: Some(checkpoint.clone()),
-                ..proto::JobProgress::default()
-            }),
+            What::Asked(Asked::Progress(progress), _) => Request::Progress(progress.clone()),
+            What::Asked(Asked::Chunk(chunk), _) => Request::Chunk(chunk.clone()),
         }
     }
 }
@@ -66,7 +62,7 @@ impl AllSaid {
     /// The leases of attempts whose ends are unanswered.
     pub(super) fn ending(&self) -> impl Iterator<Item = &String> {
         let all = self.messages.values();
-        let ends = all.filter(|said| !matches!(said.what, What::Progress(..)));
+        let ends = all.filter(|said| !matches!(said.what, What::Asked(..)));
         ends.map(|said| &said.lease)
     }
 
@@ -74,9 +70,12 @@ impl AllSaid {
         self.say(lease, What::End(end), link);
     }
 
-    pub(super) fn progress(&mut self, progress: Progress, link: Option<&Link>) {
-        let what = What::Progress(progress.checkpoint, progress.reply);
-        self.say(progress.lease, what, link);
+    pub(super) fn ask(&mut self, ask: Ask, link: Option<&Link>) {
+        let lease = match &ask.what {
+            Asked::Progress(progress) => &progress.lease_id,
+            Asked::Chunk(chunk) => &chunk.lease_id,
+        };
+        self.say(lease.clone(), What::Asked(ask.what, ask.reply), link);
     }
 
     fn say(&mut self, lease: String, what: What, link: Option<&Link>) {
@@ -114,7 +113,7 @@ impl AllSaid {
     /// It is done.
     pub(super) fn done(&mut self, id: u64) {
         if let Some(said) = self.messages.remove(&id)
-            && let What::Progress(_, reply) = said.what
+            && let What::Asked(_, reply) = said.what
         {
             // A handler that is gone needs no answer.
             let _ = reply.send(Ok(()));
@@ -133,7 +132,7 @@ impl AllSaid {
             Some(ErrorReason::Draining | ErrorReason::OutcomeUnknown)
         );
         match said.what {
-            What::Progress(_, reply) if !is_transient => {
+            What::Asked(_, reply) if !is_transient => {
                 let _ = reply.send(Err(error));
                 return is_over.then_some(said.lease);
             }
