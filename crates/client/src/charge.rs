@@ -64,6 +64,20 @@ impl TryFrom<Charge> for proto::Charge {
     }
 }
 
+impl TryFrom<proto::Charge> for Charge {
+    type Error = Error;
+
+    fn try_from(charge: proto::Charge) -> Result<Self> {
+        Ok(Self {
+            limit: charge.limit,
+            key: charge.key,
+            amount: charge.amount,
+            spec: charge.spec.map(TryInto::try_into).transpose()?,
+            require_spec: charge.require_spec,
+        })
+    }
+}
+
 /// One charge or several: what [`Limits::try_acquire`](crate::Limits::try_acquire) accepts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Charges(pub(crate) Vec<Charge>);
@@ -104,7 +118,8 @@ mod tests {
             .key("user-7")
             .spec(rate.clone())
             .require_spec();
-        let wire = proto::Charge::try_from(charge).unwrap();
+        let wire = proto::Charge::try_from(charge.clone()).unwrap();
+        assert_eq!(Charge::try_from(wire.clone()).unwrap(), charge);
         assert_eq!(
             (wire.limit.as_str(), wire.key.as_str(), wire.amount),
             ("llm.requests", "user-7", 2)

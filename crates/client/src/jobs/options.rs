@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use trellis_proto::v1 as proto;
 
+use crate::charge::{Charge, Charges};
 use crate::convert;
 use crate::error::{Error, Result};
 
@@ -29,6 +30,12 @@ pub struct JobOptions {
     pub labels: HashMap<String, String>,
     /// W3C trace context of the submitter.
     pub trace_context: String,
+    /// What each attempt takes of limits before it begins.
+    pub charges: Vec<Charge>,
+    /// Where its result may be already, and is kept: a key of the cache; empty for none.
+    pub cache_key: String,
+    /// How long its result stays in the cache; `None` for the daemon's default, 24 h.
+    pub cache_ttl: Option<Duration>,
 }
 
 /// When a job runs again after an attempt in vain; what is `None` is left to the daemon.
@@ -87,6 +94,9 @@ impl JobOptions {
             concurrency_key: self.concurrency_key.clone(),
             labels: self.labels.clone().into_iter().collect(),
             trace_context: self.trace_context.clone(),
+            charges: Charges::from(self.charges.clone()).into_proto()?,
+            cache_key: self.cache_key.clone(),
+            cache_ttl: span(self.cache_ttl, "cache_ttl")?,
             ..proto::JobOptions::default()
         })
     }
@@ -159,6 +169,9 @@ impl TryFrom<proto::JobOptions> for JobOptions {
             concurrency_key: options.concurrency_key,
             labels: options.labels.into_iter().collect(),
             trace_context: options.trace_context,
+            charges: convert::all(options.charges)?,
+            cache_key: options.cache_key,
+            cache_ttl: convert::optional_duration(options.cache_ttl, "cache_ttl")?,
         })
     }
 }
@@ -188,6 +201,9 @@ mod tests {
             concurrency_key: "scanner".to_owned(),
             labels: HashMap::from([("team".to_owned(), "a".to_owned())]),
             trace_context: "00-1".to_owned(),
+            charges: vec![Charge::new("llm.tokens", 900).key("user-7")],
+            cache_key: "page-7".to_owned(),
+            cache_ttl: Some(Duration::from_mins(5)),
         };
         let wire = options.to_proto().unwrap();
         assert_eq!(JobOptions::try_from(wire).unwrap(), options);

@@ -5,8 +5,9 @@ use serde::Serialize;
 use trellis_proto::v1 as proto;
 
 use super::Jobs;
-use super::info::{QueueSpec, QueueState};
+use super::info::{JobState, QueueSpec, QueueState};
 use super::list::ListJobs;
+use super::options::signed;
 use super::payload::Payload;
 use super::submit::{Submit, Submitted};
 use super::worker::Worker;
@@ -165,6 +166,32 @@ impl Queue {
     /// Starts jobs again. As [`Queue::pause`].
     pub async fn resume(&self) -> Result<QueueState> {
         self.set_paused(false).await
+    }
+
+    /// Takes jobs out, those that are in these states when it begins, and tells how many: cancels those that are
+    /// [`Delayed`](JobState::Delayed) or [`Ready`](JobState::Ready), forgets those that have ended. At least one state, of the
+    /// former or of the latter, and not [`Running`](JobState::Running). After an error some may be out; a repeat takes the others.
+    pub async fn purge(&self, states: impl IntoIterator<Item = JobState>) -> Result<u64> {
+        let states = states.into_iter();
+        let request = self.jobs.request(proto::JobServicePurgeRequest {
+            namespace: self.jobs.namespace_name(),
+            queue: self.name.clone(),
+            states: states.map(|it| proto::JobState::from(it).into()).collect(),
+        });
+        let answer = self.jobs.shared.jobs().purge(request).await?;
+        convert::count(answer.into_inner().jobs, "jobs")
+    }
+
+    /// Makes new jobs like those that are [`Dead`](JobState::Dead) or [`Failed`](JobState::Failed), the oldest first and at most so many
+    /// (1 to 1,000), takes these out, and tells how many; fewer when none is left. After an error some may be done; a repeat does the others.
+    pub async fn requeue(&self, max_jobs: u32) -> Result<u64> {
+        let request = self.jobs.request(proto::JobServiceRequeueRequest {
+            namespace: self.jobs.namespace_name(),
+            queue: self.name.clone(),
+            max_jobs: signed(max_jobs),
+        });
+        let answer = self.jobs.shared.jobs().requeue(request).await?;
+        convert::count(answer.into_inner().jobs, "jobs")
     }
 
     async fn set_paused(&self, paused: bool) -> Result<QueueState> {

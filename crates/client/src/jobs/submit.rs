@@ -10,6 +10,7 @@ use super::options::{Conflict, JobOptions, Unique, signed};
 use super::payload::Payload;
 use super::queue::Queue;
 use super::{Durability, Jobs, random_id};
+use crate::charge::Charge;
 use crate::convert;
 use crate::error::{Error, Result};
 
@@ -130,6 +131,23 @@ impl Submit {
     /// W3C trace context, for the worker.
     pub fn trace_context(mut self, context: impl Into<String>) -> Self {
         self.options.trace_context = context.into();
+        self
+    }
+
+    /// What each attempt takes of a limit of the job's namespace before it begins; at most 8, of limits that are declared. A job whose
+    /// charges are refused waits for them and holds no other one up. They are settled when the attempt is over: as its worker says by
+    /// [`Attempt::used`](super::Attempt::used), or as taken.
+    pub fn charge(mut self, charge: Charge) -> Self {
+        self.options.charges.push(charge);
+        self
+    }
+
+    /// Where its result may be already, and is kept for so long (above 0, up to 366 days): a key of the cache of the job's namespace. When
+    /// there is a value the job succeeds by it without running; of jobs with one key the queue runs one at a time, and the others have its
+    /// result.
+    pub fn cache_key(mut self, key: impl Into<String>, ttl: Duration) -> Self {
+        self.options.cache_key = key.into();
+        self.options.cache_ttl = Some(ttl);
         self
     }
 

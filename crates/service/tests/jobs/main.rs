@@ -11,6 +11,7 @@ mod bench;
 mod breaks;
 mod client_batch;
 mod client_jobs;
+mod client_options;
 mod client_shutdown;
 mod client_stream;
 mod client_worker;
