@@ -3,7 +3,8 @@
 //! `cargo run --release -p trellis-client --example ocr [address] [speed]`; the address is `http://127.0.0.1:7117` unless given. A
 //! document takes 30 s, at a speed of 1; the default is 10.
 //!
-//! Each document has 30 pages. After every tenth a worker keeps a checkpoint, so that whoever gets the job next does not begin anew.
+//! Each document has 30 pages. A worker tells of each, for whoever follows the job, and keeps a checkpoint after every tenth, so that
+//! whoever gets the job next does not begin anew.
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 use std::collections::HashSet;
@@ -12,11 +13,10 @@ use std::error::Error;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use futures::StreamExt as _;
-use futures::stream::FuturesUnordered;
+use futures::stream::{self, StreamExt as _};
 use tokio::time::{Instant, sleep};
 use trellis_client::Client;
-use trellis_client::jobs::{Attempt, Failure, Job, JobState, Queue};
+use trellis_client::jobs::{Attempt, Failure, Job, JobEvent, JobState, Queue};
 
 const DOCUMENTS: usize = 100;
 const PAGES: u32 = 30;
@@ -95,6 +95,7 @@ async fn work(queue: &Queue, name: &str, page: Duration) -> Result<()> {
                 () = sleep(page) => {}
                 _ = attempt.cancelled() => return Err(Failure::give_back()),
             }
+            attempt.report(done.into(), u64::from(PAGES), "").await?;
             if done % 10 == 0 {
                 attempt.progress(&done).await?;
             }
@@ -177,20 +178,37 @@ async fn submit(queue: &Queue) -> Result<Vec<Job>> {
     Ok(jobs)
 }
 
-/// Waits for all documents; tells how far it is as they come.
+/// Follows all documents to their ends; tells how far it is, page by page.
 async fn finish(jobs: Vec<Job>, since: Instant, mut told: impl FnMut(usize)) -> Result<()> {
-    let waits = jobs.iter().map(Job::result::<u32>);
-    let mut results: FuturesUnordered<_> = waits.collect();
-    let (mut done, mut kept) = (0, 0);
-    while let Some(pages) = results.next().await {
-        kept += PAGES - pages?;
-        done += 1;
-        told(done);
-        if done % (DOCUMENTS / 5) == 0 {
-            println!(
-                "{done} of {DOCUMENTS} are done after {:.1?}",
-                since.elapsed()
-            );
+    let streams = jobs.iter().enumerate().map(|(document, job)| {
+        let events = job.stream().into_stream();
+        events.map(move |event| (document, event))
+    });
+    let mut events = stream::select_all(streams);
+    let mut pages = vec![0; DOCUMENTS];
+    let (mut done, mut kept, mut shown) = (0, 0, 0);
+    while let Some((document, event)) = events.next().await {
+        match event? {
+            JobEvent::Progress(progress) => pages[document] = progress.done,
+            JobEvent::Ended { job, result } => {
+                if job.state != JobState::Succeeded {
+                    return Err(
+                        format!("document {document}: {:?} {}", job.state, job.error).into(),
+                    );
+                }
+                pages[document] = PAGES.into();
+                kept += PAGES - serde_json::from_slice::<u32>(&result)?;
+                done += 1;
+                told(done);
+            }
+            // The next attempt tells where it begins.
+            _ => {}
+        }
+        let (read, all) = (pages.iter().sum(), u64::from(PAGES) * DOCUMENTS as u64);
+        if read >= shown + all / 10 {
+            shown = read;
+            let after = since.elapsed();
+            println!("{read} of {all} pages are read, {done} documents done, after {after:.1?}");
         }
     }
     if kept > 0 {
