@@ -17,6 +17,10 @@ const SLICE: usize = 64 * 1024;
 /// Bytes of jobs that are moved at once, about.
 const MOVE_BYTES: usize = 512 * 1024;
 
+/// What is logged of a move beside its bytes, at most. Without it many small ones would make the next checkpoint due, which
+/// moves them again, for ever.
+const MOVE_OVERHEAD: usize = 256;
+
 /// The most parts of jobs that are moved for one checkpoint.
 const MOST_MOVES: usize = 10_000;
 
@@ -144,7 +148,7 @@ impl ShardTask {
         {
             // What is not there any more need not be moved.
             if let Ok(data) = self.shard.bytes(job, part).await {
-                bytes += data.len();
+                bytes += data.len() + MOVE_OVERHEAD;
                 round.push(JobRecord::Moved {
                     job,
                     part,

@@ -76,7 +76,6 @@ async fn begin(log: &Arc<dyn Log>, clock: &Arc<dyn Clock>) -> (Life, Services, C
         max_jobs: 10_000,
         max_queues: 10_000,
         max_chunks: 50,
-        checkpoint_bytes: 1 << 20,
         ..config(Settings::default())
     };
     let parts = support::parts(clock);
