@@ -2,7 +2,7 @@
 //!
 //! - [`Jobs`]: the port.
 //! - [`JobSpec`], [`QueueSpec`]: what a caller asks for; [`JobId`], [`LeaseId`], [`QueueId`]: names.
-//! - [`JobRecord`], [`Entry`]: one change, and as the log has it; [`JobWriter`]: the owner's pen.
+//! - [`JobRecord`], [`Entry`]: one change, and as the log has it; [`JobWriter`]: the owner's pen, [`Sheet`] what it writes on.
 //! - [`JobFold`]: the state of a partition. Nothing but a record changes it, and the same records give the same.
 //! - [`Replay`]: how the state comes back.
 //!
@@ -68,7 +68,7 @@ pub use spec::{
 pub use status::{JobsStatus, PICKUP_BOUNDS, Pickups};
 pub use stream::{Chunk, ChunkBounds, Progress, Report, Said, Stream};
 pub use watch::{BatchEvent, BatchNews, BatchView, BatchWatch, JobEvent, JobNews, JobWatch};
-pub use writer::JobWriter;
+pub use writer::{JobWriter, Sheet};
 
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@ use super::index::{TurnKey, Turns};
 use super::job::{Job, Outcome, Phase, Place};
 use super::record::Part;
 use super::slice::{BatchSlice, HeadSlice, JobSlice, QueueSlice, SettleSlice, Slice, TurnSlice};
-use super::spec::{JobOptions, QueueId};
+use super::spec::QueueId;
 use crate::log::Offset;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
@@ -368,7 +368,7 @@ impl JobFold {
             error: it.error.clone(),
             tag: it.tag,
             queue: self.index.find_or_make(&it.queue),
-            options: (it.options != JobOptions::default()).then(|| Box::new(it.options.clone())),
+            options: (!it.options.is_common()).then(|| Box::new(it.options.clone())),
         };
         self.index.enlist(it.id, &job);
         self.jobs.insert(it.id, job);

@@ -237,6 +237,30 @@ impl JobSpec {
 }
 
 impl JobOptions {
+    /// Whether everything is left as it is, as most jobs leave it.
+    pub(super) fn is_common(&self) -> bool {
+        let Self {
+            deadline,
+            timeout,
+            retry,
+            unique,
+            turn,
+            concurrency_key,
+            charges,
+            batch,
+            cached,
+            labels,
+            trace,
+            request,
+            retry_of,
+        } = self;
+        let named = unique.is_some() || concurrency_key.is_some() || request.is_some();
+        let timed = deadline.is_some() || timeout.is_some() || *retry != DEFAULT_RETRY;
+        let beside = turn.is_some() || !charges.is_empty() || batch.is_some() || cached.is_some();
+        let told = !labels.is_empty() || !trace.is_empty() || retry_of.is_some();
+        !(named || timed || beside || told)
+    }
+
     /// Bytes of what is told to workers and to whoever looks.
     #[must_use]
     pub fn bytes(&self) -> usize {

@@ -5,7 +5,7 @@ use super::ids::JobId;
 use super::index::turn_key;
 use super::job::{Job, Outcome, Phase};
 use super::queue::Queue;
-use super::spec::{JobOptions, JobSpec, OnConflict};
+use super::spec::{JobSpec, OnConflict};
 use crate::log::Offset;
 
 impl JobFold {
@@ -51,7 +51,7 @@ impl JobFold {
             error: None,
             tag: None,
             queue,
-            options: (*options != JobOptions::default()).then(|| Box::new(options.clone())),
+            options: (!options.is_common()).then(|| Box::new(options.clone())),
         };
         if let Some(snapshot) = &mut self.snapshot {
             let key = turn_key(&job);

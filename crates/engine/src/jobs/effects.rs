@@ -16,7 +16,7 @@ impl State {
         (offset, entry): (Offset, &Entry),
         (now, lease): (Time, Micros),
     ) -> Verdict {
-        let mut changes = Vec::new();
+        let mut changes = std::mem::take(&mut self.changes);
         let verdict = self.fold.apply(offset, entry, &mut changes);
         for change in &changes {
             self.changed(change, now, lease);
@@ -26,6 +26,8 @@ impl State {
             self.share(entry, &changes);
             self.heard(entry, verdict);
         }
+        changes.clear();
+        self.changes = changes;
         verdict
     }
 

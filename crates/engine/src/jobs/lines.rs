@@ -1,9 +1,10 @@
 //! Workers that wait for jobs of a queue, in the order of their coming.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use tokio::sync::oneshot;
-use trellis_core::jobs::{Attempt, QueueId};
-use trellis_core::{Micros, Name, Result};
+use trellis_core::jobs::{Attempt, QueueId, Reserve};
+use trellis_core::{Micros, Result};
 
 /// Jobs that a worker got.
 pub(super) type Got = Result<Vec<Attempt>>;
@@ -11,14 +12,17 @@ pub(super) type Got = Result<Vec<Attempt>>;
 /// A worker that waits.
 pub(super) struct Waiter {
     pub number: u64,
-    pub queue: QueueId,
-    pub worker: Name,
-    pub max_jobs: usize,
-    pub max_bytes: usize,
+    /// What it asks for.
+    pub reserve: Arc<Reserve>,
     pub lease: Micros,
-    /// It takes what there is, and does not wait.
-    pub at_once: bool,
     pub tell: oneshot::Sender<Got>,
+}
+
+impl Waiter {
+    /// It takes what there is, and does not wait.
+    pub fn is_at_once(&self) -> bool {
+        self.reserve.max_wait == Micros::ZERO
+    }
 }
 
 /// See the module.
@@ -39,16 +43,22 @@ impl Lines {
     }
 
     pub fn push(&mut self, waiter: Waiter) {
-        self.count += 1;
-        let line = self.lines.entry(waiter.queue.clone()).or_default();
-        line.push_back(waiter);
+        self.put(waiter, VecDeque::push_back);
     }
 
     /// Puts one that got nothing back, to where it was: whoever came before it has gone.
     pub fn put_back(&mut self, waiter: Waiter) {
+        self.put(waiter, VecDeque::push_front);
+    }
+
+    fn put(&mut self, waiter: Waiter, put: fn(&mut VecDeque<Waiter>, Waiter)) {
         self.count += 1;
-        let line = self.lines.entry(waiter.queue.clone()).or_default();
-        line.push_front(waiter);
+        let queue = &waiter.reserve.queue;
+        if let Some(line) = self.lines.get_mut(queue) {
+            put(line, waiter);
+        } else {
+            self.lines.insert(queue.clone(), VecDeque::from([waiter]));
+        }
     }
 
     /// The first of a queue whose caller is still there.
@@ -75,9 +85,9 @@ impl Lines {
             if comes(queue) {
                 continue;
             }
-            if line.iter().any(|waiter| waiter.at_once) {
+            if line.iter().any(Waiter::is_at_once) {
                 let (at_once, stay): (VecDeque<_>, VecDeque<_>) =
-                    line.drain(..).partition(|waiter| waiter.at_once);
+                    line.drain(..).partition(Waiter::is_at_once);
                 gone.extend(at_once);
                 *line = stay;
             }

@@ -80,7 +80,7 @@ impl Round {
     /// A job was not leased: what was taken for it is given back.
     pub fn spare(&mut self, place: usize, reservation: ReservationId) {
         if let Some(served) = self.served.get(place) {
-            let namespace = served.waiter.queue.namespace.clone();
+            let namespace = served.waiter.reserve.queue.namespace.clone();
             self.spare.push((namespace, reservation));
         }
     }
@@ -135,7 +135,7 @@ impl Shard {
         }
         let due = state.fold.next_due().into_iter();
         let due = due.chain(state.charging.next_time(&state.fold));
-        Next::Wait(due.chain(state.leases.next_end()).min())
+        Next::Wait(due.chain(state.leases.next_look()).min())
     }
 
     /// Tells those who were served what they got. Who got nothing waits on; what nobody takes goes back.
@@ -153,7 +153,7 @@ impl Shard {
         }
         for served in round.served.into_iter().rev() {
             let Served { waiter, got, error } = served;
-            if got.is_empty() && error.is_none() && !waiter.at_once {
+            if got.is_empty() && error.is_none() && !waiter.is_at_once() {
                 state.lines.put_back(waiter);
                 continue;
             }
@@ -196,11 +196,11 @@ impl State {
             && let Some(waiter) = lines.pop(queue)
         {
             let (place, before) = (round.served.len(), round.proposals.len());
-            let (mut room, mut bytes) = (waiter.max_jobs, 0_usize);
+            let (mut room, mut bytes) = (waiter.reserve.max_jobs, 0_usize);
             while room > 0
                 && let Some(job) = next.next_if(|job| {
                     let more = bytes.saturating_add(fold.job(*job).map_or(0, Job::bytes));
-                    bytes == 0 || more <= waiter.max_bytes
+                    bytes == 0 || more <= waiter.reserve.max_bytes
                 })
             {
                 let asked = if fold.job(job).is_some_and(needs_nothing) {
@@ -213,7 +213,7 @@ impl State {
                 match asked {
                     Asked::May(reservation) => {
                         bytes += fold.job(job).map_or(0, Job::bytes);
-                        let worker = waiter.worker.clone();
+                        let worker = waiter.reserve.worker.clone();
                         round.put(Proposal {
                             record: JobRecord::Leased {
                                 job,

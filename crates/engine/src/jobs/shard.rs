@@ -18,8 +18,8 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use tokio::sync::{Notify, oneshot};
 use trellis_core::jobs::{
-    Attempt, Job, JobFold, JobId, JobRecord, JobState, JobView, Part, Phase, QueueId, QueueState,
-    Verdict,
+    Attempt, Change, Job, JobFold, JobId, JobRecord, JobState, JobView, Part, Phase, QueueId,
+    QueueState, Verdict,
 };
 use trellis_core::log::{Durability, Log, LogError, Partition};
 use trellis_core::{Error, ErrorCode, Micros, Namespace, Result, Time};
@@ -62,6 +62,8 @@ pub(super) struct State {
     pub waiters: u64,
     pub tally: Tally,
     pub ends: Option<Ends>,
+    /// Room for what a record changes; empty between two.
+    pub changes: Vec<Change>,
     /// Nothing more is taken in.
     pub closed: bool,
     /// Why nothing comes any more.
@@ -104,6 +106,7 @@ impl Shard {
             waiters: 0,
             tally: Tally::default(),
             ends: None,
+            changes: Vec::new(),
             closed: false,
             ended: None,
         };

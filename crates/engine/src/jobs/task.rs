@@ -10,9 +10,9 @@ use futures::{FutureExt, StreamExt};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::sleep;
-use trellis_core::jobs::{Attempt, Entry, JobRecord, JobWriter, LeaseId, Verdict};
+use trellis_core::jobs::{Attempt, Entry, JobRecord, JobWriter, LeaseId, Sheet, Verdict};
 use trellis_core::log::{Batch, Durability, LogError, LogRecord, Offset, Record};
-use trellis_core::{Error, ErrorCode, Result};
+use trellis_core::{Error, ErrorCode, Result, Time};
 
 /// How long to wait when the log cannot be read or does not tell.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -112,18 +112,19 @@ impl ShardTask {
         let mut fatal = None;
         while !proposals.is_empty() && fatal.is_none() {
             let before = self.writer;
-            let (mut records, mut bytes) = (Vec::new(), 0);
+            let (mut sheet, mut bytes) = (Sheet::default(), 0);
             for proposal in &proposals {
                 let pen = self.writer;
-                let record = self.writer.write(&proposal.record, now);
-                bytes += record.bytes();
-                let full = records.len() >= limits.batch_records || bytes > limits.batch_bytes;
-                if full && !records.is_empty() {
+                self.writer.write_on(&mut sheet, &proposal.record, now);
+                bytes += sheet.last_bytes();
+                let full = sheet.len() > limits.batch_records || bytes > limits.batch_bytes;
+                if full && sheet.len() > 1 {
+                    sheet.strike_last();
                     self.writer = pen;
                     break;
                 }
-                records.push(record);
             }
+            let records = sheet.into_records();
             let rest = proposals.split_off(records.len());
             let first = LeaseId {
                 sequence: before.last().sequence + 1,
@@ -222,8 +223,9 @@ impl ShardTask {
                 }
                 read => read?,
             };
+            let now = shard.now();
             for found in &read.records {
-                self.apply(found, underway)?;
+                self.apply((found, now), underway)?;
             }
             if read.next > self.next {
                 self.next = read.next;
@@ -235,9 +237,8 @@ impl ShardTask {
         Ok(())
     }
 
-    fn apply(&mut self, found: &LogRecord, underway: &mut Underway) -> Result<()> {
+    fn apply(&mut self, (found, now): (&LogRecord, Time), underway: &mut Underway) -> Result<()> {
         let entry = Entry::decode(&found.record)?;
-        let now = self.shard.now();
         let verdict = {
             let mut state = self.shard.state.lock();
             let lease = self.shard.config.lease;

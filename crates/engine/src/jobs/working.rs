@@ -86,15 +86,11 @@ impl JobEngine {
             ),
             (LEASES.contains(&lease), "lease", "must be 1 s to 1 h"),
         ])?;
-        let (tell, told) = oneshot::channel();
+        let (reserve, (tell, told)) = (Arc::new(reserve), oneshot::channel());
         let number = shard.line_up(|number| Waiter {
             number,
-            queue: reserve.queue.clone(),
-            worker: reserve.worker.clone(),
-            max_jobs: reserve.max_jobs,
-            max_bytes: reserve.max_bytes,
+            reserve: Arc::clone(&reserve),
             lease,
-            at_once: reserve.max_wait == Micros::ZERO,
             tell,
         })?;
         let mut place = Place {
@@ -106,7 +102,8 @@ impl JobEngine {
         };
         place.wait().await?;
         let mut assigned = Vec::with_capacity(place.got.len());
-        for attempt in place.got.clone() {
+        for at in 0..place.got.len() {
+            let attempt = place.got[at];
             match shard.assigned(attempt).await {
                 // It has ended meanwhile.
                 Ok(None) => {}

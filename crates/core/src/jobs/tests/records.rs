@@ -229,6 +229,30 @@ proptest! {
     }
 
     #[test]
+    fn a_sheet_has_the_records_that_are_written_one_by_one(records in proptest::collection::vec(record(), 0..6), owner: u64) {
+        let mut writer = JobWriter::new(Epoch { number: 3, owner }, BEGIN);
+        writer.write(&JobRecord::EpochStart, BEGIN);
+        let (mut other, mut sheet, mut written) = (writer, Sheet::default(), Vec::new());
+        for record in records.iter().filter(|it| **it != JobRecord::EpochStart) {
+            writer.write_on(&mut sheet, record, BEGIN);
+            let one = other.write(record, BEGIN);
+            prop_assert_eq!(sheet.last_bytes(), one.bytes());
+            written.push(one);
+        }
+        writer.write_on(&mut sheet, &JobRecord::Tick, BEGIN);
+        sheet.strike_last();
+        prop_assert_eq!(sheet.len(), written.len());
+        prop_assert_eq!(sheet.into_records(), written);
+    }
+
+    #[test]
+    fn options_are_common_if_nothing_is_asked_for(record in record()) {
+        if let JobRecord::Submitted { spec, .. } = record {
+            prop_assert_eq!(spec.options.is_common(), spec.options == JobOptions::default());
+        }
+    }
+
+    #[test]
     fn whatever_bytes_come_nothing_panics(
         bytes in proptest::collection::vec(any::<u8>(), 0..90), kind in 0..16_u8, value in "[a-z]{0,4}",
     ) {

@@ -11,13 +11,19 @@ mod stream;
 use super::ids::{BatchId, Epoch, JobId, LeaseId};
 use super::record::{AttemptEnd, Entry, JobRecord, Mark};
 use super::stream::{Chunk, ChunkBounds, Progress};
-use crate::log::{Headers, Offset, Record};
+use crate::log::{Offset, Record};
 use crate::wire::{Put, Take};
 use crate::{Error, ErrorCode, Micros, Name, Result, Time};
 use bytes::Bytes;
 
 /// The first byte of every record of this version.
 const VERSION: u8 = 1;
+
+/// What a mark takes: five numbers.
+const MARK_BYTES: usize = 5 * 8;
+
+/// What most bodies take at most.
+const BODY_BYTES: usize = 96;
 
 impl JobRecord {
     /// The bytes of a job that it carries.
@@ -49,38 +55,40 @@ impl JobRecord {
 }
 
 impl Entry {
-    /// What a record says, and the checksum over it and its data.
-    pub(super) fn body(record: &JobRecord) -> (Vec<u8>, u32) {
-        let mut out = Put::default();
-        put_record(&mut out, record);
-        let checksum = checksum(&out.0, &record.data());
-        (out.0, checksum)
-    }
-
-    pub(super) fn to_log(mark: Option<&Mark>, body: Vec<u8>, data: Bytes) -> Record {
-        let mut out = Put(Vec::with_capacity(body.len() + 40));
+    /// Writes the key of an owner's record, whose mark follows from the checksum over what it says and its data.
+    pub(super) fn put(out: &mut Put, record: &JobRecord, mark: impl FnOnce(u32) -> Mark) {
+        out.0.reserve(MARK_BYTES + BODY_BYTES);
         out.byte(VERSION);
-        out.flag(mark.is_some());
-        if let Some(mark) = mark {
-            out.number(mark.epoch.number);
-            out.number(mark.epoch.owner);
-            out.number(mark.sequence);
-            out.number(mark.time.0);
-            out.number(u64::from(mark.chain));
-        }
-        out.0.extend(body);
-        Record {
-            key: out.0.into(),
-            headers: Headers::default(),
-            value: data,
+        out.flag(true);
+        let at = out.0.len();
+        let said = at + MARK_BYTES;
+        out.0.resize(said, 0);
+        put_record(out, record);
+        let mark = mark(checksum(&out.0[said..], &record.data()));
+        let numbers = [
+            mark.epoch.number,
+            mark.epoch.owner,
+            mark.sequence,
+            mark.time.0,
+            u64::from(mark.chain),
+        ];
+        let places = out.0[at..said].chunks_exact_mut(8);
+        for (place, number) in places.zip(numbers) {
+            place.copy_from_slice(&number.to_be_bytes());
         }
     }
 
     /// The first record of a partition, the only one without a mark.
     #[must_use]
     pub fn first(partitions: u32) -> Record {
-        let (body, _) = Self::body(&JobRecord::Partitions(partitions));
-        Self::to_log(None, body, Bytes::new())
+        let mut out = Put::default();
+        out.byte(VERSION);
+        out.flag(false);
+        put_record(&mut out, &JobRecord::Partitions(partitions));
+        Record {
+            key: out.0.into(),
+            ..Record::default()
+        }
     }
 
     /// Reads a record. Errors: `Internal` for one of a version or kind that is not known, which must not be passed over.

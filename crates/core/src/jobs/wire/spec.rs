@@ -46,7 +46,7 @@ impl Put {
     /// Most jobs have none, which takes one byte: 0. Otherwise it tells what there is: 1 as at first, 2 with charges, a
     /// batch and a cache key too.
     pub(super) fn options(&mut self, options: &JobOptions) {
-        if *options == JobOptions::default() {
+        if options.is_common() {
             self.byte(0);
             return;
         }
