@@ -93,19 +93,30 @@ impl House {
         harm.extend(log.lines().filter(bad).map(str::to_owned));
     }
 
-    /// Cuts the last half off the newest file of a log in the data directory, as no disk does that has synced it. Tells how many
-    /// bytes.
+    /// Takes the end of a log in the data directory away, as no disk does that has synced it: files that have just been begun, and the last
+    /// half of the newest other one. Tells how many bytes.
     pub fn cut(&self, log: &str) -> u64 {
+        const JUST_BEGUN: u64 = 64 * 1024;
         let folder = self.folder.path().join("data").join(log);
         let files = fs::read_dir(folder).expect("the daemon has made it");
         let paths = files.filter_map(|file| Some(file.ok()?.path()));
-        let logs = paths.filter(|path| path.extension().is_some_and(|it| it == "log"));
-        let newest = logs.max().expect("the log has a file");
-        let file = fs::OpenOptions::new().write(true).open(newest);
-        let file = file.expect("a file can be opened");
-        let length = file.metadata().expect("and measured").len();
-        file.set_len(length - length / 2).expect("and cut");
-        length / 2
+        let mut logs: Vec<_> = paths
+            .filter(|path| path.extension().is_some_and(|it| it == "log"))
+            .collect();
+        logs.sort();
+        let mut cut = 0;
+        while let Some(newest) = logs.pop() {
+            let file = fs::OpenOptions::new().write(true).open(&newest);
+            let file = file.expect("a file can be opened");
+            let length = file.metadata().expect("and measured").len();
+            if length >= JUST_BEGUN || logs.is_empty() {
+                file.set_len(length - length / 2).expect("and cut");
+                return cut + length / 2;
+            }
+            fs::remove_file(newest).expect("and removed");
+            cut += length;
+        }
+        cut
     }
 
     /// A connection of its own to the daemon, and which life of it that is. Waits for it.

@@ -252,7 +252,7 @@ async fn malformed_calls_on_jobs_and_queues_name_the_field() {
     let extend = v1::JobServiceExtendRequest::default();
     assert_eq!(field(client.extend(extend).await), "lease_id");
     let progress = v1::JobServiceProgressRequest::default();
-    assert_eq!(field(client.progress(progress).await), "lease_id");
+    assert_eq!(field(client.progress(progress).await), "progress.lease_id");
     let get = v1::JobServiceGetRequest {
         job_id: "é".repeat(16),
         ..Default::default()
