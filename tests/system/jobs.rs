@@ -37,6 +37,21 @@ pub fn reserve(max_jobs: i32) -> v1::JobServiceReserveRequest {
     }
 }
 
+/// Keeps what an attempt has done.
+fn checkpoint(
+    job: &v1::AssignedJob,
+    kept: impl Into<prost::bytes::Bytes>,
+) -> v1::JobServiceProgressRequest {
+    v1::JobServiceProgressRequest {
+        progress: Some(v1::JobProgress {
+            lease_id: job.lease_id.clone(),
+            checkpoint: Some(kept.into()),
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
 pub fn succeeded(lease_id: &str, result: &str) -> v1::JobAttemptEnd {
     let result = result.to_owned().into();
     v1::JobAttemptEnd {
@@ -92,15 +107,10 @@ async fn a_kill_loses_no_job_no_result_and_no_lease() {
         ids.push(job.job_id);
     }
     let got = client.reserve(reserve(2)).await.unwrap().into_inner().jobs;
-    let progress = v1::JobServiceProgressRequest {
-        progress: Some(v1::JobProgress {
-            lease_id: got[1].lease_id.clone(),
-            checkpoint: Some("page 3".into()),
-            ..Default::default()
-        }),
-        ..Default::default()
-    };
-    client.progress(progress).await.unwrap();
+    client
+        .progress(checkpoint(&got[1], "page 3"))
+        .await
+        .unwrap();
     let done = succeeded(&got[0].lease_id, "text");
     assert_eq!(finish(&mut client, vec![done.clone()]).await, [true]);
     daemon.signal("KILL");
@@ -317,15 +327,7 @@ async fn answers_of_the_largest_jobs_are_small_enough_for_every_client() {
         assert!((1..=3).contains(&more.jobs.len()), "{}", more.jobs.len());
         got.extend(more.jobs);
     }
-    let progress = v1::JobServiceProgressRequest {
-        progress: Some(v1::JobProgress {
-            lease_id: got[0].lease_id.clone(),
-            checkpoint: Some(large.into()),
-            ..Default::default()
-        }),
-        ..Default::default()
-    };
-    client.progress(progress).await.unwrap();
+    client.progress(checkpoint(&got[0], large)).await.unwrap();
     let released = v1::JobAttemptEnd {
         lease_id: got[0].lease_id.clone(),
         end: Some(End::Released(v1::JobReleased {})),

@@ -11,6 +11,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 use trellis_tests::bench::Result;
 use trellis_tests::bench::process::Pinning;
 use trellis_tests::bench::rounds::{Done, now};
@@ -99,7 +100,7 @@ async fn connect(port: u16) -> Result<BufStream<TcpStream>> {
                 return Ok(BufStream::new(stream));
             }
             Err(error) if begun.elapsed() > Duration::from_secs(5) => return Err(error.into()),
-            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            Err(_) => sleep(Duration::from_millis(10)).await,
         }
     }
 }

@@ -5,6 +5,7 @@ use crate::messages;
 use crate::working::{Idle, connections};
 use futures::future::try_join_all;
 use std::time::{Duration, Instant};
+use tokio::time::sleep;
 use tonic::transport::Channel;
 use trellis_proto::v1::job_attempt_end::End;
 use trellis_proto::v1::job_service_client::JobServiceClient;
@@ -94,7 +95,7 @@ impl Submitters {
         let (mut client, mut worker) = (self.client(0), worker.lock().await);
         let (request, mut done) = (messages::submit(queue), Done::default());
         while now() < deadline {
-            tokio::time::sleep(PAUSE).await;
+            sleep(PAUSE).await;
             let sent = now();
             client.submit(request.clone()).await?;
             let begun = worker.begun.recv().await.ok_or("the worker has ended")?;
