@@ -12,7 +12,7 @@
 //! is counted apart, since a daemon that is cut off alone may exceed a limit by its share. `--only Kill`
 //! causes one kind of fault.
 //!
-//! Files: `overshoot` a run, `buckets` its limits, `client` what each client does and `link` how,
+//! Files: `killed` what the last two do alike; of limits `overshoot` a run, `buckets` its limits, `client` what each client does and `link` how,
 //! `faults` what is broken, `cluster` the processes, `history` what is written down, `checker` the
 //! arithmetic, `fairness` the shares.
 
@@ -36,12 +36,13 @@ mod faults;
 mod history;
 mod house;
 mod jobs;
+mod killed;
 mod link;
 mod overshoot;
 mod random;
 
 use cluster::Cluster;
-use overshoot::Run;
+use killed::{All, Run, Shown};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -88,9 +89,11 @@ fn main() -> Result<()> {
         .build()?;
     runtime.block_on(async {
         if events {
-            run_events(&arguments).await
+            let go = async |run| events::run::go(run).await.shown();
+            run_killed(&arguments, events::run::long, go).await
         } else if jobs {
-            run_jobs(&arguments).await
+            let go = async |run| jobs::run::go(run).await.shown();
+            run_killed(&arguments, jobs::run::long, go).await
         } else {
             run(&arguments).await
         }
@@ -101,9 +104,9 @@ async fn run(arguments: &Arguments) -> Result<()> {
     let (mut acquires, mut kills, mut over, mut wrong) = (0, 0, 0, Vec::new());
     for &seed in &arguments.seeds {
         let mut run = if arguments.short {
-            Run::short(seed)
+            overshoot::Run::short(seed)
         } else {
-            Run::long(seed)
+            overshoot::Run::long(seed)
         };
         run.broken = arguments.broken;
         if let Some(only) = &arguments.only {
@@ -145,75 +148,29 @@ async fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Runs each seed of the campaign of events; fails when something is wrong or, if the log is broken on purpose, when nothing is
-/// found.
-async fn run_events(arguments: &Arguments) -> Result<()> {
-    let (mut kills, mut events, mut duplicates, mut redeliveries) = (0, 0, 0, 0);
-    let (mut starts, mut wrong) = (Vec::new(), Vec::new());
+/// Runs each seed of a campaign of a daemon that is killed; fails when something is wrong or, if the log is broken on purpose, when
+/// nothing is found.
+async fn run_killed(
+    arguments: &Arguments,
+    long: fn(u64) -> Run,
+    go: impl AsyncFn(Run) -> Shown,
+) -> Result<()> {
+    let mut all = All::default();
     for &seed in &arguments.seeds {
-        let run = if arguments.short {
-            events::run::Run::short(seed)
-        } else {
-            events::run::Run::long(seed)
-        };
+        let form = if arguments.short { Run::short } else { long };
         let broken = arguments.broken;
-        let report = events::run::Run { broken, ..run }.go().await;
-        say(&report.text());
-        kills += report.run.kills;
-        events += report.figures.events;
-        duplicates += report.figures.duplicates;
-        redeliveries += report.figures.redeliveries;
-        starts.extend(&report.starts);
-        wrong.extend(report.faults());
+        let shown = go(Run {
+            broken,
+            ..form(seed)
+        })
+        .await;
+        say(&shown.text);
+        all.add(shown);
     }
-    starts.sort_unstable();
-    let seeds = arguments.seeds.len();
-    let (middle, longest) = (events::report::middle(&starts), starts.last());
-    say(&format!(
-        "{seeds} seeds, {kills} kills, {events} events, {duplicates} duplicates answered, {redeliveries} redeliveries; from a \
-         start to service p50 {middle:?}, max {:?}: {} wrong",
-        longest.copied().unwrap_or_default(),
-        wrong.len()
-    ));
-    verdict(arguments, &wrong)
-}
-
-/// As [`run_events`], for jobs.
-async fn run_jobs(arguments: &Arguments) -> Result<()> {
-    let (mut kills, mut jobs, mut attempts, mut again) = (0, 0, 0, 0);
-    let (mut starts, mut wrong) = (Vec::new(), Vec::new());
-    for &seed in &arguments.seeds {
-        let run = if arguments.short {
-            jobs::run::Run::short(seed)
-        } else {
-            jobs::run::Run::long(seed)
-        };
-        let broken = arguments.broken;
-        let report = jobs::run::Run { broken, ..run }.go().await;
-        say(&report.text());
-        kills += report.run.kills;
-        jobs += report.figures.jobs;
-        attempts += report.figures.attempts;
-        again += report.figures.killed;
-        starts.extend(&report.starts);
-        wrong.extend(report.faults());
-    }
-    starts.sort_unstable();
-    let seeds = arguments.seeds.len();
-    let (middle, longest) = (events::report::middle(&starts), starts.last());
-    say(&format!(
-        "{seeds} seeds, {kills} kills, {jobs} jobs, {attempts} attempts, {again} of them again after a kill; from a start to \
-         service p50 {middle:?}, max {:?}: {} wrong",
-        longest.copied().unwrap_or_default(),
-        wrong.len()
-    ));
-    verdict(arguments, &wrong)
-}
-
-fn verdict(arguments: &Arguments, wrong: &[String]) -> Result<()> {
-    match (arguments.broken, wrong.is_empty()) {
+    say(&all.text());
+    match (arguments.broken, all.wrong.is_empty()) {
         (true, true) => Err("a log that was cut was not found".into()),
-        (false, false) => Err(wrong.join("\n").into()),
+        (false, false) => Err(all.wrong.join("\n").into()),
         _ => Ok(()),
     }
 }

@@ -27,6 +27,7 @@ mod history;
 mod house;
 mod jobs;
 mod jobs_tests;
+mod killed;
 mod link;
 mod overshoot;
 mod random;

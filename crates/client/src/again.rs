@@ -10,6 +10,11 @@ const BASE: Duration = Duration::from_millis(50);
 /// The bound of every pause.
 const CAP: Duration = Duration::from_secs(1);
 
+/// A name that no other has, for a request that may be sent again.
+pub(crate) fn random_id() -> String {
+    format!("{:032x}", rand::random::<u128>())
+}
+
 /// Failures in a row.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Again(u32);

@@ -52,7 +52,7 @@ impl Queueing {
             limits: Some(Arc::clone(&backend.limits)),
             cache: Some(Arc::clone(&backend.cache)),
         };
-        let started = JobEngine::start_with(log, Arc::clone(clock), config.jobs(), ports).await;
+        let started = JobEngine::start(log, Arc::clone(clock), config.jobs(), ports).await;
         let (engine, tasks) = started.map_err(|error| RunError::Data(error.to_string()))?;
         for task in tasks {
             supervisor.start(TaskKind::Jobs, |_| task.run());

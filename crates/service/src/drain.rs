@@ -1,8 +1,10 @@
 //! What a draining daemon answers.
 
+use prost::bytes::Bytes;
 use std::future::Future;
 use tokio_util::sync::CancellationToken;
 use trellis_core::{Error, ErrorCode, Micros, Result};
+use trellis_proto::v1;
 
 /// The answer of a daemon that is shutting down.
 pub(crate) fn draining() -> Error {
@@ -11,6 +13,14 @@ pub(crate) fn draining() -> Error {
         "the daemon is shutting down; call another one, or try again",
     )
     .retry_after(Micros::from_secs(1))
+}
+
+/// The last message of a stream that the daemon ends, with where to go on.
+pub(crate) fn farewell(resume: Bytes) -> v1::Draining {
+    v1::Draining {
+        reason: draining().message,
+        resume,
+    }
 }
 
 /// The answer of a call, unless the daemon shuts down first. A call cut short leaves no trace.

@@ -15,6 +15,7 @@ mod convert;
 mod drain;
 mod error;
 mod events;
+mod items;
 mod jobs;
 mod layers;
 mod limits;

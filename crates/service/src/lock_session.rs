@@ -6,11 +6,12 @@
 
 use crate::ServiceConfig;
 use crate::convert::{self, Context, locks as wire};
-use crate::drain::draining;
+use crate::drain::{draining, farewell};
 use crate::error::{item_status, status};
 use crate::locks::LockRpc;
 use futures::stream::{AbortHandle, Abortable, BoxStream, SelectAll};
 use futures::{FutureExt as _, StreamExt as _, stream};
+use prost::bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -165,12 +166,8 @@ impl LockSession {
         for id in waiting {
             self.push(id, Response::Error(item_status(draining())));
         }
-        let last = v1::Draining {
-            reason: draining().message,
-            resume: prost::bytes::Bytes::new(),
-        };
         self.end();
-        self.push(0, Response::Draining(last));
+        self.push(0, Response::Draining(farewell(Bytes::new())));
     }
 
     /// Ends the session, as its caller wishes, who is answered under `id` if it asked.

@@ -4,9 +4,10 @@
 //! no task and no queue behind it. While it has no room it does not read, which holds the caller back. What is in hand is answered
 //! before more is read, and at the end, by the caller or by the daemon, before the stream ends.
 
-use crate::drain::draining;
+use crate::drain::farewell;
 use crate::error::status;
 use futures::FutureExt as _;
+use prost::bytes::Bytes;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -134,11 +135,7 @@ pub(crate) fn poll_next<S: Answering>(
                 return Poll::Pending;
             };
             stream.turns().phase = Phase::Ended;
-            let last = || v1::Draining {
-                reason: draining().message,
-                resume: prost::bytes::Bytes::new(),
-            };
-            Poll::Ready(says_so.then(|| Ok(S::last(last()))))
+            Poll::Ready(says_so.then(|| Ok(S::last(farewell(Bytes::new())))))
         }
     }
 }

@@ -13,7 +13,7 @@ use trellis_proto::v1::key_answer::Answer;
 use trellis_proto::v1::{Read, ScopeKind, Source, StatsRequest};
 use trellis_tests::bench::Result;
 use trellis_tests::bench::process::{Pinning, Server};
-use trellis_tests::bench::rounds::{Case, Sample, Samples, alternate, median};
+use trellis_tests::bench::rounds::{Case, Sample, alternate, median, p50_of_both};
 use trellis_tests::bench::table::{Row, Table, Target, say};
 use trellis_tests::redis::Redis;
 
@@ -79,14 +79,6 @@ async fn is_near(daemon: &Side) -> Result<bool> {
     Ok(near)
 }
 
-/// The sum of both, round by round.
-fn both(straight: &Samples, hop: &Samples) -> Vec<f64> {
-    let rounds = straight.iter().zip(hop.iter());
-    rounds
-        .map(|(straight, hop)| straight.p50_micros() + hop.p50_micros())
-        .collect()
-}
-
 async fn one_at_a_time(
     direct: &Direct,
     echo: &Side,
@@ -105,7 +97,7 @@ async fn one_at_a_time(
         Size::Small
     );
     let row = Row::new(what, "GET + echo").target(Target::AtMost(1.5));
-    table.add(row.figures(&both(&straight, &hop), &own, "µs"));
+    table.add(row.figures(&p50_of_both(&straight, &hop), &own, "µs"));
     Ok(())
 }
 
@@ -122,7 +114,7 @@ async fn batches(direct: &Direct, echo: &Side, daemon: &Side, table: &mut Table)
         Size::Large
     );
     let row = Row::new(what, "MGET + echo").target(Target::AtMost(1.5));
-    table.add(row.figures(&both(&straight, &hop), &own, "µs"));
+    table.add(row.figures(&p50_of_both(&straight, &hop), &own, "µs"));
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Instant;
 use trellis_tests::bench::Result;
 use trellis_tests::bench::process::{Pinning, Server};
-use trellis_tests::bench::rounds::{Case, Done, Sample, alternate, now};
+use trellis_tests::bench::rounds::{Case, Done, Sample, alternate, now, p50_of_both};
 use trellis_tests::bench::table::{Row, Table, Target};
 
 /// Writers of the bare group commit, each of which waits for its bytes before it writes the next.
@@ -20,10 +20,6 @@ const PIPELINED: (usize, usize) = (WRITERS, 8);
 /// About what an event takes on disk.
 const BYTES: usize = 400;
 
-fn folder() -> Result<tempfile::TempDir> {
-    Ok(tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?)
-}
-
 fn keeping(pinning: Pinning, folder: &Path) -> Result<Server> {
     let path = folder.to_str().ok_or("a folder that is no text")?;
     let settings = [
@@ -35,7 +31,7 @@ fn keeping(pinning: Pinning, folder: &Path) -> Result<Server> {
 
 /// Measures many publishers, and one.
 pub async fn measure(pinning: Pinning, echo: &Side, table: &mut Table) -> Result<()> {
-    let folder = folder()?;
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     let trellis = Side::connect(keeping(pinning, &folder.path().join("events"))?).await?;
     let bare = Bare::open(&folder.path().join("bare"))?;
     let own = std::process::id();
@@ -60,11 +56,7 @@ pub async fn measure(pinning: Pinning, echo: &Side, table: &mut Table) -> Result
         trellis.publishes(1, 1),
     ];
     let [synced, hop, disk] = alternate(cases, ROUND).await?;
-    let floor: Vec<f64> = synced
-        .iter()
-        .zip(hop.iter())
-        .map(|(sync, hop)| sync.p50_micros() + hop.p50_micros())
-        .collect();
+    let floor = p50_of_both(&synced, &hop);
     let disk: Vec<f64> = disk.iter().map(Sample::p50_micros).collect();
     let row = Row::new(
         "published on disk, 1 in flight: p50".into(),
@@ -93,7 +85,7 @@ async fn write(bare: &Bare, writers: usize, deadline: Instant) -> Result<Done> {
 
 /// Measures a start with many events.
 pub async fn restart(pinning: Pinning, table: &mut Table) -> Result<()> {
-    let folder = folder()?;
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     let server = Side::connect(keeping(pinning, folder.path())?).await?;
     server.publishers.fill("many", MANY).await?;
     // Killed: the next one reads what it finds.

@@ -8,15 +8,11 @@ use crate::{MANY, ROUND, Side};
 use std::path::Path;
 use trellis_tests::bench::Result;
 use trellis_tests::bench::process::{Pinning, Server};
-use trellis_tests::bench::rounds::{Case, Done, Sample, alternate, now};
+use trellis_tests::bench::rounds::{Case, Done, Sample, alternate, now, p50_of_both};
 use trellis_tests::bench::table::{Row, Table, Target};
 
 /// About what a submission takes on disk.
 const BYTES: usize = 250;
-
-fn folder() -> Result<tempfile::TempDir> {
-    Ok(tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?)
-}
 
 fn keeping(pinning: Pinning, folder: &Path) -> Result<Server> {
     let path = folder.to_str().ok_or("a folder that is no text")?;
@@ -30,7 +26,7 @@ pub async fn measure(
     memory: &Side,
     table: &mut Table,
 ) -> Result<()> {
-    let folder = folder()?;
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     let disk = Side::connect(keeping(pinning, &folder.path().join("jobs"))?).await?;
     let (in_memory, on_disk) = (
         Workers::open(&memory.server, QUEUE, WORKERS).await?,
@@ -55,11 +51,7 @@ pub async fn measure(
         disk.submits(1, "kept"),
     ];
     let [synced, hop, own] = alternate(cases, ROUND).await?;
-    let floor: Vec<f64> = synced
-        .iter()
-        .zip(hop.iter())
-        .map(|(sync, hop)| sync.p50_micros() + hop.p50_micros())
-        .collect();
+    let floor = p50_of_both(&synced, &hop);
     let own: Vec<f64> = own.iter().map(Sample::p50_micros).collect();
     let row = Row::new(
         "on disk, 1 submission in flight: p50".into(),
@@ -84,7 +76,7 @@ async fn write(bare: &Bare, deadline: std::time::Instant) -> Result<Done> {
 
 /// Measures a start with many pending jobs.
 pub async fn restart(pinning: Pinning, table: &mut Table) -> Result<()> {
-    let folder = folder()?;
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     let server = keeping(pinning, folder.path())?;
     let submitters = Submitters::open(&server).await?;
     submitters.fill(QUEUE, MANY).await?;

@@ -11,7 +11,7 @@ use crate::messages::{self, Work};
 use std::time::Duration;
 use trellis_tests::bench::Result;
 use trellis_tests::bench::process::{Pinning, Server};
-use trellis_tests::bench::rounds::{Case, Sample, alternate};
+use trellis_tests::bench::rounds::{Case, Sample, alternate, p50_of_both};
 use trellis_tests::bench::table::{Row, Table, Target, say};
 use trellis_tests::redis::Redis;
 
@@ -117,10 +117,7 @@ impl Bench<'_> {
             self.trellis.case(shape, &self.one),
         ];
         let [direct, echo, own] = alternate(cases, ROUND * 3 / 5).await?;
-        let both = direct.iter().zip(echo.iter());
-        let base: Vec<f64> = both
-            .map(|(direct, echo)| direct.p50_micros() + echo.p50_micros())
-            .collect();
+        let base = p50_of_both(&direct, &echo);
         let own: Vec<f64> = own.iter().map(Sample::p50_micros).collect();
         let row = Row::new(
             "Redis, exact, unary, 1 in flight: p50".into(),

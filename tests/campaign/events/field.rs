@@ -8,6 +8,7 @@ use crate::house::House;
 use parking_lot::Mutex;
 use prost::Message as _;
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use tonic::transport::Channel;
 use trellis_proto::v1;
@@ -24,7 +25,7 @@ pub const GROUPS: [(usize, bool); 5] = [(0, false), (0, true), (1, true), (2, fa
 const MAX_LAG: u64 = 2_000;
 
 pub struct Field {
-    pub house: House,
+    pub house: Arc<House>,
     pub clock: Clock,
     pub seed: u64,
     /// Publishers end when everything that they have sent is answered.
@@ -48,7 +49,7 @@ pub struct Field {
 impl Field {
     pub fn new(seed: u64) -> Self {
         Self {
-            house: House::new(),
+            house: Arc::new(House::new()),
             clock: Clock::start(),
             seed,
             over: AtomicBool::new(false),

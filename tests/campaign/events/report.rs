@@ -3,7 +3,7 @@
 use super::checker::{self, Fault};
 use super::field::Field;
 use super::history::{History, Name, Said};
-use super::run::Run;
+use crate::killed::{self, Run, Shown, middle};
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -53,17 +53,12 @@ impl Report {
         }
     }
 
-    /// What is wrong, in words. A run in which something never happened proves nothing of it.
+    /// What is wrong, in words.
     pub fn faults(&self) -> Vec<String> {
-        let seed = self.run.seed;
-        let faults = self
-            .faults
-            .iter()
-            .map(|it| format!("{:?}: {}", it.kind, it.what));
-        let faults = faults.chain(self.harm.iter().cloned());
-        let mut faults: Vec<String> = faults.map(|it| format!("seed {seed}: {it}")).collect();
+        let faults = self.faults.iter();
+        let faults = faults.map(|it| format!("{:?}: {}", it.kind, it.what));
         let it = &self.figures;
-        let all = [
+        let happened = [
             (it.acknowledged, "acknowledged"),
             (it.unknown, "left without an answer"),
             (it.duplicates, "answered as a duplicate"),
@@ -71,9 +66,23 @@ impl Report {
             (it.settled, "settled"),
             (it.dead, "a dead letter"),
         ];
-        let never = all.into_iter().filter(|(count, _)| *count == 0);
-        faults.extend(never.map(|(_, what)| format!("seed {seed}: nothing was {what}")));
-        faults
+        killed::wrong(self.run.seed, faults, &self.harm, happened)
+    }
+
+    /// For the sum over all runs.
+    pub fn shown(&self) -> Shown {
+        let it = &self.figures;
+        Shown {
+            text: self.text(),
+            kills: self.run.kills,
+            sums: [
+                (it.events, "events"),
+                (it.duplicates, "duplicates answered"),
+                (it.redeliveries, "redeliveries"),
+            ],
+            starts: self.starts.clone(),
+            wrong: self.faults(),
+        }
     }
 
     pub fn text(&self) -> String {
@@ -110,11 +119,6 @@ impl Report {
         }
         text
     }
-}
-
-/// The one in the middle, of times in order.
-pub fn middle(times: &[Duration]) -> Duration {
-    times.get(times.len() / 2).copied().unwrap_or_default()
 }
 
 impl Figures {

@@ -8,9 +8,8 @@ use super::reader::{Subscriber, dead_letters, read};
 use super::report::Report;
 use crate::calls::until;
 use crate::clock::pause;
-use crate::random::Random;
+use crate::killed::{Run, start};
 use futures::future::join_all;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -22,118 +21,64 @@ const MEMBERS: u64 = 3;
 const LEASE: Duration = Duration::from_secs(1);
 const MAX_ATTEMPTS: i32 = 6;
 
-/// What a run does.
-#[derive(Clone, Debug)]
-pub struct Run {
-    pub seed: u64,
-    pub kills: u64,
-    /// The daemon serves for at most so long before it is killed.
-    pub life: Duration,
-    /// At the first kill the log loses its end, which the checker has to find.
-    pub broken: bool,
-    /// How long groups may take for what is left when nothing is published any more.
-    pub patience: Duration,
+/// A fifth of the long form.
+pub fn long(seed: u64) -> Run {
+    Run::long(seed, 100, Duration::from_millis(2_500))
 }
 
-impl Run {
-    /// The short form: some seconds.
-    pub fn short(seed: u64) -> Self {
-        Self {
-            seed,
-            kills: 8,
-            life: Duration::from_millis(1_500),
-            broken: false,
-            patience: Duration::from_mins(1),
-        }
-    }
-
-    /// A fifth of the long form.
-    pub fn long(seed: u64) -> Self {
-        Self {
-            kills: 100,
-            life: Duration::from_millis(2_500),
-            patience: Duration::from_mins(3),
-            ..Self::short(seed)
-        }
-    }
-
-    pub async fn go(self) -> Report {
-        let field = Arc::new(Field::new(self.seed));
-        member::declare(&field, LEASE, MAX_ATTEMPTS).await;
-        let begun = field.clock.now();
-        let publishers = (0..PUBLISHERS).map(|number| Publisher::new(&field, number).run());
-        let members = (0..GROUPS.len()).map(|group| {
-            let members = (0..MEMBERS).map(|number| Member::new(&field, group, number).run());
-            join_all(members.collect::<Vec<_>>())
+/// Does it.
+pub async fn go(run: Run) -> Report {
+    let field = Field::new(run.seed);
+    member::declare(&field, LEASE, MAX_ATTEMPTS).await;
+    let begun = field.clock.now();
+    let publishers = (0..PUBLISHERS).map(|number| Publisher::new(&field, number).run());
+    let members = (0..GROUPS.len()).map(|group| {
+        let members = (0..MEMBERS).map(|number| Member::new(&field, group, number).run());
+        join_all(members.collect::<Vec<_>>())
+    });
+    let subscribers = (0..TOPICS).map(|topic| Subscriber::new(&field, topic).run());
+    let (sent, deliveries, topics, ()) = tokio::join!(
+        join_all(publishers.collect::<Vec<_>>()),
+        join_all(members.collect::<Vec<_>>()),
+        join_all(subscribers.collect::<Vec<_>>()),
+        drive(&run, &field),
+    );
+    let time = field.clock.now() - begun;
+    let mut history = History {
+        sent: sent.into_iter().flatten().collect(),
+        topics,
+        groups: Vec::new(),
+    };
+    for (number, deliveries) in deliveries.into_iter().enumerate() {
+        let (topic, ordered) = GROUPS[number];
+        history.groups.push(Group {
+            name: group(number),
+            topic,
+            ordered,
+            lease: u64::try_from(LEASE.as_micros()).unwrap_or(u64::MAX),
+            max_attempts: MAX_ATTEMPTS,
+            deliveries: deliveries.into_iter().flatten().collect(),
+            dead: Vec::new(),
         });
-        let subscribers = (0..TOPICS).map(|topic| Subscriber::new(&field, topic).run());
-        let (sent, deliveries, topics, ()) = tokio::join!(
-            join_all(publishers.collect::<Vec<_>>()),
-            join_all(members.collect::<Vec<_>>()),
-            join_all(subscribers.collect::<Vec<_>>()),
-            self.drive(&field),
-        );
-        let time = field.clock.now() - begun;
-        let mut history = History {
-            sent: sent.into_iter().flatten().collect(),
-            topics,
-            groups: Vec::new(),
-        };
-        for (number, deliveries) in deliveries.into_iter().enumerate() {
-            let (topic, ordered) = GROUPS[number];
-            history.groups.push(Group {
-                name: group(number),
-                topic,
-                ordered,
-                lease: u64::try_from(LEASE.as_micros()).unwrap_or(u64::MAX),
-                max_attempts: MAX_ATTEMPTS,
-                deliveries: deliveries.into_iter().flatten().collect(),
-                dead: Vec::new(),
-            });
-        }
-        look(&field, &mut history).await;
-        field.house.kill();
-        Report::new(self, &field, Duration::from_micros(time), &history)
     }
-
-    /// Kills, and then waits until everything is done.
-    async fn drive(&self, field: &Arc<Field>) {
-        let mut random = Random::new(self.seed, 1);
-        let most = u64::try_from(self.life.as_millis()).unwrap_or(u64::MAX);
-        let mut kills = 0;
-        if self.broken {
-            // So that there is something to lose.
-            let _ = until(self.patience, || field.acknowledged() >= 500).await;
-        }
-        while kills < self.kills {
-            let lives = random.of(10..most);
-            pause(Duration::from_millis(lives)).await;
-            field.house.kill();
-            kills += 1;
-            if self.broken && kills == 1 {
-                field.house.cut("");
-            }
-            while kills < self.kills && random.percent(15) {
-                let time = random.of(0..150);
-                field.house.start_in_vain(Duration::from_millis(time)).await;
-                kills += 1;
-            }
-            start(field).await;
-        }
-        field.over.store(true, Ordering::Relaxed);
-        let quiet = || field.publishing.load(Ordering::Relaxed) == 0;
-        let _ = until(self.patience, quiet).await;
-        field.calm.store(true, Ordering::Relaxed);
-        finish(field, self.patience).await;
-        field.done.store(true, Ordering::Relaxed);
-    }
+    look(&field, &mut history).await;
+    field.house.kill();
+    Report::new(run, &field, Duration::from_micros(time), &history)
 }
 
-/// Starts the daemon, and waits for it in a thread of its own.
-async fn start(field: &Arc<Field>) {
-    let house = Arc::clone(field);
-    let started = tokio::task::spawn_blocking(move || house.house.start(house.clock)).await;
-    started.expect("the daemon starts again");
+/// Kills, and then waits until everything is done.
+async fn drive(run: &Run, field: &Field) {
+    if run.broken {
+        // So that there is something to lose.
+        let _ = until(run.patience, || field.acknowledged() >= 500).await;
+    }
+    run.kill(&field.house, field.clock, "").await;
+    field.over.store(true, Ordering::Relaxed);
+    let quiet = || field.publishing.load(Ordering::Relaxed) == 0;
+    let _ = until(run.patience, quiet).await;
+    field.calm.store(true, Ordering::Relaxed);
+    finish(field, run.patience).await;
+    field.done.store(true, Ordering::Relaxed);
 }
 
 /// Waits until subscribers have seen everything and groups are done with it, or the time is over.
@@ -167,9 +112,9 @@ async fn finish(field: &Field, patience: Duration) {
 }
 
 /// Reads what stands in the end, in one more life of the daemon.
-async fn look(field: &Arc<Field>, history: &mut History) {
+async fn look(field: &Field, history: &mut History) {
     field.house.kill();
-    start(field).await;
+    start(&field.house, field.clock).await;
     let (_, mut client) = field.client().await;
     for (number, topic) in history.topics.iter_mut().enumerate() {
         *topic = Topic {

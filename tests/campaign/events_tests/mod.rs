@@ -3,14 +3,15 @@
 mod checker;
 
 use crate::events::checker::Kind;
-use crate::events::run::Run;
+use crate::events::run::go;
+use crate::killed::Run;
 use crate::{MACHINE, NONE, seed};
 use std::time::Duration;
 
 #[tokio::test]
 async fn nothing_is_lost_or_doubled_whenever_the_daemon_is_killed() {
     let _with_others = MACHINE.read().await;
-    let report = Run::short(seed()).go().await;
+    let report = go(Run::short(seed())).await;
     println!("{}", report.text());
     assert_eq!(report.faults(), NONE, "{}", report.text());
 }
@@ -24,7 +25,7 @@ async fn a_log_that_lost_its_end_is_found_and_told_event_by_event() {
         patience: Duration::from_secs(10),
         ..Run::short(seed())
     };
-    let report = run.go().await;
+    let report = go(run).await;
     println!("{}", report.text());
     let lost = report.faults.iter().filter(|it| it.kind == Kind::Lost);
     assert!(lost.clone().count() > 0, "{}", report.text());

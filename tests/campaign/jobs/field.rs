@@ -4,6 +4,7 @@ use super::history::{Name, Outcome};
 use crate::calls::Errors;
 use crate::clock::Clock;
 use crate::house::House;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tonic::transport::Channel;
@@ -25,7 +26,7 @@ const MAX_LAG: u64 = 1_500;
 const LABEL: &str = "name";
 
 pub struct Field {
-    pub house: House,
+    pub house: Arc<House>,
     pub clock: Clock,
     pub seed: u64,
     /// Submitters end when everything that they have sent is answered.
@@ -46,7 +47,7 @@ pub struct Field {
 impl Field {
     pub fn new(seed: u64) -> Self {
         Self {
-            house: House::new(),
+            house: Arc::new(House::new()),
             clock: Clock::start(),
             seed,
             over: AtomicBool::new(false),

@@ -3,7 +3,7 @@
 use super::checker::{self, Fault};
 use super::field::Field;
 use super::history::{Attempt, History, Word};
-use super::run::Run;
+use crate::killed::{self, Run, Shown};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -103,15 +103,12 @@ impl Report {
         }
     }
 
-    /// What is wrong, in words. A run in which something never happened proves nothing of it.
+    /// What is wrong, in words.
     pub fn faults(&self) -> Vec<String> {
-        let seed = self.run.seed;
         let faults = self.faults.iter();
         let faults = faults.map(|it| format!("{:?}: {}", it.kind, it.what));
-        let faults = faults.chain(self.harm.iter().cloned());
-        let mut faults: Vec<String> = faults.map(|it| format!("seed {seed}: {it}")).collect();
         let it = &self.figures;
-        let all = [
+        let happened = [
             (it.acknowledged, "acknowledged"),
             (it.repeats, "answered as a repeat"),
             (it.retries, "tried again"),
@@ -122,9 +119,23 @@ impl Report {
             (it.dead, "tried too often"),
             (it.cancelled, "taken back"),
         ];
-        let never = all.into_iter().filter(|(count, _)| *count == 0);
-        faults.extend(never.map(|(_, what)| format!("seed {seed}: nothing was {what}")));
-        faults
+        killed::wrong(self.run.seed, faults, &self.harm, happened)
+    }
+
+    /// For the sum over all runs.
+    pub fn shown(&self) -> Shown {
+        let it = &self.figures;
+        Shown {
+            text: self.text(),
+            kills: self.run.kills,
+            sums: [
+                (it.jobs, "jobs"),
+                (it.attempts, "attempts"),
+                (it.killed, "of them again after a kill"),
+            ],
+            starts: self.starts.clone(),
+            wrong: self.faults(),
+        }
     }
 
     pub fn text(&self) -> String {

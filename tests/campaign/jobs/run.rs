@@ -8,9 +8,8 @@ use super::streamer::Streamer;
 use super::submitter::Submitter;
 use crate::calls::{answered, until};
 use crate::clock::pause;
-use crate::random::Random;
+use crate::killed::{Run, start};
 use futures::future::join_all;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use trellis_proto::v1::{
@@ -22,105 +21,52 @@ const SUBMITTERS: u64 = 8;
 /// Workers of each kind.
 const WORKERS: u64 = 5;
 
-/// What a run does.
-#[derive(Clone, Debug)]
-pub struct Run {
-    pub seed: u64,
-    pub kills: u64,
-    /// The daemon serves for at most so long before it is killed.
-    pub life: Duration,
-    /// At the first kill the log loses its end, which the checker has to find.
-    pub broken: bool,
-    /// How long workers may take for what is left when nothing is submitted any more.
-    pub patience: Duration,
+/// A fifth of the long form.
+pub fn long(seed: u64) -> Run {
+    Run::long(seed, 200, Duration::from_millis(1_500))
 }
 
-impl Run {
-    /// The short form: some seconds.
-    pub fn short(seed: u64) -> Self {
-        Self {
-            seed,
-            kills: 8,
-            life: Duration::from_millis(1_500),
-            broken: false,
-            patience: Duration::from_mins(1),
-        }
-    }
-
-    /// A fifth of the long form.
-    pub fn long(seed: u64) -> Self {
-        Self {
-            kills: 200,
-            patience: Duration::from_mins(3),
-            ..Self::short(seed)
-        }
-    }
-
-    pub async fn go(self) -> Report {
-        let field = Arc::new(Field::new(self.seed));
-        let begun = field.clock.now();
-        let submitters = (0..SUBMITTERS).map(|number| Submitter::new(&field, number).run());
-        let callers = (0..WORKERS).map(|number| Caller::new(&field, number).run());
-        let streamers = (0..WORKERS).map(|number| Streamer::new(&field, number).run());
-        let (sent, called, streamed, (), ()) = tokio::join!(
-            join_all(submitters.collect::<Vec<_>>()),
-            join_all(callers.collect::<Vec<_>>()),
-            join_all(streamers.collect::<Vec<_>>()),
-            look_on(&field),
-            self.drive(&field),
-        );
-        let time = field.clock.now() - begun;
-        let history = History {
-            sent: sent.into_iter().flatten().collect(),
-            attempts: called.into_iter().chain(streamed).flatten().collect(),
-            stands: look(&field).await,
-        };
-        field.house.kill();
-        Report::new(self, &field, Duration::from_micros(time), &history)
-    }
-
-    /// Kills, and then waits until everything is done.
-    async fn drive(&self, field: &Arc<Field>) {
-        let mut random = Random::new(self.seed, 1);
-        let most = u64::try_from(self.life.as_millis()).unwrap_or(u64::MAX);
-        let mut kills = 0;
-        if self.broken {
-            // So that there is something to lose.
-            let enough = || field.submitted.load(Ordering::Relaxed) >= 500;
-            let _ = until(self.patience, enough).await;
-        }
-        while kills < self.kills {
-            let lives = random.of(10..most);
-            pause(Duration::from_millis(lives)).await;
-            field.house.kill();
-            kills += 1;
-            if self.broken && kills == 1 {
-                field.house.cut("jobs");
-            }
-            while kills < self.kills && random.percent(15) {
-                let time = random.of(0..150);
-                field.house.start_in_vain(Duration::from_millis(time)).await;
-                kills += 1;
-            }
-            start(field).await;
-        }
-        field.over.store(true, Ordering::Relaxed);
-        let quiet = || field.submitting.load(Ordering::Relaxed) == 0;
-        let _ = until(self.patience, quiet).await;
-        field.calm.store(true, Ordering::Relaxed);
-        // What was counted before the last submission does not count.
-        field.pending.store(u64::MAX, Ordering::Relaxed);
-        let none = || field.pending.load(Ordering::Relaxed) == 0;
-        let _ = until(self.patience, none).await;
-        field.done.store(true, Ordering::Relaxed);
-    }
+/// Does it.
+pub async fn go(run: Run) -> Report {
+    let field = Field::new(run.seed);
+    let begun = field.clock.now();
+    let submitters = (0..SUBMITTERS).map(|number| Submitter::new(&field, number).run());
+    let callers = (0..WORKERS).map(|number| Caller::new(&field, number).run());
+    let streamers = (0..WORKERS).map(|number| Streamer::new(&field, number).run());
+    let (sent, called, streamed, (), ()) = tokio::join!(
+        join_all(submitters.collect::<Vec<_>>()),
+        join_all(callers.collect::<Vec<_>>()),
+        join_all(streamers.collect::<Vec<_>>()),
+        look_on(&field),
+        drive(&run, &field),
+    );
+    let time = field.clock.now() - begun;
+    let history = History {
+        sent: sent.into_iter().flatten().collect(),
+        attempts: called.into_iter().chain(streamed).flatten().collect(),
+        stands: look(&field).await,
+    };
+    field.house.kill();
+    Report::new(run, &field, Duration::from_micros(time), &history)
 }
 
-/// Starts the daemon, and waits for it in a thread of its own.
-async fn start(field: &Arc<Field>) {
-    let house = Arc::clone(field);
-    let started = tokio::task::spawn_blocking(move || house.house.start(house.clock)).await;
-    started.expect("the daemon starts again");
+/// Kills, and then waits until everything is done.
+async fn drive(run: &Run, field: &Field) {
+    if run.broken {
+        // So that there is something to lose.
+        let enough = || field.submitted.load(Ordering::Relaxed) >= 500;
+        let _ = until(run.patience, enough).await;
+    }
+    run.kill(&field.house, field.clock, "jobs").await;
+    field.over.store(true, Ordering::Relaxed);
+    let quiet = || field.submitting.load(Ordering::Relaxed) == 0;
+    let _ = until(run.patience, quiet).await;
+    field.calm.store(true, Ordering::Relaxed);
+    // What was counted before the last submission does not count.
+    field.pending.store(u64::MAX, Ordering::Relaxed);
+    let none = || field.pending.load(Ordering::Relaxed) == 0;
+    let _ = until(run.patience, none).await;
+    field.done.store(true, Ordering::Relaxed);
 }
 
 /// Counts the jobs that have not ended, again and again.
@@ -145,9 +91,9 @@ async fn look_on(field: &Field) {
 }
 
 /// Reads what stands in the end, in one more life of the daemon.
-async fn look(field: &Arc<Field>) -> Vec<Stands> {
+async fn look(field: &Field) -> Vec<Stands> {
     field.house.kill();
-    start(field).await;
+    start(&field.house, field.clock).await;
     let (_, mut client) = field.client().await;
     let mut all = Vec::new();
     for number in 0..QUEUES {

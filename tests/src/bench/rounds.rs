@@ -204,6 +204,14 @@ fn quantile(latencies: &mut [Duration], percent: usize) -> Duration {
     *latencies.select_nth_unstable(place).1
 }
 
+/// What half of the calls took at most on one way and then the other, round by round, in µs.
+pub fn p50_of_both(first: &Samples, second: &Samples) -> Vec<f64> {
+    let rounds = first.iter().zip(second.iter());
+    rounds
+        .map(|(first, second)| first.p50_micros() + second.p50_micros())
+        .collect()
+}
+
 /// The middle one; NaN of none.
 pub fn median(figures: &[f64]) -> f64 {
     let mut sorted = figures.to_vec();

@@ -74,8 +74,7 @@ impl Event {
     /// Gives it a name of its own, so that this client may send it again by itself.
     #[must_use]
     pub fn random_id(self) -> Self {
-        let id: u128 = rand::random();
-        self.id(format!("{id:032x}"))
+        self.id(crate::again::random_id())
     }
 
     /// What in the source it is about.

@@ -6,13 +6,14 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use trellis_proto::v1 as proto;
 
+use super::Jobs;
 use super::failed::{JobError, outcome};
 use super::info::{JobInfo, JobState};
 use super::payload::decode;
 use super::stream::{JobEvent, JobStream};
 use super::submit::Submitted;
-use super::{Jobs, random_id};
 use crate::again::Again;
+use crate::again::random_id;
 use crate::convert;
 use crate::error::Result;
 

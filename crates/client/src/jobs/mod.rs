@@ -123,8 +123,3 @@ impl Jobs {
         self.shared.request(message, Duration::ZERO)
     }
 }
-
-/// A name that no other has, for a request that may be sent again.
-fn random_id() -> String {
-    format!("{:032x}", rand::random::<u128>())
-}

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use rand::RngExt as _;
 use tokio::sync::oneshot;
 use trellis_proto::v1 as proto;
 
 use super::guard::{LockGuard, LostReason};
 use super::keeper::{Command, Granted, Owner};
 use super::{Locks, Session};
+use crate::again::random_id;
 use crate::convert;
 use crate::error::{Error, Result};
 
@@ -161,7 +161,7 @@ impl Lock {
             value: self.value.clone().into(),
             max_wait: max_wait_out.transpose()?,
             // So that it can be sent again on another stream.
-            request_id: format!("{:032x}", rand::rng().random::<u128>()),
+            request_id: random_id(),
             purpose: self.purpose.into(),
         };
         let Session { owner, clock } = self.locks.session()?;

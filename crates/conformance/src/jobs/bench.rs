@@ -153,10 +153,12 @@ impl Bench {
     }
 
     pub(super) async fn progress(&self, got: &Assigned, checkpoint: &str) -> Result<()> {
-        let checkpoint = Bytes::copy_from_slice(checkpoint.as_bytes());
+        let progress = Progress {
+            report: None,
+            checkpoint: Some(Bytes::copy_from_slice(checkpoint.as_bytes())),
+        };
         let port = self.port();
-        port.progress(&self.namespace, attempt(got), checkpoint)
-            .await
+        port.progress(&self.namespace, attempt(got), progress).await
     }
 
     pub(super) async fn append(&self, got: &Assigned, index: u32, data: &str) -> Result<()> {
@@ -178,7 +180,7 @@ impl Bench {
             checkpoint: None,
         };
         let port = self.port();
-        port.report(&self.namespace, attempt(got), progress).await
+        port.progress(&self.namespace, attempt(got), progress).await
     }
 
     /// A job of `ocr` whose result is kept for a second.

@@ -214,17 +214,9 @@ pub trait Jobs: Send + Sync {
     /// when another one comes.
     fn over(&self, namespace: &Namespace, attempt: Attempt) -> Over;
 
-    /// Keeps what the next attempt is to go on from, if there is one. Errors: `LeaseLost`, `JobNotFound`, `InvalidField`, `TooManyBytes`.
+    /// Tells how far an attempt is, and keeps what the next one, if there is one, is to go on from: each if it is there. Errors: `LeaseLost`,
+    /// `JobNotFound`, `InvalidField`, `TooManyBytes`.
     async fn progress(
-        &self,
-        namespace: &Namespace,
-        attempt: Attempt,
-        checkpoint: Bytes,
-    ) -> Result<()>;
-
-    /// Tells how far an attempt is, and keeps what the next one is to go on from: each if it is there. Errors: as
-    /// [`Jobs::progress`].
-    async fn report(
         &self,
         namespace: &Namespace,
         attempt: Attempt,

@@ -26,15 +26,6 @@ impl JobEngine {
         log: Arc<dyn Log>,
         clock: Arc<dyn Clock>,
         config: JobsConfig,
-    ) -> Result<(Arc<Self>, Vec<EngineTask>)> {
-        Self::start_with(log, clock, config, JobPorts::default()).await
-    }
-
-    /// The same with what jobs need beside the log.
-    pub async fn start_with(
-        log: Arc<dyn Log>,
-        clock: Arc<dyn Clock>,
-        config: JobsConfig,
         ports: JobPorts,
     ) -> Result<(Arc<Self>, Vec<EngineTask>)> {
         config.check()?;

@@ -174,19 +174,6 @@ impl Jobs for JobEngine {
         &self,
         namespace: &Namespace,
         attempt: Attempt,
-        checkpoint: Bytes,
-    ) -> Result<()> {
-        let progress = Progress {
-            report: None,
-            checkpoint: Some(checkpoint),
-        };
-        self.tell_progress(namespace, attempt, progress).await
-    }
-
-    async fn report(
-        &self,
-        namespace: &Namespace,
-        attempt: Attempt,
         progress: Progress,
     ) -> Result<()> {
         self.tell_progress(namespace, attempt, progress).await

@@ -10,7 +10,7 @@ use trellis_core::jobs::{
 };
 use trellis_core::log::{Batch, Log, Partition};
 use trellis_core::{Clock, EntryKey, ErrorCode, Micros};
-use trellis_engine::{JobEngine, JobsConfig};
+use trellis_engine::{JobEngine, JobPorts, JobsConfig};
 
 const SECOND: Micros = Micros::from_secs(1);
 
@@ -323,7 +323,7 @@ async fn an_end_answers_everybody_and_takes_nothing_more_in() {
 }
 
 async fn refused(log: Arc<dyn Log>, clock: &Arc<dyn Clock>, config: JobsConfig) -> ErrorCode {
-    let started = JobEngine::start(log, clock.clone(), config).await;
+    let started = JobEngine::start(log, clock.clone(), config, JobPorts::default()).await;
     started.err().unwrap().code
 }
 

@@ -158,7 +158,7 @@ impl Life {
         config: JobsConfig,
         ports: JobPorts,
     ) -> Self {
-        let started = JobEngine::start_with(log, clock.clone(), config, ports).await;
+        let started = JobEngine::start(log, clock.clone(), config, ports).await;
         let (engine, tasks) = started.unwrap();
         let tasks = Tasks::run(tasks);
         Self { engine, tasks }

@@ -13,12 +13,13 @@ mod write;
 
 use super::{CacheRpc, Outcome};
 use crate::convert::{self, Context, cache as spelled};
-use crate::drain::draining;
+use crate::drain::farewell;
 use crate::error::{item_status, status};
 use futures::future::BoxFuture;
 use futures::stream::{BoxStream, FuturesUnordered};
 use futures::{FutureExt as _, StreamExt as _};
 use held::Held;
+use prost::bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
@@ -183,10 +184,7 @@ impl Fetch {
     }
 
     fn say_draining(&mut self) {
-        let reason = draining().message;
-        let resume = prost::bytes::Bytes::new();
-        let last = v1::Draining { reason, resume };
-        self.push(0, Response::Draining(last));
+        self.push(0, Response::Draining(farewell(Bytes::new())));
     }
 
     fn push(&mut self, id: u64, response: Response) {

@@ -4,11 +4,12 @@
 //! does not read holds few; one whose lease has ended meanwhile is not sent. What a member says is
 //! gathered, as far as it has come, into one call of the port. While too much is unanswered it does not read.
 
+use super::EventRpc;
 use super::credit::Credit;
-use super::{EventRpc, unanswered};
 use crate::convert::events as wire;
-use crate::drain::draining;
+use crate::drain::farewell;
 use crate::error::{item_status, status};
+use crate::items::unanswered;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
@@ -192,11 +193,8 @@ impl Consume {
 
     fn end(&mut self) {
         if let Phase::Closing { draining: true } = self.phase {
-            let last = v1::Draining {
-                reason: draining().message,
-                resume: Bytes::new(),
-            };
-            self.outbox.push_back((0, Response::Draining(last)));
+            let last = Response::Draining(farewell(Bytes::new()));
+            self.outbox.push_back((0, last));
         }
         self.phase = Phase::Ended;
     }

@@ -16,6 +16,7 @@ pub(crate) use server::EventServer;
 
 use crate::convert::{self, Context, events as wire};
 use crate::error::item_status;
+use crate::items::{apart, check_count, together};
 use crate::limits::admit_stream;
 use crate::{Parts, RpcStats, ServiceConfig};
 use futures::future::{Either, join_all, ready};
@@ -23,7 +24,7 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use trellis_core::events::{Events, Publishing, Topic};
-use trellis_core::{Clock, Error, Micros, Namespace, Result, Time};
+use trellis_core::{Clock, Micros, Namespace, Result, Time};
 use trellis_proto::v1;
 
 /// What every call and stream of events needs.
@@ -111,7 +112,7 @@ impl EventRpc {
         use v1::publish_result::Result as Wire;
         let context = self.context();
         let topic = wire::publish_topic(request.namespace, request.topic, &context)?;
-        self.check_batch("events", request.events.len())?;
+        check_count("events", request.events.len(), self.config.events.max_batch)?;
         let events = request.events.into_iter().enumerate();
         // All begin, in order, before any is awaited.
         let publishing: Vec<_> = events
@@ -147,33 +148,20 @@ impl EventRpc {
         use v1::event_settle_result::Result as Wire;
         let names = (request.namespace, request.topic, request.group);
         let group = wire::group(names, &self.context())?;
-        self.check_batch("settlements", request.settlements.len())?;
-        let (mut settlements, mut refused) = (Vec::new(), Vec::new());
-        for (index, settlement) in request.settlements.into_iter().enumerate() {
-            match wire::settlement(&settlement) {
-                Ok(settlement) => {
-                    settlements.push(settlement);
-                    refused.push(None);
-                }
-                Err(error) => {
-                    let error = error.within(format_args!("settlements[{index}]"));
-                    refused.push(Some(error));
-                }
-            }
-        }
+        check_count(
+            "settlements",
+            request.settlements.len(),
+            self.config.events.max_batch,
+        )?;
+        let (settlements, refused) = apart("settlements", request.settlements, |settlement| {
+            wire::settlement(&settlement)
+        });
         let settled = self.events.settle(group, settlements).await?;
-        let mut settled = settled.into_iter();
-        let results = refused.into_iter().map(|refused| {
-            let result = match refused {
-                Some(error) => Err(error),
-                None => settled.next().unwrap_or_else(|| Err(unanswered())),
-            };
-            v1::EventSettleResult {
-                result: Some(match result {
-                    Ok(remaining) => Wire::Settled(self.settled(remaining)),
-                    Err(error) => Wire::Error(item_status(error)),
-                }),
-            }
+        let results = together(settled, refused).map(|result| v1::EventSettleResult {
+            result: Some(match result {
+                Ok(remaining) => Wire::Settled(self.settled(remaining)),
+                Err(error) => Wire::Error(item_status(error)),
+            }),
         });
         Ok(v1::EventServiceSettleResponse {
             results: results.collect(),
@@ -186,19 +174,4 @@ impl EventRpc {
             scope: Some(self.scope()),
         }
     }
-
-    fn check_batch(&self, field: &str, items: usize) -> Result<()> {
-        let max = self.config.events.max_batch;
-        if items == 0 || items > max {
-            let allowed = format!("must be 1 to {max}, are {items}");
-            return Err(Error::invalid(field, allowed));
-        }
-        Ok(())
-    }
-}
-
-/// A port that answers fewer settlements than it was given.
-fn unanswered() -> Error {
-    let message = "the settlement was not answered";
-    Error::new(trellis_core::ErrorCode::Internal, message)
 }

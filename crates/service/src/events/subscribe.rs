@@ -6,7 +6,7 @@
 use super::EventRpc;
 use super::credit::Credit;
 use crate::convert::events as wire;
-use crate::drain::draining;
+use crate::drain::farewell;
 use crate::error::status;
 use futures::StreamExt as _;
 use prost::bytes::Bytes;
@@ -239,9 +239,6 @@ impl Subscribe {
             _ => Bytes::new(),
         };
         self.phase = Phase::Ended;
-        Response::Draining(v1::Draining {
-            reason: draining().message,
-            resume,
-        })
+        Response::Draining(farewell(resume))
     }
 }

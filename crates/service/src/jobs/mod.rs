@@ -19,6 +19,7 @@ pub(crate) use server::JobServer;
 use crate::convert::{self, Context, jobs as wire};
 use crate::drain::or_draining;
 use crate::error::item_status;
+use crate::items::{apart, check_count, together, unanswered};
 use crate::limits::admit_stream;
 use crate::{Parts, RpcStats, ServiceConfig};
 use std::sync::Arc;
@@ -26,7 +27,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use trellis_core::jobs::{Attempt, AttemptEnd, Jobs, Progress, Submitted};
 use trellis_core::limits::ActualAmount;
-use trellis_core::{Clock, Error, ErrorCode, Micros, Namespace, Result, Time};
+use trellis_core::{Clock, Error, Micros, Namespace, Result, Time};
 use trellis_proto::v1;
 
 /// What every call and stream of jobs needs.
@@ -100,7 +101,11 @@ impl JobRpc {
         request: v1::JobServiceSubmitBatchRequest,
     ) -> Result<v1::JobServiceSubmitBatchResponse> {
         use v1::job_submit_result::Result as Wire;
-        self.check_batch("requests", request.requests.len())?;
+        check_count(
+            "requests",
+            request.requests.len(),
+            self.config.jobs.max_batch,
+        )?;
         let (context, now) = (self.context(), self.clock.now().wall);
         let (jobs, refused) = apart("requests", request.requests, |request| {
             wire::submit(request, &context, now)
@@ -148,7 +153,7 @@ impl JobRpc {
         use v1::job_finish_result::Result as Wire;
         let context = self.context();
         let namespace = context.namespace(request.namespace)?;
-        self.check_batch("ends", request.ends.len())?;
+        check_count("ends", request.ends.len(), self.config.jobs.max_batch)?;
         let (ends, refused): (Vec<(Attempt, AttemptEnd)>, _) =
             apart("ends", request.ends, |end| wire::end(end, &context));
         let told = self.jobs.finish(&namespace, ends).await;
@@ -206,15 +211,6 @@ impl JobRpc {
         let scope = Some(self.scope());
         Ok(v1::JobServiceAppendResultResponse { scope })
     }
-
-    fn check_batch(&self, field: &str, items: usize) -> Result<()> {
-        let max = self.config.jobs.max_batch;
-        if items == 0 || items > max {
-            let allowed = format!("must be 1 to {max}, are {items}");
-            return Err(Error::invalid(field, allowed));
-        }
-        Ok(())
-    }
 }
 
 /// Says how far an attempt is, and what it has used, the latter first: an attempt that is reported done has told what it used.
@@ -227,7 +223,7 @@ async fn report(
         jobs.used(namespace, attempt, used).await?;
     }
     if progress != Progress::default() {
-        jobs.report(namespace, attempt, progress).await?;
+        jobs.progress(namespace, attempt, progress).await?;
     }
     Ok(())
 }
@@ -239,37 +235,4 @@ fn in_options(error: Error) -> Error {
         return error.within("job.options");
     }
     error
-}
-
-/// Items that are well formed, and for each of all why it is not.
-fn apart<I, T>(
-    field: &str,
-    items: Vec<I>,
-    mut convert: impl FnMut(I) -> Result<T>,
-) -> (Vec<T>, Vec<Option<Error>>) {
-    let mut good = Vec::with_capacity(items.len());
-    let refused = items.into_iter().enumerate().map(|(index, item)| {
-        let converted = convert(item);
-        let error = converted.map(|item| good.push(item)).err();
-        error.map(|error| error.within(format_args!("{field}[{index}]")))
-    });
-    let refused = refused.collect();
-    (good, refused)
-}
-
-/// What became of all items: those that were well formed were told, in order.
-fn together<T>(
-    told: Vec<Result<T>>,
-    refused: Vec<Option<Error>>,
-) -> impl Iterator<Item = Result<T>> {
-    let mut told = told.into_iter();
-    refused.into_iter().map(move |refused| match refused {
-        Some(error) => Err(error),
-        None => told.next().unwrap_or_else(|| Err(unanswered())),
-    })
-}
-
-/// A port that answers fewer items than it was given.
-fn unanswered() -> Error {
-    Error::new(ErrorCode::Internal, "a job was not answered")
 }

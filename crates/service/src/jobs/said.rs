@@ -1,7 +1,8 @@
 //! What workers say of their jobs, and what they are answered.
 
-use super::{JobRpc, report, unanswered};
+use super::{JobRpc, report};
 use crate::convert::{self, jobs as wire};
+use crate::items::unanswered;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use std::sync::Arc;

@@ -9,7 +9,7 @@ use super::held::{Held, is_over};
 use super::said::{Answered, Message, Said};
 use super::worker::{Worker, next_beat};
 use crate::convert::{self, events::durability, jobs as wire};
-use crate::drain::draining;
+use crate::drain::{draining, farewell};
 use crate::error::{item_status, status};
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
@@ -190,11 +190,8 @@ impl Work {
 
     fn end(&mut self) {
         if let Phase::Closing { draining: true } = self.phase {
-            let last = v1::Draining {
-                reason: draining().message,
-                resume: Bytes::new(),
-            };
-            self.outbox.push_back((0, Response::Draining(last)));
+            let last = Response::Draining(farewell(Bytes::new()));
+            self.outbox.push_back((0, last));
             if let Some(held) = &mut self.held {
                 held.keeps = true;
             }

@@ -167,24 +167,6 @@ impl Jobs for GrpcJobs {
         &self,
         namespace: &Namespace,
         attempt: Attempt,
-        checkpoint: Bytes,
-    ) -> Result<()> {
-        let mut stub = self.stub();
-        let progress = Progress {
-            report: None,
-            checkpoint: Some(checkpoint),
-        };
-        let kept = stub.progress(v1::JobServiceProgressRequest {
-            namespace: namespace.to_string(),
-            progress: Some(convert::progress_out(attempt, progress, Vec::new())),
-        });
-        told(kept.await).map(drop)
-    }
-
-    async fn report(
-        &self,
-        namespace: &Namespace,
-        attempt: Attempt,
         progress: Progress,
     ) -> Result<()> {
         let mut stub = self.stub();

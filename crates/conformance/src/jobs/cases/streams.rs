@@ -97,7 +97,7 @@ pub async fn progress_reaches_readers_and_its_checkpoint_the_next_attempt(bench:
         checkpoint: Some("after page 2".into()),
     };
     let port = bench.backend();
-    let done = port.report(&bench.namespace, attempt(&got), progress);
+    let done = port.progress(&bench.namespace, attempt(&got), progress);
     done.await.unwrap();
     // Each may be told alone, and leaves the other.
     bench.progress(&got, "after page 2, line 3").await.unwrap();
@@ -149,7 +149,9 @@ pub async fn chunks_above_the_bounds_are_refused(bench: &Bench) {
         checkpoint: None,
     };
     let port = bench.backend();
-    let refused = port.report(&bench.namespace, attempt(&got), progress).await;
+    let refused = port
+        .progress(&bench.namespace, attempt(&got), progress)
+        .await;
     assert_eq!(namely(refused), "done");
     let mut readers = Vec::new();
     for _ in 0..max_waiters {
