@@ -9,7 +9,8 @@ use signals::Signals;
 use std::error::Error;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
-use tokio::runtime::Builder;
+use std::thread::available_parallelism;
+use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 use trellis_daemon::{Config, Listeners, RunError, run, start_logging};
 
@@ -44,16 +45,25 @@ fn main() -> ExitCode {
 }
 
 fn serve(config: Config) -> Result<(), Box<dyn Error>> {
-    let mut runtime = Builder::new_multi_thread();
-    runtime.enable_all().thread_name("trellisd");
-    if let Some(workers) = config.workers() {
-        runtime.worker_threads(workers);
-    }
-    let runtime = runtime.build()?;
+    let runtime = runtime(&config)?;
     let ended = runtime.block_on(serve_until_signalled(config));
     // Whatever was cut must not hold the process.
     runtime.shutdown_background();
     ended
+}
+
+/// As many threads as there are cores, or as is set. A single one has nobody to hand work to, and does not look for anybody.
+fn runtime(config: &Config) -> io::Result<Runtime> {
+    let workers = match config.workers() {
+        Some(workers) => workers,
+        None => available_parallelism()?.get(),
+    };
+    let mut runtime = match workers {
+        1 => Builder::new_current_thread(),
+        _ => Builder::new_multi_thread(),
+    };
+    runtime.worker_threads(workers);
+    runtime.enable_all().thread_name("trellisd").build()
 }
 
 async fn serve_until_signalled(config: Config) -> Result<(), Box<dyn Error>> {

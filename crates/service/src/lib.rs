@@ -22,6 +22,7 @@ mod limits;
 mod lock_session;
 mod locks;
 mod obey;
+mod pipelined;
 mod pipelines;
 mod routes;
 mod status;

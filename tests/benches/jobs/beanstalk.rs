@@ -1,8 +1,8 @@
 //! The peer: beanstalkd, a job queue in memory that everybody can install, spoken to as straight as can be.
 
+use crate::SUBMITTERS;
 use crate::finished::Finished;
 use crate::messages::PAYLOAD;
-use crate::submitting::SUBMITTERS;
 use crate::working::WORKERS;
 use futures::future::try_join_all;
 use std::process::{Child, Command, Stdio};

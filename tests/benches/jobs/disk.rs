@@ -1,10 +1,10 @@
 //! Jobs in a data directory, against jobs in memory and against a bare group commit; and how long a start with many takes.
 
 use crate::bare::Bare;
-use crate::messages::QUEUE;
-use crate::submitting::{SUBMITTERS, Submitters};
-use crate::working::{WORKERS, Workers};
-use crate::{MANY, ROUND, Side};
+use crate::messages::{self, QUEUE};
+use crate::submitting::Submitters;
+use crate::working::WORKERS;
+use crate::{Lives, MANY, ROUND, SUBMITTERS, Side};
 use std::path::Path;
 use trellis_tests::bench::Result;
 use trellis_tests::bench::process::{Pinning, Server};
@@ -28,14 +28,10 @@ pub async fn measure(
 ) -> Result<()> {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     let disk = Side::connect(keeping(pinning, &folder.path().join("jobs"))?).await?;
-    let (in_memory, on_disk) = (
-        Workers::open(&memory.server, QUEUE, WORKERS).await?,
-        Workers::open(&disk.server, QUEUE, WORKERS).await?,
-    );
-    let cases = [
-        memory.through(QUEUE, &in_memory),
-        disk.through(QUEUE, &on_disk),
-    ];
+    let job = || messages::submit(QUEUE);
+    let in_memory = Lives::open(&memory.server, QUEUE, job()).await?;
+    let on_disk = Lives::open(&disk.server, QUEUE, job()).await?;
+    let cases = [in_memory.case(), on_disk.case()];
     let [base, own] = alternate(cases, ROUND).await?;
     let row = Row::new(
         format!("on disk, {SUBMITTERS} submitters, {WORKERS} workers: jobs/s"),
@@ -47,8 +43,8 @@ pub async fn measure(
     let plain = Bare::open(&folder.path().join("bare"))?;
     let cases = [
         Case::new(std::process::id(), |deadline| write(&plain, deadline)),
-        echo.submits(1, "kept"),
-        disk.submits(1, "kept"),
+        echo.submits("kept"),
+        disk.submits("kept"),
     ];
     let [synced, hop, own] = alternate(cases, ROUND).await?;
     let floor = p50_of_both(&synced, &hop);

@@ -4,9 +4,9 @@ use crate::messages;
 use tonic::{Request, Response, Status, Streaming};
 use trellis_proto::v1::job_service_server::{JobService, JobServiceServer};
 use trellis_proto::v1::{
-    JobServiceSubmitRequest, JobServiceSubmitResponse, JobServiceWatchBatchRequest,
-    JobServiceWatchBatchResponse, JobServiceWatchRequest, JobServiceWatchResponse,
-    JobServiceWorkRequest, JobServiceWorkResponse,
+    JobServiceSubmitRequest, JobServiceSubmitResponse, JobServiceSubmitStreamRequest,
+    JobServiceSubmitStreamResponse, JobServiceWatchBatchRequest, JobServiceWatchBatchResponse,
+    JobServiceWatchRequest, JobServiceWatchResponse, JobServiceWorkRequest, JobServiceWorkResponse,
 };
 use trellis_tests::bench::Result as Done;
 use trellis_tests::{bench, unserved};
@@ -25,6 +25,15 @@ impl JobService for Echo {
         _: Request<JobServiceSubmitRequest>,
     ) -> Result<Response<JobServiceSubmitResponse>, Status> {
         Ok(Response::new(messages::submitted()))
+    }
+
+    type SubmitStreamStream = tokio_stream::Empty<Result<JobServiceSubmitStreamResponse, Status>>;
+
+    async fn submit_stream(
+        &self,
+        _: Request<Streaming<JobServiceSubmitStreamRequest>>,
+    ) -> Result<Response<Self::SubmitStreamStream>, Status> {
+        Ok(Response::new(tokio_stream::empty()))
     }
 
     type WorkStream = tokio_stream::Empty<Result<JobServiceWorkResponse, Status>>;

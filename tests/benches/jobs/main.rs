@@ -4,10 +4,10 @@
 //! (`echo`), and beside beanstalkd where it is installed (`apt-get install beanstalkd`). In a data directory, submissions are
 //! compared with a bare group commit. This process is the load generator; how it measures is in `trellis_tests::bench`.
 //!
-//! With the name of a part (rate, ack, pickup, killed, pending, disk, restart) only that one is measured:
+//! With the name of a part (rate, limit, ack, pickup, killed, pending, disk, restart) only that one is measured:
 //! `cargo bench --package trellis-tests --bench jobs -- rate`. Takes about three minutes.
 //!
-//! Files: `echo` the floor, `beanstalk` the peer, `messages` what is sent, `submitting` and `working` how, `finished` what is counted,
+//! Files: `echo` the floor, `beanstalk` the peer, `messages` what is sent, `submitting`, `streaming` and `working` how, `finished` what is counted,
 //! `pending` many jobs that wait, `killed` a worker that is gone, `disk` the data directory, `../log/bare.rs` the plain group commit.
 
 #[path = "../log/bare.rs"]
@@ -19,19 +19,25 @@ mod finished;
 mod killed;
 mod messages;
 mod pending;
+mod streaming;
 mod submitting;
 mod working;
 
 use beanstalk::Beanstalk;
 use messages::QUEUE;
 use std::time::Duration;
-use submitting::{SUBMITTERS, Submitters};
+use streaming::Streams;
+use submitting::Submitters;
 use tokio::sync::Mutex;
+use trellis_proto::v1::JobServiceSubmitRequest;
 use trellis_tests::bench::process::{Pinning, Server};
 use trellis_tests::bench::rounds::{Case, ROUNDS, Sample, alternate, median};
 use trellis_tests::bench::table::{Row, Table, Target, say};
 use trellis_tests::bench::{self, Result};
 use working::{Idle, WORKERS, Workers};
+
+/// Submitters at once.
+const SUBMITTERS: usize = 64;
 
 const ROUND: Duration = Duration::from_millis(500);
 
@@ -43,8 +49,8 @@ fn main() -> Result<()> {
 }
 
 /// What is measured, in this order.
-const PARTS: [&str; 7] = [
-    "rate", "ack", "pickup", "killed", "pending", "disk", "restart",
+const PARTS: [&str; 8] = [
+    "rate", "limit", "ack", "pickup", "killed", "pending", "disk", "restart",
 ];
 
 async fn run(pinning: Pinning, parts: &[&str]) -> Result<()> {
@@ -55,6 +61,9 @@ async fn run(pinning: Pinning, parts: &[&str]) -> Result<()> {
     say(&messages::compare_sizes(&echo.server, &trellis.server).await?);
     if parts.contains(&"rate") {
         rate(pinning, &trellis, &mut table).await?;
+    }
+    if parts.contains(&"limit") {
+        charged(&trellis, &mut table).await?;
     }
     if parts.contains(&"ack") {
         acknowledged(&echo, &trellis, &mut table).await?;
@@ -90,39 +99,54 @@ impl Side {
         Ok(Self { server, submitters })
     }
 
-    /// So many submitters, each with one job in flight; what becomes of the jobs does not matter.
-    fn submits<'a>(&'a self, submitters: usize, queue: &'a str) -> Case<'a> {
+    /// One job in flight; what becomes of the jobs does not matter.
+    fn submits<'a>(&'a self, queue: &'a str) -> Case<'a> {
         Case::new(self.server.pid(), move |deadline| {
-            self.submitters.run(submitters, queue, deadline)
+            self.submitters.run(queue, deadline)
+        })
+    }
+}
+
+/// Whole lives of jobs, from their submission to their acknowledged end, over streams.
+pub struct Lives {
+    pid: u32,
+    job: JobServiceSubmitRequest,
+    streams: Streams,
+    workers: Workers,
+}
+
+impl Lives {
+    /// Of jobs of one queue.
+    async fn open(server: &Server, queue: &str, job: JobServiceSubmitRequest) -> Result<Self> {
+        Ok(Self {
+            pid: server.pid(),
+            job,
+            streams: Streams::open(server, SUBMITTERS).await?,
+            workers: Workers::open(server, queue, WORKERS).await?,
         })
     }
 
-    /// Whole lives of jobs, from their submission to their acknowledged end.
-    fn through<'a>(&'a self, queue: &'a str, workers: &'a Workers) -> Case<'a> {
-        Case::new(self.server.pid(), move |deadline| {
-            let finished = &workers.finished;
-            self.submitters
-                .through(SUBMITTERS, queue, finished, deadline)
+    fn case(&self) -> Case<'_> {
+        Case::new(self.pid, |deadline| {
+            let finished = &self.workers.finished;
+            self.streams.through(&self.job, finished, deadline)
         })
     }
 }
 
 async fn rate(pinning: Pinning, trellis: &Side, table: &mut Table) -> Result<()> {
-    let workers = Workers::open(&trellis.server, QUEUE, WORKERS).await?;
+    let lives = Lives::open(&trellis.server, QUEUE, messages::submit(QUEUE)).await?;
     let what = format!("{SUBMITTERS} submitters, {WORKERS} workers, in memory");
     let row = |of: &str| Row::new(format!("{what}: {of}"), "beanstalkd");
     let Some(peer) = Beanstalk::start(pinning).await? else {
         say("beanstalkd is not installed: the rate stands for itself");
-        let [own] = alternate([trellis.through(QUEUE, &workers)], ROUND).await?;
+        let [own] = alternate([lives.case()], ROUND).await?;
         let rates: Vec<f64> = own.iter().map(Sample::kilocalls_per_second).collect();
         table.add(Row::new(format!("{what}: jobs/s"), "").value(median(&rates), "k"));
         return Ok(());
     };
-    let cases = [
-        Case::new(peer.pid(), |deadline| peer.through(deadline)),
-        trellis.through(QUEUE, &workers),
-    ];
-    let [base, own] = alternate(cases, ROUND).await?;
+    let peers = Case::new(peer.pid(), |deadline| peer.through(deadline));
+    let [base, own] = alternate([peers, lives.case()], ROUND).await?;
     let rate = row("jobs/s").target(Target::AtLeast(2.0));
     table.add(rate.compare(&base, &own, Sample::kilocalls_per_second, "k"));
     let cpu = row("server CPU per job");
@@ -130,10 +154,23 @@ async fn rate(pinning: Pinning, trellis: &Side, table: &mut Table) -> Result<()>
     Ok(())
 }
 
+/// Jobs that charge a limit which has enough for all, against jobs that charge nothing.
+async fn charged(trellis: &Side, table: &mut Table) -> Result<()> {
+    const QUEUE: &str = "charged";
+    messages::declare(&trellis.server).await?;
+    let free = Lives::open(&trellis.server, "free", messages::submit("free")).await?;
+    let charged = Lives::open(&trellis.server, QUEUE, messages::charged(QUEUE)).await?;
+    let [base, own] = alternate([free.case(), charged.case()], ROUND).await?;
+    let row = Row::new("a limit on every job: jobs/s".into(), "no limit");
+    let row = row.target(Target::AtLeast(0.85));
+    table.add(row.compare(&base, &own, Sample::kilocalls_per_second, "k"));
+    Ok(())
+}
+
 async fn acknowledged(echo: &Side, trellis: &Side, table: &mut Table) -> Result<()> {
     let cases = [
-        echo.submits(1, "acknowledged"),
-        trellis.submits(1, "acknowledged"),
+        echo.submits("acknowledged"),
+        trellis.submits("acknowledged"),
     ];
     let [base, own] = alternate(cases, ROUND).await?;
     let row = Row::new("a submission, 1 in flight: p50".into(), "echo");

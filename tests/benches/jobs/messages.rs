@@ -3,9 +3,12 @@
 use prost::Message as _;
 use trellis_proto::v1::job_payload::Content;
 use trellis_proto::v1::job_service_client::JobServiceClient;
+use trellis_proto::v1::limit_service_client::LimitServiceClient;
+use trellis_proto::v1::limit_spec::Kind;
 use trellis_proto::v1::{
-    Durability, JobDecision, JobPayload, JobServiceSubmitRequest, JobServiceSubmitResponse,
-    JobSpec, Scope, ScopeKind, SubmittedJob,
+    Charge, Durability, JobDecision, JobOptions, JobPayload, JobServiceSubmitRequest,
+    JobServiceSubmitResponse, JobSpec, LimitSpec, RateSpec, Scope, ScopeKind, SetLimitRequest,
+    SubmittedJob,
 };
 use trellis_tests::bench::Result;
 use trellis_tests::bench::process::Server;
@@ -31,6 +34,48 @@ pub fn submit(queue: &str) -> JobServiceSubmitRequest {
         job: Some(job(queue)),
         ..Default::default()
     }
+}
+
+/// A limit that is never used up.
+const LIMIT: &str = "plenty";
+
+/// A submission that charges one unit of it.
+pub fn charged(queue: &str) -> JobServiceSubmitRequest {
+    let charge = Charge {
+        limit: LIMIT.into(),
+        amount: 1,
+        ..Default::default()
+    };
+    let mut submit = submit(queue);
+    if let Some(job) = &mut submit.job {
+        job.options = Some(JobOptions {
+            charges: vec![charge],
+            ..Default::default()
+        });
+    }
+    submit
+}
+
+/// Declares the limit.
+pub async fn declare(server: &Server) -> Result<()> {
+    let plenty = RateSpec {
+        amount: 1_000_000_000,
+        period: Some(prost_types::Duration {
+            seconds: 1,
+            nanos: 0,
+        }),
+        burst: None,
+    };
+    let limit = SetLimitRequest {
+        name: LIMIT.into(),
+        spec: Some(LimitSpec {
+            kind: Some(Kind::Rate(plenty)),
+        }),
+        ..Default::default()
+    };
+    let mut client = LimitServiceClient::new(server.connect().await?);
+    client.set_limit(limit).await?;
+    Ok(())
 }
 
 /// An answer as long as that of a daemon that has some thousands of jobs.

@@ -1,6 +1,5 @@
-//! Submitters: unary calls over a few connections, one in flight for each submitter.
+//! Submitters by unary calls, over a few connections: one job, or batches.
 
-use crate::finished::Finished;
 use crate::messages;
 use crate::working::{Idle, connections};
 use futures::future::try_join_all;
@@ -17,9 +16,6 @@ use trellis_proto::v1::{
 use trellis_tests::bench::Result;
 use trellis_tests::bench::process::Server;
 use trellis_tests::bench::rounds::{Done, now};
-
-/// Submitters at once.
-pub const SUBMITTERS: usize = 64;
 
 /// Jobs of a batch, and batches in flight, where a queue is filled.
 const BATCH: usize = 1_000;
@@ -48,39 +44,19 @@ impl Submitters {
         Ok(())
     }
 
-    /// Submits until the deadline, and waits for every answer.
-    pub async fn run(&self, submitters: usize, queue: &str, deadline: Instant) -> Result<Done> {
-        let request = messages::submit(queue);
-        let lanes = (0..submitters).map(|lane| {
-            let (mut client, request) = (self.client(lane), request.clone());
-            async move {
-                let (mut done, mut sent) = (Done::default(), now());
-                loop {
-                    client.submit(request.clone()).await?;
-                    let answered = now();
-                    done.add(answered - sent);
-                    sent = answered;
-                    if answered >= deadline {
-                        return Result::Ok(done);
-                    }
-                }
+    /// Submits one job after the other until the deadline.
+    pub async fn run(&self, queue: &str, deadline: Instant) -> Result<Done> {
+        let (mut client, request) = (self.client(0), messages::submit(queue));
+        let (mut done, mut sent) = (Done::default(), now());
+        loop {
+            client.submit(request.clone()).await?;
+            let answered = now();
+            done.add(answered - sent);
+            sent = answered;
+            if answered >= deadline {
+                return Ok(done);
             }
-        });
-        Ok(Done::sum(try_join_all(lanes).await?))
-    }
-
-    /// As [`run`](Self::run), until workers have finished what was submitted: calls are whole lives of jobs.
-    pub async fn through(
-        &self,
-        submitters: usize,
-        queue: &str,
-        finished: &Finished,
-        deadline: Instant,
-    ) -> Result<Done> {
-        let before = finished.count();
-        let done = self.run(submitters, queue, deadline).await?;
-        finished.until(before + done.calls).await?;
-        Ok(done)
+        }
     }
 
     /// Submits one job at a time to a worker with nothing else to do; how long until it has begun.

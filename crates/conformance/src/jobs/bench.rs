@@ -75,7 +75,7 @@ impl Bench {
     }
 
     pub(super) async fn ask(&self, job: JobSpec) -> Result<Submitted> {
-        self.port().submit(vec![job]).await.remove(0)
+        self.port().submit(job).await
     }
 
     /// Submits a job, which is taken in.

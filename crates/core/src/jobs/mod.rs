@@ -54,7 +54,7 @@ pub use job::{Ending, Job, JobState, Lease, Outcome, Phase, Place};
 pub use join::Cached;
 pub use port::{
     Assigned, Attempt, Decision, JobView, Jobs, ListJobs, Over, QueueState, Reserve, Submitted,
-    Submitting,
+    Submitting, SubmittingBatch,
 };
 pub use purge::{MAX_PURGED, check_purged};
 pub use record::{AttemptEnd, Entry, JobRecord, Mark, Part};

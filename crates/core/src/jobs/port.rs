@@ -15,8 +15,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use std::pin::Pin;
 
+/// A submission under way: it goes on when this is dropped.
+pub type Submitting = Pin<Box<dyn Future<Output = Result<Submitted>> + Send>>;
+
 /// Submissions under way, each answered by itself, in order: they go on when this is dropped.
-pub type Submitting = Pin<Box<dyn Future<Output = Vec<Result<Submitted>>> + Send>>;
+pub type SubmittingBatch = Pin<Box<dyn Future<Output = Vec<Result<Submitted>>> + Send>>;
 
 /// Done once an attempt is over.
 pub type Over = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -181,9 +184,12 @@ pub trait Jobs: Send + Sync {
     /// The guarantee that holds now.
     fn scope(&self) -> Scope;
 
-    /// Takes jobs in. Begins with the call, not with the first poll; jobs of one queue stand in the order of the calls. Errors of each:
-    /// `InvalidField`, `TooManyJobs`, `TooManyBytes`, `RequestIdReused`.
-    fn submit(&self, jobs: Vec<JobSpec>) -> Submitting;
+    /// Takes a job in. Begins with the call, not with the first poll; jobs of one queue stand in the order of the calls. Errors:
+    /// `InvalidField`, `TooManyJobs`, `TooManyQueues`, `TooManyBytes`, `RequestIdReused`.
+    fn submit(&self, job: JobSpec) -> Submitting;
+
+    /// Takes jobs in, each as [`Jobs::submit`] does.
+    fn submit_batch(&self, jobs: Vec<JobSpec>) -> SubmittingBatch;
 
     /// The next jobs for a worker; waits for the first one at most `max_wait`, then none. Dropping the future gives back what it had taken,
     /// as released. Errors: `TooManyWaiters`, `InvalidField`.

@@ -203,6 +203,12 @@ pub struct JobOptions {
 }
 
 impl JobSpec {
+    /// Bytes of what was asked for: payload and options.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.payload.data.len() + self.options.bytes()
+    }
+
     /// A job with nothing but its queue and its payload.
     #[must_use]
     pub fn new(queue: QueueId, data: impl Into<Bytes>) -> Self {

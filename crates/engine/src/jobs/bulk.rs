@@ -5,7 +5,7 @@ use super::shard::Shard;
 use futures::future::join_all;
 use std::sync::Arc;
 use trellis_core::jobs::{
-    Decision, JobId, JobRecord, JobSpec, JobState, Part, Payload, QueueId, Request, Verdict,
+    Decision, JobId, JobRecord, JobSpec, JobState, Jobs, Part, Payload, QueueId, Request, Verdict,
     check_purged,
 };
 use trellis_core::{Error, Namespace, RequestId, Result, check_rules};
@@ -73,7 +73,7 @@ impl JobEngine {
             id: RequestId::new(format!("requeue of {job}"), "request_id")?,
             digest: 0,
         });
-        let submitted = self.submit_one(spec).await?;
+        let submitted = self.submit(spec).await?;
         let stands = matches!(
             submitted.decision,
             Decision::New | Decision::Replaced(_) | Decision::Repeat

@@ -14,7 +14,8 @@ pub(super) enum Called {
     Acquired(JobId, Result<Acquired>),
     /// Of an attempt; or of what no lease was logged for.
     Settled(Option<LeaseId>, Namespace, Result<Settled>),
-    Extended,
+    /// What nobody is to be told.
+    Nothing,
     /// The result of a job was looked for in the cache.
     Looked(JobId, Option<Bytes>),
     /// A result was kept there, or not.

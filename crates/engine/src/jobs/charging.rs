@@ -1,14 +1,19 @@
 //! Charges of jobs against limits: taken before a job is leased, settled once its attempt is over, held while it runs.
 //!
-//! Limits may be across a network, so a call is on its way while the partition goes on. A bucket that refuses is shut until it may have
-//! something, and the jobs that charge it are passed by. What was taken and no lease was logged for is given back while this life lasts, and stays spent
-//! after a crash.
+//! Limits may be across a network, so a call is on its way while the partition goes on. A bucket that refuses is shut, and the jobs that charge it
+//! are passed by: the one that was refused stands in the limits' own line for them, until it has its turn there. What was taken waits a moment for a worker; if
+//! no lease is logged for it, it is given back while this life lasts, and stays spent after a crash.
+
+mod settling;
+
+pub(super) use settling::RENEWAL;
 
 use super::calls::{Call, Called};
+use futures::future::{AbortHandle, Abortable, Aborted};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use trellis_core::jobs::{
-    Attempt, ChargedBucket, ChargedBuckets, Job, JobFold, JobId, LeaseId, QueueId, Taken,
+    Attempt, ChargedBucket, ChargedBuckets, Job, JobFold, JobId, JobState, LeaseId, QueueId, Taken,
 };
 use trellis_core::limits::{
     AcquireRequest, Acquired, Acquiring, Charge, ExtendReservation, FairShare, LimitSpec, Limits,
@@ -19,14 +24,17 @@ use trellis_core::{ErrorCode, Micros, Namespace, Result, Time};
 /// How long what was taken is held unless that is renewed.
 const RESERVATION: Micros = Micros::from_secs(60);
 
-/// When it is renewed.
-pub(super) const RENEWAL: Micros = Micros(RESERVATION.0 / 2);
-
 /// When a bucket is tried again that does not tell when it has something: its slots may be freed at any time, or the limits are away.
 const RETRY: Micros = Micros::from_secs(1);
 
-/// Settlements on their way at once.
-const MOST_SETTLING: usize = 64;
+/// How long a job stands in the limits' line at a time.
+const STAND: Micros = Micros::from_secs(60);
+
+/// Jobs that stand there at once; the others are tried again when their buckets may have something.
+const MOST_STANDING: usize = 256;
+
+/// How long what was taken waits for a worker.
+const KEPT: Micros = Micros::from_secs(1);
 
 /// Settlements that wait, as long as limits are away. Beyond, nothing more is taken.
 const MOST_DUE: usize = 100_000;
@@ -43,6 +51,13 @@ pub(super) enum Asked {
     Never(Box<str>),
 }
 
+/// What was taken for a job that no worker has been found for.
+struct Grant {
+    namespace: Namespace,
+    reservation: Option<ReservationId>,
+    until: Time,
+}
+
 /// See the module.
 #[derive(Default)]
 pub(super) struct Charging {
@@ -52,8 +67,12 @@ pub(super) struct Charging {
     opens: BTreeSet<(Time, ChargedBucket)>,
     /// Jobs that are asked for.
     underway: HashMap<JobId, QueueId>,
+    /// Jobs in the limits' line: one at most for each bucket that is shut.
+    standing: HashMap<JobId, Standing>,
+    /// The buckets of these.
+    stood_for: HashSet<ChargedBucket>,
     /// What was taken for jobs that are about to be leased.
-    granted: HashMap<JobId, (Namespace, Option<ReservationId>)>,
+    granted: HashMap<JobId, Grant>,
     settling: HashSet<LeaseId>,
     /// When settlements are tried again.
     settle_at: Time,
@@ -62,6 +81,20 @@ pub(super) struct Charging {
     held: HashMap<LeaseId, Time>,
     /// Calls that have begun, for the task to carry on.
     calls: Vec<Call>,
+}
+
+/// A job in the limits' line.
+struct Standing {
+    queue: QueueId,
+    /// What is shut as long as it stands.
+    buckets: Vec<ChargedBucket>,
+    leave: AbortHandle,
+}
+
+impl Drop for Standing {
+    fn drop(&mut self) {
+        self.leave.abort();
+    }
 }
 
 impl Charging {
@@ -106,11 +139,14 @@ impl Charging {
         let Some(job) = fold.job(id).filter(|job| !job.options().charges.is_empty()) else {
             return Asked::May(None);
         };
-        if let Some((_, reservation)) = self.granted.remove(&id) {
-            return Asked::May(reservation);
+        if let Some(grant) = self.granted.remove(&id) {
+            return Asked::May(grant.reservation);
         }
         if self.underway.contains_key(&id) {
             return Asked::Underway;
+        }
+        if self.standing.contains_key(&id) {
+            return Asked::Shut;
         }
         let queue = fold.queue_of(job);
         let limits = self.limits.clone();
@@ -118,16 +154,7 @@ impl Charging {
             self.shut_all(job, &queue.namespace, now + RETRY);
             return Asked::Shut;
         };
-        let request = AcquireRequest {
-            namespace: queue.namespace.clone(),
-            charges: job.options().charges.clone(),
-            mode: Mode::Try,
-            reservation_ttl: Some(RESERVATION),
-            request_id: None,
-            priority: Priority::Batch,
-            fair: FairShare::UNNAMED,
-            dry_run: false,
-        };
+        let request = request(job, &queue.namespace, Mode::Try);
         match limits.acquire(request) {
             Acquiring::Done(done) => self.decide((id, job), queue, done.into_inner(), now),
             Acquiring::Waiting(call) => {
@@ -147,8 +174,7 @@ impl Charging {
         acquired: Result<Acquired>,
         now: Time,
     ) -> Option<Box<str>> {
-        let queue = self.underway.remove(&id)?;
-        let granted = |reservation| (queue.namespace.clone(), reservation);
+        let queue = self.underway.remove(&id).or_else(|| self.leave(id))?;
         let Some(job) = fold.job(id) else {
             if let Ok(Acquired {
                 outcome: Outcome::Granted(Some(it)),
@@ -161,7 +187,12 @@ impl Charging {
         };
         match self.decide((id, job), &queue, acquired, now) {
             Asked::May(reservation) => {
-                self.granted.insert(id, granted(reservation));
+                let grant = Grant {
+                    namespace: queue.namespace,
+                    reservation,
+                    until: now + KEPT,
+                };
+                self.granted.insert(id, grant);
                 None
             }
             Asked::Never(error) => Some(error),
@@ -190,7 +221,7 @@ impl Charging {
             Outcome::Granted(granted) => return Asked::May(granted.map(|it| it.id)),
             Outcome::Never => return Asked::Never(never(job, &acquired)),
             Outcome::Denied(wait) => {
-                let mut told = false;
+                let mut shut = Vec::new();
                 for (charge, state) in job.options().charges.iter().zip(&acquired.charges) {
                     let Some(mut wait) = state.retry_after else {
                         continue;
@@ -199,16 +230,19 @@ impl Charging {
                         wait = wait.min(RETRY);
                     }
                     self.shut(bucket(namespace, charge), now + wait.max(Micros::TICK));
-                    told = true;
+                    shut.push(bucket(namespace, charge));
                 }
-                if !told {
+                if shut.is_empty() {
                     // Others wait there.
                     self.shut_all(job, namespace, now + wait.max(Micros::TICK));
+                    let charges = job.options().charges.iter();
+                    shut.extend(charges.map(|charge| bucket(namespace, charge)));
                 }
+                self.stand(id, job, queue, shut, now);
             }
-            Outcome::TimedOut { .. } | Outcome::Lost => {
-                self.shut_all(job, namespace, now + RETRY);
-            }
+            // It stood in the line for as long as one may.
+            Outcome::TimedOut { .. } => {}
+            Outcome::Lost => self.shut_all(job, namespace, now + RETRY),
         }
         Asked::Shut
     }
@@ -219,137 +253,53 @@ impl Charging {
         }
     }
 
-    // What is given back, settled and held.
-
-    /// Gives back what was taken for jobs that nobody was there to get.
-    pub fn refund_rest(&mut self) {
-        for (_, (namespace, reservation)) in std::mem::take(&mut self.granted) {
-            if let Some(reservation) = reservation {
-                self.refund(namespace, reservation);
-            }
+    /// Has a job stand in the limits' line of the buckets that refused it, unless another one stands there or too many do.
+    fn stand(
+        &mut self,
+        id: JobId,
+        job: &Job,
+        queue: &QueueId,
+        buckets: Vec<ChargedBucket>,
+        now: Time,
+    ) {
+        let full = self.standing.len() >= MOST_STANDING;
+        if full || buckets.iter().any(|it| self.stood_for.contains(it)) {
+            return;
         }
-    }
-
-    /// Gives back what was taken, and no lease was logged for.
-    pub fn refund(&mut self, namespace: Namespace, reservation: ReservationId) {
-        let taken = Taken {
-            reservation,
-            usage: Usage::RefundAll,
-        };
-        self.settle(None, namespace, taken);
-    }
-
-    fn settle(&mut self, lease: Option<LeaseId>, namespace: Namespace, taken: Taken) {
         let Some(limits) = self.limits.clone() else {
             return;
         };
+        let request = request(job, &queue.namespace, Mode::Wait(STAND));
+        let (leave, stands) = AbortHandle::new_pair();
+        // It begins here, so that its place is that of now.
+        let acquiring = Abortable::new(limits.acquire(request), stands);
         self.calls.push(Box::pin(async move {
-            let settle = Settle {
-                namespace: namespace.clone(),
-                reservation: taken.reservation,
-                usage: taken.usage,
-            };
-            Called::Settled(lease, namespace, limits.settle(settle).await)
+            match acquiring.await {
+                Ok(acquired) => Called::Acquired(id, acquired),
+                Err(Aborted) => Called::Nothing,
+            }
         }));
-    }
-
-    /// Begins to settle what is due, and renews what is held.
-    pub fn keep_up(&mut self, fold: &JobFold, now: Time) {
-        if self.limits.is_none() {
-            return;
+        for bucket in &buckets {
+            self.shut(bucket.clone(), now + STAND + RETRY);
+            self.stood_for.insert(bucket.clone());
         }
-        if now >= self.settle_at {
-            let room = MOST_SETTLING.saturating_sub(self.settling.len());
-            let due = fold.due_settlements();
-            let due = due.filter(|(lease, _)| !self.settling.contains(lease));
-            let due: Vec<_> = due.take(room).map(|(at, due)| (at, due.clone())).collect();
-            for (lease, due) in due {
-                self.settling.insert(lease);
-                self.settle(Some(lease), due.namespace, due.taken);
-            }
-        }
-        while self.renewals.first().is_some_and(|(at, ..)| *at <= now)
-            && let Some((_, job, lease)) = self.renewals.pop_first()
-        {
-            self.held.remove(&lease);
-            self.renew(fold, Attempt { job, lease }, now);
-        }
-    }
-
-    fn renew(&mut self, fold: &JobFold, attempt: Attempt, now: Time) {
-        let Attempt { job: id, lease } = attempt;
-        let job = fold.job(id);
-        let job = job.filter(|job| job.lease().is_some_and(|it| it.id == lease));
-        let taken = job.and_then(Job::taken);
-        let (Some(job), Some(taken), Some(limits)) = (job, taken, self.limits.clone()) else {
-            return;
+        let queue = queue.clone();
+        let standing = Standing {
+            queue,
+            buckets,
+            leave,
         };
-        let extend = ExtendReservation {
-            namespace: fold.queue_of(job).namespace.clone(),
-            reservation: taken.reservation.clone(),
-            ttl: RESERVATION,
-            charges: Vec::new(),
-            request_id: None,
-        };
-        self.calls.push(Box::pin(async move {
-            if let Err(error) = limits.extend(extend).await {
-                tracing::warn!(job = %id, error = %error.message, "what a job has taken of limits cannot be held longer");
-            }
-            Called::Extended
-        }));
-        self.hold(attempt, now + RENEWAL);
+        self.standing.insert(id, standing);
     }
 
-    /// What an attempt has taken is to be held while it runs, and renewed at this time.
-    pub fn hold(&mut self, Attempt { job, lease }: Attempt, at: Time) {
-        if self.limits.is_none() {
-            return;
+    /// A job leaves the limits' line: others that charge the same are asked for again. Returns its queue if it stood there.
+    pub fn leave(&mut self, id: JobId) -> Option<QueueId> {
+        let standing = self.standing.remove(&id)?;
+        for bucket in &standing.buckets {
+            self.shut.remove(bucket);
+            self.stood_for.remove(bucket);
         }
-        self.renewals.insert((at, job, lease));
-        self.held.insert(lease, at);
-    }
-
-    /// An attempt is over.
-    pub fn release(&mut self, Attempt { job, lease }: Attempt) {
-        if let Some(at) = self.held.remove(&lease) {
-            self.renewals.remove(&(at, job, lease));
-        }
-    }
-
-    /// A settlement has come to something: whether that is to be logged.
-    pub fn settled(
-        &mut self,
-        lease: Option<LeaseId>,
-        namespace: &Namespace,
-        settled: Result<Settled>,
-        now: Time,
-    ) -> Option<LeaseId> {
-        match settled {
-            Ok(settled) => {
-                for it in settled.charges {
-                    // It may have something again.
-                    self.shut.remove(&ChargedBucket {
-                        namespace: namespace.clone(),
-                        limit: it.limit,
-                        key: it.key,
-                    });
-                }
-                lease
-            }
-            Err(error) if is_over(error.code) => lease,
-            Err(error) => {
-                let lease = lease?;
-                tracing::warn!(%lease, error = %error.message, "what a job has used of limits cannot be settled now");
-                self.settling.remove(&lease);
-                self.settle_at = now + RETRY;
-                None
-            }
-        }
-    }
-
-    /// That it was settled is logged; or is not, and it is settled again.
-    pub fn logged(&mut self, lease: LeaseId) {
-        self.settling.remove(&lease);
+        Some(standing.queue.clone())
     }
 
     pub fn take_calls(&mut self) -> Vec<Call> {
@@ -362,19 +312,25 @@ impl Charging {
         let renewal = self.renewals.first().map(|(at, ..)| *at);
         let waits = self.limits.is_some() && fold.due_settlements().len() > self.settling.len();
         let settle = waits.then_some(self.settle_at);
-        [opens, renewal, settle].into_iter().flatten().min()
+        let unused = self.granted.values().map(|grant| grant.until).min();
+        [opens, renewal, settle, unused].into_iter().flatten().min()
     }
 }
 
-/// Whether to settle again does not help.
-fn is_over(code: ErrorCode) -> bool {
-    matches!(
-        code,
-        ErrorCode::ReservationNotFound
-            | ErrorCode::ReservationSettled
-            | ErrorCode::ReservationExpired
-            | ErrorCode::InvalidField
-    )
+/// For what a job charges, on the account that it takes its turns on.
+fn request(job: &Job, namespace: &Namespace, mode: Mode) -> AcquireRequest {
+    let turn = job.options().turn.as_ref();
+    let fair = turn.and_then(|turn| FairShare::new(turn.fair_key.to_string(), turn.weight).ok());
+    AcquireRequest {
+        namespace: namespace.clone(),
+        charges: job.options().charges.clone(),
+        mode,
+        reservation_ttl: Some(RESERVATION),
+        request_id: None,
+        priority: Priority::Batch,
+        fair: fair.unwrap_or(FairShare::UNNAMED),
+        dry_run: false,
+    }
 }
 
 fn bucket(namespace: &Namespace, charge: &Charge) -> ChargedBucket {

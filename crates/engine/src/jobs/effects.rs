@@ -61,6 +61,7 @@ impl State {
                 }
                 self.watchers.ended(job);
                 self.caching.forget(job);
+                self.charging.leave(job);
                 let found = self.fold.job(job);
                 if let Some(place) = found.and_then(|found| found.options().batch) {
                     self.readers.wake(place.batch.0);
@@ -72,6 +73,7 @@ impl State {
                 self.held.remove(job, Part::Left);
                 self.held.remove_chunks(job);
                 self.caching.forget(job);
+                self.charging.leave(job);
                 self.watchers.ended(job);
             }
         }

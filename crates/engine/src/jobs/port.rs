@@ -5,40 +5,19 @@ use super::shard::{Shard, heard};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::join_all;
-use std::pin::Pin;
 use std::sync::Arc;
 use tokio::time::timeout;
 use trellis_core::jobs::{
     Assigned, Attempt, AttemptEnd, BatchId, BatchSpec, BatchView, BatchWatch, Chunk, Decision,
     JobId, JobRecord, JobSpec, JobState, JobView, JobWatch, Jobs, JobsStatus, ListJobs, Over, Part,
     Progress, QueueId, QueueSpec, QueueState, Request, Reserve, Submission, Submitted, Submitting,
-    Verdict,
+    SubmittingBatch, Verdict,
 };
 use trellis_core::limits::ActualAmount;
 use trellis_core::log::Durability;
 use trellis_core::{Error, ErrorCode, Micros, Name, Namespace, Result, Scope};
 
-/// One submission under way.
-type One = Pin<Box<dyn Future<Output = Result<Submitted>> + Send>>;
-
 impl JobEngine {
-    pub(super) fn submit_one(&self, spec: JobSpec) -> One {
-        let begun = self.check_open().and_then(|()| self.check(&spec));
-        if let Err(error) = begun {
-            return Box::pin(std::future::ready(Err(error)));
-        }
-        let shard = self.shard(&spec.queue);
-        let id = JobId::new(shard.now(), shard.partition, rand::random());
-        let spec = Box::new(spec);
-        let told = shard.propose(JobRecord::Submitted { id, spec });
-        let (durability, entry) = (self.durability, self.underway.enter());
-        Box::pin(async move {
-            let verdict = heard(told.await);
-            drop(entry);
-            submitted(id, verdict?, durability)
-        })
-    }
-
     fn check(&self, spec: &JobSpec) -> Result<()> {
         spec.check()?;
         if !spec.options.charges.is_empty() && self.ports.limits.is_none() {
@@ -107,8 +86,25 @@ impl Jobs for JobEngine {
         Scope::Local
     }
 
-    fn submit(&self, jobs: Vec<JobSpec>) -> Submitting {
-        let under_way: Vec<One> = jobs.into_iter().map(|job| self.submit_one(job)).collect();
+    fn submit(&self, job: JobSpec) -> Submitting {
+        let begun = self.check_open().and_then(|()| self.check(&job));
+        if let Err(error) = begun {
+            return Box::pin(std::future::ready(Err(error)));
+        }
+        let shard = self.shard(&job.queue);
+        let id = JobId::new(shard.now(), shard.partition, rand::random());
+        let spec = Box::new(job);
+        let told = shard.propose(JobRecord::Submitted { id, spec });
+        let (durability, entry) = (self.durability, self.underway.enter());
+        Box::pin(async move {
+            let verdict = heard(told.await);
+            drop(entry);
+            submitted(id, verdict?, durability)
+        })
+    }
+
+    fn submit_batch(&self, jobs: Vec<JobSpec>) -> SubmittingBatch {
+        let under_way: Vec<Submitting> = jobs.into_iter().map(|job| self.submit(job)).collect();
         Box::pin(join_all(under_way))
     }
 
@@ -293,7 +289,7 @@ impl Jobs for JobEngine {
         let shard = self.shard_of(job)?;
         let mut spec = self.again(shard, namespace, job).await?;
         spec.options.request = request;
-        self.submit_one(spec).await
+        self.submit(spec).await
     }
 
     async fn purge(&self, queue: QueueId, states: Vec<JobState>) -> Result<u64> {

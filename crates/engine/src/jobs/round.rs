@@ -181,7 +181,8 @@ impl State {
             self.deal_of(&queue, round, now);
         }
         if !round.is_full() {
-            self.charging.refund_rest();
+            let State { fold, charging, .. } = self;
+            charging.refund_rest(fold, now);
         }
     }
 
@@ -266,7 +267,7 @@ impl State {
                 let lease = self.charging.settled(lease, &namespace, settled, now);
                 lease.map(JobRecord::Settled)
             }
-            Called::Extended => None,
+            Called::Nothing => None,
             Called::Looked(job, result) => {
                 self.caching.looked();
                 if result.is_none() {

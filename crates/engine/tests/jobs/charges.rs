@@ -5,9 +5,12 @@ use super::support::{Life, charged_limits, clock, lasting_log, namespace, queue,
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::time::{Instant, advance};
+use tokio::spawn;
+use tokio::time::{Instant, advance, sleep};
 use trellis_core::jobs::{JobSpec, JobState, Jobs};
-use trellis_core::limits::{Charge, Limits};
+use trellis_core::limits::{
+    AcquireRequest, Charge, FairShare, Limits, Mode, Outcome, Priority, Settle, Usage,
+};
 use trellis_core::{ErrorCode, Key, Micros, Name};
 use trellis_engine::JobPorts;
 
@@ -143,4 +146,99 @@ async fn jobs_charge_nothing_where_there_are_no_limits_and_wait_for_those_that_c
     assert_eq!(life.state(undeclared).await, JobState::Ready);
     let view = life.engine.cancel(&namespace(), undeclared).await.unwrap();
     assert_eq!(view.state, JobState::Cancelled);
+}
+
+/// Takes the slot again and again, always waiting for it when somebody else has it.
+async fn crowd(limits: Arc<dyn Limits>) {
+    loop {
+        let request = AcquireRequest {
+            namespace: namespace(),
+            charges: charged("slots", 1).options.charges,
+            mode: Mode::Wait(Micros::from_secs(60)),
+            reservation_ttl: None,
+            request_id: None,
+            priority: Priority::Batch,
+            fair: FairShare::UNNAMED,
+            dry_run: false,
+        };
+        let acquired = limits.clone().acquire(request).await.unwrap();
+        let Outcome::Granted(Some(granted)) = acquired.outcome else {
+            panic!("{acquired:?}");
+        };
+        sleep(HELD).await;
+        let settle = Settle {
+            namespace: namespace(),
+            reservation: granted.id,
+            usage: Usage::Actual(Vec::new()),
+        };
+        limits.settle(settle).await.unwrap();
+    }
+}
+
+/// How long one of the crowd has the slot.
+const HELD: Duration = Duration::from_millis(100);
+
+#[tokio::test(start_paused = true)]
+async fn a_job_has_its_turn_at_a_limit_for_which_others_always_wait() {
+    let clock = clock();
+    let limits = charged_limits(&clock, &namespace()).await;
+    let life = Life::begin_with(lasting_log(&clock), &clock, roomy(), with(limits.clone())).await;
+    let crowd = [0; 5].map(|_| spawn(crowd(limits.clone())));
+    sleep(Duration::from_secs(1)).await;
+    for _ in 0..3 {
+        let job = life.submit(charged("slots", 1)).await.unwrap();
+        let begun = Instant::now();
+        let got = life.one().await;
+        assert_eq!((got.job, got.attempt), (job, 1));
+        let waited = begun.elapsed();
+        assert!(waited >= HELD && waited <= 8 * HELD, "{waited:?}");
+        life.succeed(&got, "text").await.unwrap();
+    }
+    for one in crowd {
+        one.abort();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_ends_leaves_the_line_and_the_next_one_stands_there() {
+    let clock = clock();
+    let limits = charged_limits(&clock, &namespace()).await;
+    let life = Life::begin_with(lasting_log(&clock), &clock, roomy(), with(limits.clone())).await;
+    let mut jobs = Vec::new();
+    for _ in 0..3 {
+        jobs.push(life.submit(charged("slots", 1)).await.unwrap());
+    }
+    let first = life.one().await;
+    assert_eq!(first.job, jobs[0]);
+    assert!(life.get("ocr", 1, SECOND).await.is_empty());
+    life.engine.cancel(&namespace(), jobs[1]).await.unwrap();
+    let begun = Instant::now();
+    life.succeed(&first, "text").await.unwrap();
+    let second = life.one().await;
+    assert_eq!(second.job, jobs[2]);
+    assert!(begun.elapsed() < Duration::from_millis(50));
+    life.succeed(&second, "text").await.unwrap();
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(left(&*limits, "slots").await, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_taken_waits_a_second_for_a_worker_and_is_given_back() {
+    let clock = clock();
+    let limits = charged_limits(&clock, &namespace()).await;
+    let life = Life::begin_with(lasting_log(&clock), &clock, roomy(), with(limits.clone())).await;
+    life.submit(charged("slots", 1)).await.unwrap();
+    let last = life.submit(charged("slots", 1)).await.unwrap();
+    let first = life.one().await;
+    assert!(life.get("ocr", 1, Micros::from_millis(10)).await.is_empty());
+    life.succeed(&first, "text").await.unwrap();
+    sleep(Duration::from_millis(500)).await;
+    assert_eq!(
+        left(&*limits, "slots").await,
+        0,
+        "it is kept for the next job"
+    );
+    sleep(Duration::from_millis(600)).await;
+    assert_eq!(left(&*limits, "slots").await, 1, "nobody came");
+    assert_eq!(life.one().await.job, last);
 }

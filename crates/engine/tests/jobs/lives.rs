@@ -284,7 +284,7 @@ async fn queues_that_are_about_to_be_count_once_each() {
     // In one breath, so that none is known when the next one comes.
     let names = (0..30).map(|job| format!("queue-{}", job % 10));
     let jobs = names.map(|name| JobSpec::new(queue(&name), "page"));
-    let told = life.engine.submit(jobs.collect()).await;
+    let told = life.engine.submit_batch(jobs.collect()).await;
     let taken: Vec<_> = told.iter().map(Result::is_ok).collect();
     assert_eq!(taken[..10], taken[10..20]);
     assert_eq!(taken[..10], taken[20..]);
@@ -314,8 +314,8 @@ async fn an_end_answers_everybody_and_takes_nothing_more_in() {
         waiting.await.unwrap().unwrap_err().code,
         ErrorCode::Draining
     );
-    let told = engine.submit(vec![JobSpec::new(queue("ocr"), "b")]).await;
-    assert_eq!(told[0].as_ref().unwrap_err().code, ErrorCode::Draining);
+    let told = engine.submit(JobSpec::new(queue("ocr"), "b")).await;
+    assert_eq!(told.unwrap_err().code, ErrorCode::Draining);
     engine.close().await;
     let life = Life::begin(log, &clock, roomy()).await;
     life.finish(&got, AttemptEnd::Released).await.unwrap();

@@ -77,7 +77,7 @@ impl World {
             jitter_percent: 0,
         };
         if self.random.percent(10) {
-            drop(self.life().engine.submit(vec![job]));
+            drop(self.life().engine.submit(job));
             return Ok(());
         }
         let told = self.life().submit(job).await;

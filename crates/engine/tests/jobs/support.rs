@@ -179,7 +179,7 @@ impl Life {
     }
 
     pub async fn submit(&self, job: JobSpec) -> Result<JobId> {
-        let submitted = self.engine.submit(vec![job]).await.remove(0);
+        let submitted = self.engine.submit(job).await;
         submitted.map(|submitted| submitted.job)
     }
 

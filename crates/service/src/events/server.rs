@@ -2,11 +2,12 @@
 
 use super::EventRpc;
 use super::consume::Consume;
-use super::publish::PublishStream;
+use super::publish::Publications;
 use super::subscribe::Subscribe;
 use crate::error::status;
 use crate::layers::elsewhere;
 use crate::limits::{Answer, answer, deadline};
+use crate::pipelined::Pipelined;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use std::sync::Arc;
 use tonic::{Request, Status, Streaming};
@@ -31,14 +32,15 @@ impl EventService for EventServer {
         answer(self.0.publish_batch(request.into_inner()).await)
     }
 
-    type PublishStreamStream = PublishStream;
+    type PublishStreamStream = Pipelined<Publications>;
 
     async fn publish_stream(
         &self,
         request: Request<Streaming<v1::EventServicePublishStreamRequest>>,
     ) -> Answer<Self::PublishStreamStream> {
         let permit = self.0.admit().map_err(status)?;
-        let stream = PublishStream::new(Arc::clone(&self.0), request.into_inner(), permit);
+        let (kind, common) = (Publications::new(&self.0), self.0.publishing());
+        let stream = Pipelined::new(kind, common, request.into_inner(), permit);
         Ok(elsewhere(stream))
     }
 

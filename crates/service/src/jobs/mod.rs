@@ -3,13 +3,14 @@
 //! - [`JobRpc`]: what every call and stream needs, and what submitters and workers ask by unary calls.
 //! - [`JobServer`]: the service of the contract. `looking`: jobs and queues, as people see them; `batches` those that
 //!   are counted together; `watching` whoever follows either.
-//! - `work`: a worker's stream; `worker` what it asks for; `held` what it has; `said` what it says of it.
+//! - `submit`: a submitter's stream. `work`: a worker's; `worker` what it asks for; `held` what it has; `said` what it says of it.
 
 mod batches;
 mod held;
 mod looking;
 mod said;
 mod server;
+mod submit;
 mod watching;
 mod work;
 mod worker;
@@ -19,7 +20,7 @@ pub(crate) use server::JobServer;
 use crate::convert::{self, Context, jobs as wire};
 use crate::drain::or_draining;
 use crate::error::item_status;
-use crate::items::{apart, check_count, together, unanswered};
+use crate::items::{apart, check_count, together};
 use crate::limits::admit_stream;
 use crate::{Parts, RpcStats, ServiceConfig};
 use std::sync::Arc;
@@ -42,6 +43,8 @@ pub(crate) struct JobRpc {
     default_namespace: Namespace,
     /// Where what workers say on streams is counted.
     work_place: Option<usize>,
+    /// Where what is submitted on streams is.
+    submit_place: Option<usize>,
 }
 
 impl JobRpc {
@@ -55,6 +58,7 @@ impl JobRpc {
             streams: Arc::new(Semaphore::new(config.jobs.max_streams)),
             default_namespace: convert::namespace(String::new())?,
             work_place: parts.stats.find(work::NAME),
+            submit_place: parts.stats.find(submit::NAME),
         })
     }
 
@@ -87,9 +91,7 @@ impl JobRpc {
     ) -> Result<v1::JobServiceSubmitResponse> {
         let now = self.clock.now().wall;
         let spec = wire::submit(request, &self.context(), now)?;
-        let mut told = self.jobs.submit(vec![spec]).await;
-        let job = told.pop().unwrap_or_else(|| Err(unanswered()));
-        let job = job.map_err(in_options)?;
+        let job = self.jobs.submit(spec).await.map_err(in_options)?;
         Ok(v1::JobServiceSubmitResponse {
             job: Some(wire::submitted(job)),
             scope: Some(self.scope()),
@@ -110,7 +112,7 @@ impl JobRpc {
         let (jobs, refused) = apart("requests", request.requests, |request| {
             wire::submit(request, &context, now)
         });
-        let told = self.jobs.submit(jobs).await;
+        let told = self.jobs.submit_batch(jobs).await;
         let results = together(told, refused).map(|result: Result<Submitted>| {
             let result = match result {
                 Ok(job) => Wire::Job(wire::submitted(job)),

@@ -1,11 +1,13 @@
 //! The service of the contract.
 
 use super::JobRpc;
+use super::submit::Submissions;
 use super::watching::Told;
 use super::work::Work;
 use crate::error::status;
 use crate::layers::elsewhere;
 use crate::limits::{Answer, answer, deadline};
+use crate::pipelined::Pipelined;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use std::sync::Arc;
 use tonic::{Request, Status, Streaming};
@@ -28,6 +30,18 @@ impl JobService for JobServer {
         request: Request<v1::JobServiceSubmitBatchRequest>,
     ) -> Answer<v1::JobServiceSubmitBatchResponse> {
         answer(self.0.submit_batch(request.into_inner()).await)
+    }
+
+    type SubmitStreamStream = Pipelined<Submissions>;
+
+    async fn submit_stream(
+        &self,
+        request: Request<Streaming<v1::JobServiceSubmitStreamRequest>>,
+    ) -> Answer<Self::SubmitStreamStream> {
+        let permit = self.0.admit().map_err(status)?;
+        let (kind, common) = (Submissions(Arc::clone(&self.0)), self.0.submitting());
+        let stream = Pipelined::new(kind, common, request.into_inner(), permit);
+        Ok(elsewhere(stream))
     }
 
     async fn reserve(

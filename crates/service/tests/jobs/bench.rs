@@ -8,6 +8,7 @@ use tokio::time::{sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
+use tonic::transport::Channel;
 use trellis_conformance::grpc::{Cut, PipeServer};
 use trellis_conformance::jobs::Settings;
 use trellis_core::Micros;
@@ -56,6 +57,11 @@ impl Bench {
             server,
             drain: parts.drain,
         }
+    }
+
+    /// Over a connection of its own.
+    pub fn stub(&self) -> JobServiceClient<Channel> {
+        JobServiceClient::new(self.server.channel().0)
     }
 
     pub async fn view(&self, job: JobId) -> JobView {

@@ -1,4 +1,4 @@
-//! Workers on their streams, over an engine in memory: credit, leases, breaks, drains, and what they may not say. And the
+//! Submitters and workers on their streams, over an engine in memory: credit, leases, breaks, drains, and what they may not say. And the
 //! client's jobs and workers, over a daemon that is started anew.
 
 #![allow(
@@ -23,6 +23,7 @@ mod engines;
 #[path = "../../../engine/tests/shared/mod.rs"]
 #[allow(dead_code, reason = "the tests of the engine use the others")]
 mod shared;
+mod submit;
 #[path = "../support/mod.rs"]
 mod support;
 mod watching;

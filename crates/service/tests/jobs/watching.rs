@@ -6,14 +6,13 @@ use tonic::{Code, Streaming};
 use trellis_core::jobs::JobState;
 use trellis_proto::v1;
 use trellis_proto::v1::job_attempt_end::End;
-use trellis_proto::v1::job_service_client::JobServiceClient;
 use trellis_proto::v1::job_service_watch_batch_response::Event as BatchEvent;
 use trellis_proto::v1::job_service_watch_response::Event;
 use trellis_proto::v1::job_service_work_request::Request;
 use trellis_proto::v1::job_service_work_response::Response;
 
 async fn watch(bench: &Bench, job_id: &str, from: i64) -> Streaming<v1::JobServiceWatchResponse> {
-    let mut client = JobServiceClient::new(bench.server.channel().0);
+    let mut client = bench.stub();
     let request = v1::JobServiceWatchRequest {
         namespace: namespace().to_string(),
         job_id: job_id.to_owned(),
@@ -110,7 +109,7 @@ async fn readers_are_told_when_the_daemon_drains_and_are_streams_like_others() {
     for _ in 0..3 {
         readers.push(watch(&bench, &job, 0).await);
     }
-    let mut client = JobServiceClient::new(bench.server.channel().0);
+    let mut client = bench.stub();
     let request = v1::JobServiceWatchRequest {
         namespace: namespace().to_string(),
         job_id: job,
@@ -129,7 +128,7 @@ async fn readers_are_told_when_the_daemon_drains_and_are_streams_like_others() {
 async fn a_batch_is_followed_to_its_end() {
     let bench = Bench::start().await;
     let home = namespace().to_string();
-    let mut client = JobServiceClient::new(bench.server.channel().0);
+    let mut client = bench.stub();
     let request = v1::JobServiceCreateBatchRequest {
         namespace: home.clone(),
         queue: "ocr".to_owned(),

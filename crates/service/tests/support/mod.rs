@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "every test file uses its part")]
 
+pub mod streams;
 pub mod switch;
 
 use std::sync::Arc;

@@ -1,6 +1,7 @@
-//! The jobs port through contract and server: unary calls, and a stream where a worker comes or goes.
+//! The jobs port through contract and server: unary calls, a stream for submissions, and one where a worker comes or goes.
 
 mod convert;
+mod submitter;
 mod watching;
 mod worker;
 
@@ -9,12 +10,14 @@ use super::locks::{call, error, item_error, micros};
 use crate::spawn;
 use async_trait::async_trait;
 use bytes::Bytes;
+use std::sync::OnceLock;
+use submitter::Submitter;
 use tokio::sync::oneshot;
 use tonic::transport::Channel;
 use trellis_core::jobs::{
     Assigned, Attempt, AttemptEnd, BatchId, BatchSpec, BatchView, BatchWatch, Chunk, JobId,
     JobSpec, JobState, JobView, JobWatch, Jobs, JobsStatus, ListJobs, Over, Progress, QueueId,
-    QueueSpec, QueueState, Request, Reserve, Submitted, Submitting,
+    QueueSpec, QueueState, Request, Reserve, Submitted, Submitting, SubmittingBatch,
 };
 use trellis_core::limits::ActualAmount;
 use trellis_core::log::Durability;
@@ -26,6 +29,8 @@ use trellis_proto::v1::job_service_client::JobServiceClient;
 pub struct GrpcJobs {
     stub: JobServiceClient<Channel>,
     durability: Durability,
+    /// From the first submission on.
+    submitter: OnceLock<Submitter>,
 }
 
 impl GrpcJobs {
@@ -35,6 +40,7 @@ impl GrpcJobs {
         Self {
             stub: JobServiceClient::new(channel),
             durability,
+            submitter: OnceLock::new(),
         }
     }
 
@@ -86,7 +92,12 @@ impl Jobs for GrpcJobs {
         panic!("the contract tells it by StatusService");
     }
 
-    fn submit(&self, jobs: Vec<JobSpec>) -> Submitting {
+    fn submit(&self, job: JobSpec) -> Submitting {
+        let submitter = self.submitter.get_or_init(|| Submitter::start(self.stub()));
+        submitter.submit(job)
+    }
+
+    fn submit_batch(&self, jobs: Vec<JobSpec>) -> SubmittingBatch {
         let (tell, told) = oneshot::channel();
         let requests = jobs.into_iter().map(convert::submit_out);
         let submitting = submit_all(self.stub(), requests.collect());

@@ -95,7 +95,7 @@ pub async fn a_unique_job_is_refused_or_told_or_takes_the_place(bench: &Bench) {
 pub async fn jobs_of_one_call_are_answered_by_themselves(bench: &Bench) {
     let bad = bench.job_with("b", |job| job.priority = 10);
     let jobs = vec![bench.job("a"), bad, bench.job("c")];
-    let mut told = bench.backend().submit(jobs).await;
+    let mut told = bench.backend().submit_batch(jobs).await;
     let last = told.pop().unwrap().unwrap();
     assert_eq!(namely(told.pop().unwrap()), "priority");
     let first = told.pop().unwrap().unwrap();
@@ -105,7 +105,7 @@ pub async fn jobs_of_one_call_are_answered_by_themselves(bench: &Bench) {
 }
 
 pub async fn a_submission_whose_caller_has_gone_stands(bench: &Bench) {
-    drop(bench.backend().submit(vec![bench.job("a")]));
+    drop(bench.backend().submit(bench.job("a")));
     let got = bench.one().await;
     assert_eq!(got.payload.data, "a");
 }

@@ -22,10 +22,8 @@ pub(crate) fn create_batch(
     request: v1::JobServiceCreateBatchRequest,
     context: &Context<'_>,
 ) -> Result<BatchSpec> {
-    let body = v1::JobServiceCreateBatchRequest {
-        request_id: String::new(),
-        ..request.clone()
-    };
+    let mut body = request.clone();
+    body.request_id.clear();
     let on_failure = match v1::JobBatchOnFailure::try_from(request.on_failure) {
         Ok(v1::JobBatchOnFailure::Unspecified | v1::JobBatchOnFailure::Collect) => {
             OnFailure::Collect
@@ -44,7 +42,7 @@ pub(crate) fn create_batch(
         count: u32::try_from(request.jobs).unwrap_or(0),
         max_concurrent: Some(max).filter(|max| *max > 0),
         on_failure,
-        request: named(request.request_id, &body.encode_to_vec())?,
+        request: named(request.request_id, || body.encode_to_vec())?,
     };
     spec.check().map_err(|mut error| {
         if let Some(violation) = &mut error.violation

@@ -53,8 +53,8 @@ pub(crate) fn submit(
     let labels = settings::labels(labels.unwrap_or_default());
     let labels = labels.map_err(|error| error.within("job.options"))?;
     // A map has no order, so that labels come by themselves.
-    let body = [job.encode_to_vec(), format!("{labels:?}").into_bytes()].concat();
-    let request = settings::request(request.request_id, &body)?;
+    let body = || [job.encode_to_vec(), format!("{labels:?}").into_bytes()].concat();
+    let request = settings::request(request.request_id, body)?;
     let mut spec = spec(job, namespace, context, now).map_err(|error| error.within("job"))?;
     spec.options.labels = labels;
     spec.options.request = request;

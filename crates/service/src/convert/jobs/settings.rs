@@ -29,13 +29,13 @@ pub(crate) fn span_of_lease(lease: Option<prost_types::Duration>) -> Result<Opti
     span(lease, "lease", LEASES)
 }
 
-/// What names a submission of this body.
-pub(crate) fn request(id: String, body: &[u8]) -> Result<Option<Request>> {
+/// What names a submission of this body, which is made only if it is named.
+pub(crate) fn request(id: String, body: impl FnOnce() -> Vec<u8>) -> Result<Option<Request>> {
     if id.is_empty() {
         return Ok(None);
     }
     let id = RequestId::new(id, "request_id")?;
-    Ok(Some(Request::of(id, body)))
+    Ok(Some(Request::of(id, &body())))
 }
 
 pub(super) fn text(text: String, field: &str) -> Result<String> {
