@@ -66,6 +66,11 @@ pub(crate) trait Kind: Send + Unpin + Sized + 'static {
     /// The answer to an item that stands.
     fn told(&self, id: u64, meant: &Self::Meant, told: Self::Told) -> Self::Answer;
 
+    /// What the port refuses, as the contract names it.
+    fn refused(error: Error) -> Error {
+        error
+    }
+
     /// Another answer.
     fn other(id: u64, other: Other) -> Self::Answer;
 }
@@ -217,7 +222,7 @@ impl<K: Kind> Answering for Pipelined<K> {
                 } = begun;
                 let outcome = match outcome {
                     Outcome::Done(result) => {
-                        let result = result.map(|told| (&meant, told));
+                        let result = result.map(|told| (&meant, told)).map_err(K::refused);
                         return Ok(Some(self.answer(id, started, result)));
                     }
                     Outcome::Waiting(outcome) => outcome,
@@ -241,7 +246,7 @@ impl<K: Kind> Answering for Pipelined<K> {
         Poll::Ready(done.and_then(|(id, result)| {
             let item = self.in_hand.remove(&id)?;
             self.bytes -= item.bytes;
-            let result = result.map(|told| (&item.meant, told));
+            let result = result.map(|told| (&item.meant, told)).map_err(K::refused);
             Some(self.answer(id, item.started, result))
         }))
     }

@@ -18,8 +18,9 @@ pub async fn measure(pinning: Pinning, table: &mut Table) -> Result<()> {
     let server = Server::trellis(pinning)?;
     let idle = server.resident_bytes()?;
     let connections = Connections::open(&server.address).await?;
-    // The same calls on one limit alone, so that buffers and histograms are there already.
-    let same = (0..DECLARED / 10).map(|_| set_limit("limit.000000".into()));
+    // The same calls on one limit alone, so that buffers and histograms are there already, and the events that tell of them are as many
+    // as are kept.
+    let same = (0..DECLARED).map(|_| set_limit("limit.000000".into()));
     connections.declare(same).await?;
     let before = server.resident_bytes()?;
     let others = (1..DECLARED).map(|number| set_limit(format!("limit.{number:06}")));

@@ -12,14 +12,12 @@ use super::calls::{Call, Called};
 use futures::future::{AbortHandle, Abortable, Aborted};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
-use trellis_core::jobs::{
-    Attempt, ChargedBucket, ChargedBuckets, Job, JobFold, JobId, JobState, LeaseId, QueueId, Taken,
-};
+use trellis_core::jobs::{ChargedBucket, ChargedBuckets, Job, JobFold, JobId, LeaseId, QueueId};
 use trellis_core::limits::{
-    AcquireRequest, Acquired, Acquiring, Charge, ExtendReservation, FairShare, LimitSpec, Limits,
-    Mode, Outcome, Priority, ReservationId, Settle, Settled, Usage,
+    AcquireRequest, Acquired, Acquiring, Charge, FairShare, LimitSpec, Limits, Mode, Outcome,
+    Priority, ReservationId,
 };
-use trellis_core::{ErrorCode, Micros, Namespace, Result, Time};
+use trellis_core::{Micros, Namespace, Result, Time};
 
 /// How long what was taken is held unless that is renewed.
 const RESERVATION: Micros = Micros::from_secs(60);

@@ -5,8 +5,8 @@ use super::support::{Life, charged_limits, clock, lasting_log, namespace, queue,
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::spawn;
 use tokio::time::{Instant, advance, sleep};
+use trellis_conformance::spawn;
 use trellis_core::jobs::{JobSpec, JobState, Jobs};
 use trellis_core::limits::{
     AcquireRequest, Charge, FairShare, Limits, Mode, Outcome, Priority, Settle, Usage,
@@ -162,9 +162,11 @@ async fn crowd(limits: Arc<dyn Limits>) {
             dry_run: false,
         };
         let acquired = limits.clone().acquire(request).await.unwrap();
-        let Outcome::Granted(Some(granted)) = acquired.outcome else {
-            panic!("{acquired:?}");
+        let granted = match acquired.outcome {
+            Outcome::Granted(granted) => granted,
+            _ => None,
         };
+        let granted = granted.expect("it waits until it has the slot");
         sleep(HELD).await;
         let settle = Settle {
             namespace: namespace(),

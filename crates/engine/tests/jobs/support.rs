@@ -4,6 +4,7 @@ use crate::shared::{self, Tasks};
 use async_trait::async_trait;
 use std::sync::Arc;
 use trellis_conformance::jobs::{Settings, declare_limits};
+use trellis_conformance::spawn;
 use trellis_core::jobs::{
     Assigned, Attempt, AttemptEnd, Chunk, JobId, JobSpec, JobState, Jobs, QueueId, Reserve,
 };
@@ -138,7 +139,10 @@ pub async fn ports(clock: &Arc<dyn Clock>) -> JobPorts {
 pub async fn charged_limits(clock: &Arc<dyn Clock>, namespace: &Namespace) -> Arc<MemoryLimits> {
     let limits = MemoryLimits::new(MemoryLimitsConfig::default(), clock.clone());
     declare_limits(&limits, namespace).await;
-    Arc::new(limits)
+    let limits = Arc::new(limits);
+    let timers = limits.clone();
+    spawn(async move { timers.run().await });
+    limits
 }
 
 /// An engine and its tasks.

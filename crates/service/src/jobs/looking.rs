@@ -74,7 +74,7 @@ impl JobRpc {
     ) -> Result<v1::JobServiceRetryResponse> {
         let namespace = self.context().namespace(request.namespace)?;
         let job = wire::job_id(&request.job_id)?;
-        let named = wire::request(request.request_id, request.job_id.as_bytes())?;
+        let named = wire::request(request.request_id, || request.job_id.clone().into_bytes())?;
         let again = self.jobs.retry(&namespace, job, named).await?;
         Ok(v1::JobServiceRetryResponse {
             job: Some(wire::submitted(again)),

@@ -5,7 +5,7 @@ use crate::convert::{Context, jobs as wire};
 use crate::pipelined::{Begun, Common, Kind, Message, Other, Outcome};
 use std::sync::Arc;
 use trellis_core::jobs::Submitted;
-use trellis_core::{Namespace, Result};
+use trellis_core::{Error, Namespace, Result};
 use trellis_proto::v1::job_service_submit_stream_request::Request;
 use trellis_proto::v1::job_service_submit_stream_response::Response;
 use trellis_proto::v1::{self, JobServiceSubmitStreamRequest, JobServiceSubmitStreamResponse};
@@ -72,6 +72,10 @@ impl Kind for Submissions {
         };
         let response = Some(Response::Submitted(submitted));
         JobServiceSubmitStreamResponse { id, response }
+    }
+
+    fn refused(error: Error) -> Error {
+        in_options(error)
     }
 
     fn other(id: u64, other: Other) -> JobServiceSubmitStreamResponse {

@@ -36,10 +36,8 @@ impl<Q: Send + 'static, A> Duplex<Q, A> {
 
     pub async fn expect_error(&mut self) -> Status {
         loop {
-            match self.answers.message().await {
-                Ok(Some(_)) => {}
-                Ok(None) => panic!("the stream ended without an error"),
-                Err(status) => return status,
+            if let Err(status) = self.answers.message().await.transpose().unwrap() {
+                return status;
             }
         }
     }

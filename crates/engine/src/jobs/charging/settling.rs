@@ -1,10 +1,9 @@
 //! What was taken of limits is given back, settled and held.
 
 use super::{Called, Charging, Grant, RESERVATION, RETRY};
-use std::collections::HashSet;
 use trellis_core::jobs::{Attempt, ChargedBucket, Job, JobFold, JobId, JobState, LeaseId, Taken};
 use trellis_core::limits::{ExtendReservation, ReservationId, Settle, Settled, Usage};
-use trellis_core::{ErrorCode, Namespace, Result, Time};
+use trellis_core::{ErrorCode, Micros, Namespace, Result, Time};
 
 /// When what was taken is renewed.
 pub(crate) const RENEWAL: Micros = Micros(RESERVATION.0 / 2);
