@@ -36,6 +36,9 @@ use trellis_tests::bench::table::{Row, Table, Target, say};
 use trellis_tests::bench::{self, Result};
 use working::{Idle, WORKERS, Workers};
 
+/// Streams that submitters share, and that workers share: a program has one of each.
+const STREAMS: usize = 4;
+
 /// Submitters at once.
 const SUBMITTERS: usize = 64;
 
@@ -121,8 +124,8 @@ impl Lives {
         Ok(Self {
             pid: server.pid(),
             job,
-            streams: Streams::open(server, SUBMITTERS).await?,
-            workers: Workers::open(server, queue, WORKERS).await?,
+            streams: Streams::open(server, STREAMS).await?,
+            workers: Workers::open(server, queue, STREAMS, WORKERS / STREAMS).await?,
         })
     }
 

@@ -1,8 +1,10 @@
 //! Submitters on streams, one job in flight on each.
 
+use crate::SUBMITTERS;
 use crate::finished::Finished;
 use crate::working::connections;
 use futures::future::try_join_all;
+use std::collections::HashMap;
 use std::time::Instant;
 use tokio::sync::{Mutex, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
@@ -28,7 +30,7 @@ struct Submitter {
 
 impl Submitter {
     async fn open(channel: Channel) -> Result<Self> {
-        let (requests, sent) = mpsc::channel(2);
+        let (requests, sent) = mpsc::channel(SUBMITTERS + 1);
         let request = Some(Request::Open(StreamOpen::default()));
         requests.try_send(JobServiceSubmitStreamRequest { id: 0, request })?;
         let mut client = JobServiceClient::new(channel);
@@ -40,16 +42,44 @@ impl Submitter {
         })
     }
 
-    async fn submit(&mut self, job: JobServiceSubmitRequest) -> Result<()> {
+    fn submit(&mut self, job: JobServiceSubmitRequest) -> Result<()> {
         self.said += 1;
         let (id, request) = (self.said, Some(Request::Submit(job)));
-        self.requests
-            .try_send(JobServiceSubmitStreamRequest { id, request })?;
+        let request = JobServiceSubmitStreamRequest { id, request };
+        Ok(self.requests.try_send(request)?)
+    }
+
+    /// Which job is answered next.
+    async fn answered(&mut self) -> Result<u64> {
         let answer = self.answers.message().await?;
-        match answer.and_then(|answer| answer.response) {
-            Some(Response::Submitted(_)) => Ok(()),
+        match answer.map(|answer| (answer.id, answer.response)) {
+            Some((id, Some(Response::Submitted(_)))) => Ok(id),
             other => Err(format!("a submission is answered by {other:?}").into()),
         }
+    }
+
+    /// Keeps so many jobs in flight until the deadline, and waits for every answer.
+    async fn run(
+        &mut self,
+        job: &JobServiceSubmitRequest,
+        in_flight: usize,
+        deadline: Instant,
+    ) -> Result<Done> {
+        let (mut done, mut sent) = (Done::default(), HashMap::new());
+        for _ in 0..in_flight {
+            self.submit(job.clone())?;
+            sent.insert(self.said, now());
+        }
+        while !sent.is_empty() {
+            let id = self.answered().await?;
+            let (begun, answered) = (sent.remove(&id).ok_or("an answer to nothing")?, now());
+            done.add(answered - begun);
+            if answered < deadline {
+                self.submit(job.clone())?;
+                sent.insert(self.said, answered);
+            }
+        }
+        Ok(done)
     }
 }
 
@@ -75,19 +105,11 @@ impl Streams {
         deadline: Instant,
     ) -> Result<Done> {
         let before = finished.count();
-        let lanes = self.0.iter().map(|submitter| async move {
-            let (mut submitter, mut done) = (submitter.lock().await, Done::default());
-            let mut sent = now();
-            loop {
-                submitter.submit(job.clone()).await?;
-                let answered = now();
-                done.add(answered - sent);
-                sent = answered;
-                if answered >= deadline {
-                    return Result::Ok(done);
-                }
-            }
-        });
+        let each = SUBMITTERS / self.0.len();
+        let lanes = self
+            .0
+            .iter()
+            .map(|submitter| async move { submitter.lock().await.run(job, each, deadline).await });
         let done = Done::sum(try_join_all(lanes).await?);
         finished.until(before + done.calls).await?;
         Ok(done)

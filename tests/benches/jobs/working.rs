@@ -21,9 +21,6 @@ use trellis_tests::bench::rounds::now;
 /// Workers at once.
 pub const WORKERS: usize = 64;
 
-/// Jobs that one may have: the next ones are on their way while it answers for the first.
-const CREDIT: usize = 8;
-
 const CONNECTIONS: usize = 4;
 
 /// A worker's stream.
@@ -119,12 +116,12 @@ pub struct Workers {
 
 impl Workers {
     /// So many on one queue.
-    pub async fn open(server: &Server, queue: &str, workers: usize) -> Result<Self> {
+    pub async fn open(server: &Server, queue: &str, streams: usize, jobs: usize) -> Result<Self> {
         let (finished, mut tasks) = (Finished::default(), tokio::task::JoinSet::new());
         let channels = connections(server).await?;
-        for place in 0..workers {
+        for place in 0..streams {
             let channel = channels[place % channels.len()].clone();
-            let worker = Worker::open(channel, queue, CREDIT).await?;
+            let worker = Worker::open(channel, queue, jobs).await?;
             let finished = finished.clone();
             // One that fails finishes nothing more, which ends the round.
             tasks.spawn(async move { drop(worker.work(&finished).await) });

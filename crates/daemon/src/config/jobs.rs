@@ -50,7 +50,6 @@ enum Announced {
 
 impl JobsSettings {
     pub(super) fn engine(&self) -> JobsConfig {
-        let held_bytes = self.held_bytes / u64::from(self.partitions);
         JobsConfig {
             partitions: self.partitions,
             lease: self.lease.into(),
@@ -58,7 +57,7 @@ impl JobsSettings {
             max_batches: self.max_batches,
             max_queues: self.max_queues,
             max_waiters: self.max_waiters,
-            held_bytes: usize::try_from(held_bytes).unwrap_or(usize::MAX),
+            held_bytes: usize::try_from(self.held_bytes).unwrap_or(usize::MAX),
             max_chunks: self.max_chunks,
             chunk_bytes: self.chunk_bytes,
             checkpoint_bytes: self.checkpoint_bytes,
@@ -154,7 +153,9 @@ pub(super) static JOBS: &[Setting] = &[
         "jobs.max_jobs",
         "2000000",
         Count(1, 1_000 * MILLION),
-        "Jobs of each partition, those that have ended and are kept included. Further ones fail with TOO_MANY_JOBS.",
+        "Jobs of each partition, those that have ended and are kept included. Near it, those that succeeded, expired or were taken \
+         back are forgotten before their time, 30 s after their end at the earliest, 10 minutes with a `request_id`. Further jobs \
+         fail with TOO_MANY_JOBS.",
     ),
     setting(
         "jobs.max_batches",
@@ -179,8 +180,8 @@ pub(super) static JOBS: &[Setting] = &[
         "jobs.held_bytes",
         "1073741824",
         Count(MIB, TIB),
-        "Bytes of payloads, checkpoints and results in memory, an equal share for each partition. Without a `data_dir` further \
-         jobs fail with TOO_MANY_BYTES; with one, what goes beyond is read from disk.",
+        "Bytes of payloads, checkpoints and results in memory, of all partitions together. With a `data_dir` what goes beyond is \
+         read from disk; without one jobs are forgotten near it as near `jobs.max_jobs`, and further ones fail with TOO_MANY_BYTES.",
     ),
     setting(
         "jobs.checkpoint_bytes",

@@ -1,8 +1,9 @@
 //! How a life begins: each partition is read, and taken over by an epoch above all before, which is read back before anything is served.
 
 use super::config::JobsConfig;
+use super::held::Budget;
 use super::replay::{Partitioned, read_from};
-use super::shard::Shard;
+use super::shard::{Common, Shard};
 use super::task::ShardTask;
 use super::upkeep::Upkeep;
 use super::{JobEngine, JobPorts};
@@ -34,10 +35,14 @@ impl JobEngine {
             return Err(Error::invalid("partitions", allowed));
         }
         let durability = log.durability();
-        let clock = Arc::new(SteadyClock::new(clock));
+        let common = Common {
+            budget: Arc::new(Budget::new(config.held_bytes)),
+            clock: Arc::new(SteadyClock::new(clock)),
+            ports: ports.clone(),
+            config,
+        };
         let partitions = (0..config.partitions).map(Partition);
-        let begun =
-            partitions.map(|it| begin(Arc::clone(&log), it, config, Arc::clone(&clock), &ports));
+        let begun = partitions.map(|it| begin(Arc::clone(&log), it, &common));
         let tasks = try_join_all(begun).await?;
         let shards = tasks.iter().map(|task| Arc::clone(&task.shard)).collect();
         let engine = Arc::new(Self {
@@ -53,25 +58,20 @@ impl JobEngine {
     }
 }
 
-async fn begin(
-    log: Arc<dyn Log>,
-    partition: Partition,
-    config: JobsConfig,
-    clock: Arc<SteadyClock>,
-    ports: &JobPorts,
-) -> Result<ShardTask> {
-    let end = reach(&*log, partition, config.partitions).await?;
+async fn begin(log: Arc<dyn Log>, partition: Partition, common: &Common) -> Result<ShardTask> {
+    let partitions = common.config.partitions;
+    let end = reach(&*log, partition, partitions).await?;
     let mut replayed = Partitioned::read(&*log, partition, end).await?;
     let count = replayed.fold.partitions();
-    if let Some(count) = count.filter(|count| *count != config.partitions) {
+    if let Some(count) = count.filter(|count| *count != partitions) {
         let allowed = format!("must be {count}, as this log was begun with");
         return Err(Error::invalid("partitions", allowed));
     }
     let lost = replayed.fold.lost();
-    let writer = take_over(&*log, partition, &mut replayed, &clock).await?;
+    let writer = take_over(&*log, partition, &mut replayed, &common.clock).await?;
     let upkeep = Upkeep::new(replayed.since, replayed.last);
     let next = replayed.next;
-    let shard = Shard::new((log, partition), config, clock, replayed.fold, ports);
+    let shard = Shard::new((log, partition), common, replayed.fold);
     Ok(ShardTask {
         shard: Arc::new(shard),
         writer,

@@ -10,7 +10,8 @@ pub struct JobsConfig {
     pub partitions: u32,
     /// How long a worker has a job, unless it says otherwise or extends; and after a start, how long the workers of before have to speak.
     pub lease: Micros,
-    /// Jobs of one partition, those that have ended and are kept included. Beyond, new ones are refused.
+    /// Jobs of one partition, those that have ended and are kept included. Near it, those that ended first are forgotten before their time; beyond, new ones
+    /// are refused.
     pub max_jobs: usize,
     /// Batches of one partition that are open or kept. Beyond, new ones are refused.
     pub max_batches: usize,
@@ -18,8 +19,8 @@ pub struct JobsConfig {
     pub max_queues: usize,
     /// Calls of one partition that wait for a job to run, or for one to end, and those that watch one.
     pub max_waiters: usize,
-    /// Bytes of payloads, checkpoints and results that one partition holds. What goes beyond is read again from the log; where that keeps nothing,
-    /// new jobs are refused.
+    /// Bytes of payloads, checkpoints and results that all partitions hold together. What goes beyond is read again from the log; where that keeps nothing,
+    /// jobs that ended first are forgotten before their time, and new ones are refused beyond.
     pub held_bytes: usize,
     /// Chunks of one attempt: 1 to 10,000.
     pub max_chunks: u32,
@@ -38,7 +39,7 @@ impl Default for JobsConfig {
             max_batches: 10_000,
             max_queues: 10_000,
             max_waiters: 10_000,
-            held_bytes: 64 * MAX_PAYLOAD_BYTES,
+            held_bytes: 1_024 * MAX_PAYLOAD_BYTES,
             max_chunks: 1_000,
             chunk_bytes: 4 * 1024 * 1024,
             checkpoint_bytes: 64 * 1024 * 1024,

@@ -2,7 +2,28 @@
 
 use bytes::Bytes;
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use trellis_core::jobs::{JobId, Part};
+
+/// Bytes that all partitions may hold together.
+pub(super) struct Budget {
+    most: usize,
+    held: AtomicUsize,
+}
+
+impl Budget {
+    pub fn new(most: usize) -> Self {
+        Self {
+            most,
+            held: AtomicUsize::new(0),
+        }
+    }
+
+    fn has_room(&self, bytes: usize) -> bool {
+        self.held.load(Ordering::Relaxed).saturating_add(bytes) <= self.most
+    }
+}
 
 /// See the module.
 pub(super) struct Held {
@@ -10,7 +31,8 @@ pub(super) struct Held {
     /// The chunks in them, by their jobs.
     chunks: HashMap<JobId, Vec<u64>>,
     bytes: usize,
-    most: usize,
+    /// In which these bytes count.
+    budget: Arc<Budget>,
     /// Nothing else has them.
     alone: bool,
 }
@@ -18,20 +40,28 @@ pub(super) struct Held {
 /// What bytes take beside themselves.
 const OVERHEAD: usize = 64;
 
+/// The part of the budget without which it is nearly full.
+const NEAR: usize = 16;
+
 impl Held {
-    pub fn new(most: usize, alone: bool) -> Self {
+    pub fn new(budget: Arc<Budget>, alone: bool) -> Self {
         Self {
             parts: HashMap::new(),
             chunks: HashMap::new(),
             bytes: 0,
-            most,
+            budget,
             alone,
         }
     }
 
     /// Whether so many more can be promised a place.
     pub fn has_room(&self, bytes: usize) -> bool {
-        !self.alone || self.bytes + bytes + OVERHEAD <= self.most
+        !self.alone || self.budget.has_room(bytes + OVERHEAD)
+    }
+
+    /// Whether new jobs are about to be refused for want of room.
+    pub fn is_nearly_full(&self) -> bool {
+        !self.has_room(self.budget.most / NEAR)
     }
 
     pub fn bytes(&self) -> usize {
@@ -42,8 +72,9 @@ impl Held {
     pub fn put(&mut self, job: JobId, part: Part, data: &Bytes) {
         self.remove(job, part);
         let size = data.len() + OVERHEAD;
-        if !data.is_empty() && (self.alone || self.bytes + size <= self.most) {
+        if !data.is_empty() && (self.alone || self.budget.has_room(size)) {
             self.bytes += size;
+            self.budget.held.fetch_add(size, Ordering::Relaxed);
             self.parts.insert((job, part), data.clone());
             if let Part::Chunk(number) = part {
                 self.chunks.entry(job).or_default().push(number);
@@ -57,7 +88,9 @@ impl Held {
 
     pub fn remove(&mut self, job: JobId, part: Part) {
         if let Some(data) = self.parts.remove(&(job, part)) {
-            self.bytes -= data.len() + OVERHEAD;
+            let size = data.len() + OVERHEAD;
+            self.bytes -= size;
+            self.budget.held.fetch_sub(size, Ordering::Relaxed);
         }
     }
 

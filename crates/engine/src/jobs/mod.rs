@@ -24,6 +24,7 @@ mod lines;
 mod port;
 mod reading;
 mod replay;
+mod room;
 mod round;
 mod shard;
 mod tally;

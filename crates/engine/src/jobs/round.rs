@@ -110,6 +110,7 @@ impl Shard {
             state.waiting_bytes -= bytes_of(&proposal.record);
             round.put(proposal);
         }
+        state.make_room(&mut round, self.config.max_jobs, now);
         for Attempt { job, lease } in state.leases.over(now, MOST_RECORDS) {
             let how = AttemptEnd::Lost;
             round.push(JobRecord::Ended { job, lease, how });

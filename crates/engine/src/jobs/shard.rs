@@ -4,7 +4,7 @@ use super::caching::Caching;
 use super::charging::Charging;
 use super::config::JobsConfig;
 use super::ends::Ends;
-use super::held::Held;
+use super::held::{Budget, Held};
 use super::leases::Leases;
 use super::lines::{Lines, Waiter};
 use super::reading::Readers;
@@ -45,6 +45,14 @@ pub(super) struct Proposal {
     pub tell: Tell,
 }
 
+/// What all partitions have in common.
+pub(super) struct Common {
+    pub config: JobsConfig,
+    pub clock: Arc<SteadyClock>,
+    pub ports: JobPorts,
+    pub budget: Arc<Budget>,
+}
+
 /// See the module.
 pub(super) struct State {
     pub fold: JobFold,
@@ -68,6 +76,8 @@ pub(super) struct State {
     pub closed: bool,
     /// Why nothing comes any more.
     pub ended: Option<Error>,
+    /// Before, there is nothing to be forgotten that makes room.
+    pub room_at: Time,
 }
 
 /// See the module.
@@ -85,11 +95,15 @@ pub(super) struct Shard {
 impl Shard {
     pub fn new(
         (log, partition): (Arc<dyn Log>, Partition),
-        config: JobsConfig,
-        clock: Arc<SteadyClock>,
+        common: &Common,
         fold: JobFold,
-        ports: &JobPorts,
     ) -> Self {
+        let Common {
+            config,
+            clock,
+            ports,
+            budget,
+        } = common;
         let ahead = fold.time() - clock.now();
         let alone = log.durability() == Durability::Volatile;
         let mut state = State {
@@ -100,7 +114,7 @@ impl Shard {
             lines: Lines::default(),
             watchers: Watchers::default(),
             readers: Readers::default(),
-            held: Held::new(config.held_bytes, alone),
+            held: Held::new(Arc::clone(budget), alone),
             charging: Charging::new(ports.limits.clone()),
             caching: Caching::new(ports.cache.clone()),
             waiters: 0,
@@ -109,14 +123,15 @@ impl Shard {
             changes: Vec::new(),
             closed: false,
             ended: None,
+            room_at: Time::default(),
         };
         let now = clock.now() + ahead;
         state.adopt(config.lease, now);
         Self {
             partition,
             log,
-            config,
-            clock,
+            config: *config,
+            clock: Arc::clone(clock),
             ahead,
             state: Mutex::new(state),
             asked: Notify::new(),
@@ -143,6 +158,9 @@ impl Shard {
                 self.asked.notify_one();
             }
             Err(error) => {
+                drop(state);
+                // Room may be made for the next one.
+                self.asked.notify_one();
                 // The receiver is in our hands.
                 let _ = tell.send(Err(error));
             }

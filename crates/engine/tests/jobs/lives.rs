@@ -256,24 +256,6 @@ async fn a_volatile_log_keeps_nothing_that_was_applied() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn jobs_in_memory_take_no_more_bytes_than_they_may() {
-    let clock = clock();
-    let config = JobsConfig {
-        held_bytes: 1_000,
-        ..config(Settings::default())
-    };
-    let life = Life::begin(memory_log(&clock), &clock, config).await;
-    let job = || JobSpec::new(queue("ocr"), vec![0; 400]);
-    life.submit(job()).await.unwrap();
-    life.submit(job()).await.unwrap();
-    let refused = life.submit(job()).await.unwrap_err();
-    assert_eq!(refused.code, ErrorCode::TooManyBytes);
-    let got = life.one().await;
-    life.succeed(&got, "text").await.unwrap();
-    life.submit(job()).await.unwrap();
-}
-
-#[tokio::test(start_paused = true)]
 async fn queues_that_are_about_to_be_count_once_each() {
     let clock = clock();
     let config = JobsConfig {

@@ -6,6 +6,7 @@ mod charges;
 mod late;
 mod lives;
 mod random;
+mod room;
 #[path = "../shared/mod.rs"]
 mod shared;
 mod suite;
