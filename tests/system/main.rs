@@ -11,6 +11,7 @@ mod events;
 mod hostile;
 mod jobs;
 mod jobs_ends;
+mod jobs_pipelines;
 mod logging;
 mod requests;
 mod settings;

@@ -62,6 +62,7 @@ macro_rules! __jobs_cases {
             charges {
                 a_job_waits_for_its_limit_and_holds_nobody_else_up,
                 a_slot_is_free_again_once_the_attempt_is_over,
+                of_many_jobs_as_many_start_as_there_are_slots,
                 what_was_not_used_comes_back,
                 what_was_not_begun_costs_nothing,
                 a_job_that_never_gets_what_it_charges_fails_and_says_why,

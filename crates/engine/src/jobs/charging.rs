@@ -53,6 +53,8 @@ pub(super) enum Asked {
 struct Grant {
     namespace: Namespace,
     reservation: Option<ReservationId>,
+    /// What the job charges first.
+    first: Option<ChargedBucket>,
     until: Time,
 }
 
@@ -71,6 +73,8 @@ pub(super) struct Charging {
     stood_for: HashSet<ChargedBucket>,
     /// What was taken for jobs that are about to be leased.
     granted: HashMap<JobId, Grant>,
+    /// How many of them charge a bucket first: these are not passed by, whatever is shut.
+    offered: HashMap<ChargedBucket, usize>,
     settling: HashSet<LeaseId>,
     /// When settlements are tried again.
     settle_at: Time,
@@ -105,8 +109,12 @@ impl Charging {
 
     // What is taken.
 
+    /// Whether jobs that charge these buckets are passed by.
     pub fn is_shut(&self, buckets: &ChargedBuckets) -> bool {
-        !self.shut.is_empty() && buckets.iter().any(|it| self.shut.contains_key(it))
+        let offers = buckets
+            .first()
+            .is_some_and(|it| self.offered.contains_key(it));
+        !self.shut.is_empty() && !offers && buckets.iter().any(|it| self.shut.contains_key(it))
     }
 
     /// Whether somebody may get a job of a queue without anything else happening.
@@ -137,16 +145,17 @@ impl Charging {
         let Some(job) = fold.job(id).filter(|job| !job.options().charges.is_empty()) else {
             return Asked::May(None);
         };
-        if let Some(grant) = self.granted.remove(&id) {
+        if let Some(grant) = self.take_grant(id) {
             return Asked::May(grant.reservation);
         }
         if self.underway.contains_key(&id) {
             return Asked::Underway;
         }
-        if self.standing.contains_key(&id) {
+        let queue = fold.queue_of(job);
+        let mut buckets = buckets(job, &queue.namespace);
+        if buckets.any(|it| self.shut.contains_key(&it)) {
             return Asked::Shut;
         }
-        let queue = fold.queue_of(job);
         let limits = self.limits.clone();
         let Some(limits) = limits.filter(|_| fold.due_settlements().len() < MOST_DUE) else {
             self.shut_all(job, &queue.namespace, now + RETRY);
@@ -185,9 +194,14 @@ impl Charging {
         };
         match self.decide((id, job), &queue, acquired, now) {
             Asked::May(reservation) => {
+                let first = buckets(job, &queue.namespace).next();
+                if let Some(first) = first.clone() {
+                    *self.offered.entry(first).or_default() += 1;
+                }
                 let grant = Grant {
                     namespace: queue.namespace,
                     reservation,
+                    first,
                     until: now + KEPT,
                 };
                 self.granted.insert(id, grant);
@@ -196,6 +210,19 @@ impl Charging {
             Asked::Never(error) => Some(error),
             Asked::Underway | Asked::Shut => None,
         }
+    }
+
+    fn take_grant(&mut self, id: JobId) -> Option<Grant> {
+        let grant = self.granted.remove(&id)?;
+        if let Some(first) = &grant.first
+            && let Some(count) = self.offered.get_mut(first)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.offered.remove(first);
+            }
+        }
+        Some(grant)
     }
 
     fn decide(
@@ -233,8 +260,7 @@ impl Charging {
                 if shut.is_empty() {
                     // Others wait there.
                     self.shut_all(job, namespace, now + wait.max(Micros::TICK));
-                    let charges = job.options().charges.iter();
-                    shut.extend(charges.map(|charge| bucket(namespace, charge)));
+                    shut.extend(buckets(job, namespace));
                 }
                 self.stand(id, job, queue, shut, now);
             }
@@ -246,8 +272,8 @@ impl Charging {
     }
 
     fn shut_all(&mut self, job: &Job, namespace: &Namespace, until: Time) {
-        for charge in &job.options().charges {
-            self.shut(bucket(namespace, charge), until);
+        for bucket in buckets(job, namespace) {
+            self.shut(bucket, until);
         }
     }
 
@@ -329,6 +355,12 @@ fn request(job: &Job, namespace: &Namespace, mode: Mode) -> AcquireRequest {
         fair: fair.unwrap_or(FairShare::UNNAMED),
         dry_run: false,
     }
+}
+
+/// What a job charges.
+fn buckets(job: &Job, namespace: &Namespace) -> impl Iterator<Item = ChargedBucket> {
+    let charges = job.options().charges.iter();
+    charges.map(|charge| bucket(namespace, charge))
 }
 
 fn bucket(namespace: &Namespace, charge: &Charge) -> ChargedBucket {

@@ -44,6 +44,21 @@ pub async fn a_slot_is_free_again_once_the_attempt_is_over(bench: &Bench) {
     assert_eq!(bench.one().await.payload.data, "b");
 }
 
+pub async fn of_many_jobs_as_many_start_as_there_are_slots(bench: &Bench) {
+    for data in ["a", "b", "c"] {
+        bench.submit(bench.charged(data, "slots", 1)).await;
+    }
+    for data in ["a", "b", "c"] {
+        let asked = Instant::now();
+        let got = bench.reserve("ocr", 3, SECOND).await.unwrap();
+        let names: Vec<_> = got.iter().map(|job| job.payload.data.clone()).collect();
+        assert_eq!(names, [data]);
+        assert!(asked.elapsed() < ms(500).into(), "{:?}", asked.elapsed());
+        assert!(bench.get(3).await.is_empty());
+        bench.end(&got[0], succeeded("text")).await.unwrap();
+    }
+}
+
 pub async fn what_was_not_used_comes_back(bench: &Bench) {
     let asked = Instant::now();
     for data in ["a", "b"] {

@@ -20,12 +20,10 @@ impl Charging {
                 .is_some_and(|job| job.state() == JobState::Ready);
             grant.until <= now || !ready
         };
-        let over: Vec<Grant> = self
-            .granted
-            .extract_if(|id, grant| is_over(id, grant))
-            .map(|(_, grant)| grant)
-            .collect();
-        for grant in over {
+        let over = self.granted.iter().filter(|(id, grant)| is_over(id, grant));
+        let over: Vec<JobId> = over.map(|(id, _)| *id).collect();
+        let over = over.into_iter().filter_map(|id| self.take_grant(id));
+        for grant in over.collect::<Vec<_>>() {
             if let Some(reservation) = grant.reservation {
                 self.refund(grant.namespace, reservation);
             }
