@@ -8,6 +8,7 @@ use cli::Cli;
 use signals::Signals;
 use std::error::Error;
 use std::io::{self, Write as _};
+use std::num::NonZero;
 use std::process::ExitCode;
 use std::thread::available_parallelism;
 use tokio::runtime::{Builder, Runtime};
@@ -56,7 +57,7 @@ fn serve(config: Config) -> Result<(), Box<dyn Error>> {
 fn runtime(config: &Config) -> io::Result<Runtime> {
     let workers = match config.workers() {
         Some(workers) => workers,
-        None => available_parallelism()?.get(),
+        None => available_parallelism().map_or(1, NonZero::get),
     };
     let mut runtime = match workers {
         1 => Builder::new_current_thread(),

@@ -28,6 +28,7 @@ pub struct Submit {
     start: Option<Start>,
     options: JobOptions,
     request_id: String,
+    batch: Option<proto::JobInBatch>,
 }
 
 /// When it may start.
@@ -46,7 +47,17 @@ impl Submit {
             start: None,
             options: JobOptions::default(),
             request_id: random_id(),
+            batch: None,
         }
+    }
+
+    /// Of a batch, by its place there.
+    pub(super) fn in_batch(mut self, batch_id: &str, index: usize) -> Self {
+        self.batch = Some(proto::JobInBatch {
+            batch_id: batch_id.to_owned(),
+            index: i32::try_from(index).unwrap_or(i32::MAX),
+        });
+        self
     }
 
     /// 0 to 9; the highest goes first. Default 5.
@@ -183,7 +194,10 @@ impl Submit {
                 payload: Some(self.payload.clone()?.into()),
                 priority: self.priority.map(signed),
                 start: start.transpose()?,
-                options: Some(self.options.to_proto()?),
+                options: Some(proto::JobOptions {
+                    batch: self.batch.clone(),
+                    ..self.options.to_proto()?
+                }),
             }),
             request_id: self.request_id.clone(),
         })

@@ -9,6 +9,7 @@ use super::spec::QueueId;
 use crate::{FairKey, Time};
 use slab::Slab;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 
 /// What a turn of weight 1 costs. Divisible by many weights, and far below what would overflow.
 const TURN: u64 = 1 << 20;
@@ -140,6 +141,15 @@ impl Index {
         }
         self.batches.unlist(job);
         self.queues[job.queue].unlist(id, job);
+    }
+
+    /// Jobs by when their phase changes, behind a place.
+    pub fn due_after(
+        &self,
+        after: Option<(Time, JobId)>,
+    ) -> impl Iterator<Item = (Time, JobId)> + '_ {
+        let after = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.due.range((after, Bound::Unbounded)).copied()
     }
 
     /// The first thing that time brings, and when.

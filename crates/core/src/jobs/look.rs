@@ -114,6 +114,15 @@ impl JobFold {
         self.index.all().map(|queue| &queue.id)
     }
 
+    /// Jobs for which time brings something, in the order in which it does, and their places, behind one: those that have ended are kept until then.
+    pub fn due_after(
+        &self,
+        after: Option<(Time, JobId)>,
+    ) -> impl Iterator<Item = ((Time, JobId), &Job)> {
+        let due = self.index.due_after(after);
+        due.filter_map(|place| Some((place, self.jobs.get(&place.1)?)))
+    }
+
     /// Jobs of a queue behind an id, in the order of their ids.
     pub fn jobs_of(
         &self,

@@ -12,6 +12,8 @@ pub(super) type Call = Pin<Box<dyn Future<Output = Called> + Send>>;
 /// What a call has come to.
 pub(super) enum Called {
     Acquired(JobId, Result<Acquired>),
+    /// Of a job that stood in the limits' line.
+    Stood(JobId, Result<Acquired>),
     /// Of an attempt; or of what no lease was logged for.
     Settled(Option<LeaseId>, Namespace, Result<Settled>),
     /// What nobody is to be told.

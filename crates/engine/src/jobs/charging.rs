@@ -1,8 +1,9 @@
 //! Charges of jobs against limits: taken before a job is leased, settled once its attempt is over, held while it runs.
 //!
 //! Limits may be across a network, so a call is on its way while the partition goes on. A bucket that refuses is shut, and the jobs that charge it
-//! are passed by: the one that was refused stands in the limits' own line for them, until it has its turn there. What was taken waits a moment for a worker; if
-//! no lease is logged for it, it is given back while this life lasts, and stays spent after a crash.
+//! are passed by. A job that charges this bucket alone stands in the limits' own line for them, until it has its turn there; one that charges several would hold the
+//! others while it stands, so it is tried again when the bucket may have something. What was taken waits a moment for a worker; if no lease is logged for it, it is
+//! given back while this life lasts, and stays spent after a crash.
 
 mod settling;
 
@@ -11,8 +12,11 @@ pub(super) use settling::RENEWAL;
 use super::calls::{Call, Called};
 use futures::future::{AbortHandle, Abortable, Aborted};
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
-use trellis_core::jobs::{ChargedBucket, ChargedBuckets, Job, JobFold, JobId, LeaseId, QueueId};
+use trellis_core::jobs::{
+    ChargedBucket, ChargedBuckets, Job, JobFold, JobId, JobState, LeaseId, QueueId,
+};
 use trellis_core::limits::{
     AcquireRequest, Acquired, Acquiring, Charge, FairShare, LimitSpec, Limits, Mode, Outcome,
     Priority, ReservationId,
@@ -25,8 +29,8 @@ const RESERVATION: Micros = Micros::from_secs(60);
 /// When a bucket is tried again that does not tell when it has something: its slots may be freed at any time, or the limits are away.
 const RETRY: Micros = Micros::from_secs(1);
 
-/// How long a job stands in the limits' line at a time.
-const STAND: Micros = Micros::from_secs(60);
+/// How long a job stands in the limits' line at a time: longer than lines are.
+const STAND: Micros = Micros::from_secs(3_600);
 
 /// Jobs that stand there at once; the others are tried again when their buckets may have something.
 const MOST_STANDING: usize = 256;
@@ -53,8 +57,8 @@ pub(super) enum Asked {
 struct Grant {
     namespace: Namespace,
     reservation: Option<ReservationId>,
-    /// What the job charges first.
-    first: Option<ChargedBucket>,
+    /// See [`line`].
+    line: u64,
     until: Time,
 }
 
@@ -67,14 +71,14 @@ pub(super) struct Charging {
     opens: BTreeSet<(Time, ChargedBucket)>,
     /// Jobs that are asked for.
     underway: HashMap<JobId, QueueId>,
-    /// Jobs in the limits' line: one at most for each bucket that is shut.
+    /// Jobs in the limits' line.
     standing: HashMap<JobId, Standing>,
-    /// The buckets of these.
+    /// Their buckets, of which each has one.
     stood_for: HashSet<ChargedBucket>,
     /// What was taken for jobs that are about to be leased.
     granted: HashMap<JobId, Grant>,
-    /// How many of them charge a bucket first: these are not passed by, whatever is shut.
-    offered: HashMap<ChargedBucket, usize>,
+    /// How many of them stand in each line, which is not passed by then, whatever is shut.
+    offered: HashMap<u64, usize>,
     settling: HashSet<LeaseId>,
     /// When settlements are tried again.
     settle_at: Time,
@@ -89,7 +93,9 @@ pub(super) struct Charging {
 struct Standing {
     queue: QueueId,
     /// What is shut as long as it stands.
-    buckets: Vec<ChargedBucket>,
+    bucket: ChargedBucket,
+    /// When that may have something, as far as is known.
+    retry_at: Time,
     leave: AbortHandle,
 }
 
@@ -109,12 +115,10 @@ impl Charging {
 
     // What is taken.
 
-    /// Whether jobs that charge these buckets are passed by.
-    pub fn is_shut(&self, buckets: &ChargedBuckets) -> bool {
-        let offers = buckets
-            .first()
-            .is_some_and(|it| self.offered.contains_key(it));
-        !self.shut.is_empty() && !offers && buckets.iter().any(|it| self.shut.contains_key(it))
+    /// Whether jobs of a queue that charge these buckets are passed by.
+    pub fn is_shut(&self, queue: &QueueId, buckets: &ChargedBuckets) -> bool {
+        let shut = !self.shut.is_empty() && buckets.iter().any(|it| self.shut.contains_key(it));
+        shut && (self.offered.is_empty() || !self.offered.contains_key(&line(queue, buckets)))
     }
 
     /// Whether somebody may get a job of a queue without anything else happening.
@@ -133,11 +137,22 @@ impl Charging {
         }
     }
 
+    /// Shuts a bucket, unless it is shut as long as somebody stands in its line.
     fn shut(&mut self, bucket: ChargedBucket, until: Time) {
+        if self.stood_for.contains(&bucket) {
+            return;
+        }
         if let Some(before) = self.shut.insert(bucket.clone(), until) {
             self.opens.remove(&(before, bucket.clone()));
         }
         self.opens.insert((until, bucket));
+    }
+
+    /// A bucket may have something.
+    fn unshut(&mut self, bucket: &ChargedBucket) {
+        if let Some(until) = self.shut.remove(bucket) {
+            self.opens.remove(&(until, bucket.clone()));
+        }
     }
 
     /// Whether a ready job may start; takes what it charges.
@@ -153,7 +168,8 @@ impl Charging {
         }
         let queue = fold.queue_of(job);
         let mut buckets = buckets(job, &queue.namespace);
-        if buckets.any(|it| self.shut.contains_key(&it)) {
+        let shut = !self.shut.is_empty() && buckets.any(|it| self.shut.contains_key(&it));
+        if shut || self.standing.contains_key(&id) {
             return Asked::Shut;
         }
         let limits = self.limits.clone();
@@ -181,8 +197,36 @@ impl Charging {
         acquired: Result<Acquired>,
         now: Time,
     ) -> Option<Box<str>> {
-        let queue = self.underway.remove(&id).or_else(|| self.leave(id))?;
-        let Some(job) = fold.job(id) else {
+        let queue = self.underway.remove(&id)?;
+        self.take(fold, (id, queue), acquired, now)
+    }
+
+    /// The same of a job that stood in the limits' line.
+    pub fn stood(
+        &mut self,
+        fold: &JobFold,
+        id: JobId,
+        acquired: Result<Acquired>,
+        now: Time,
+    ) -> Option<Box<str>> {
+        let (queue, bucket, retry_at) = self.leave(id)?;
+        if let Err(error) = &acquired {
+            // For example, as many stand there as may.
+            tracing::debug!(job = %id, error = %error.message, "a job cannot stand in the line of a limit");
+            self.shut(bucket, retry_at.max(now + RETRY));
+            return None;
+        }
+        self.take(fold, (id, queue), acquired, now)
+    }
+
+    fn take(
+        &mut self,
+        fold: &JobFold,
+        (id, queue): (JobId, QueueId),
+        acquired: Result<Acquired>,
+        now: Time,
+    ) -> Option<Box<str>> {
+        let Some(job) = fold.job(id).filter(|job| job.state() == JobState::Ready) else {
             if let Ok(Acquired {
                 outcome: Outcome::Granted(Some(it)),
                 ..
@@ -194,14 +238,13 @@ impl Charging {
         };
         match self.decide((id, job), &queue, acquired, now) {
             Asked::May(reservation) => {
-                let first = buckets(job, &queue.namespace).next();
-                if let Some(first) = first.clone() {
-                    *self.offered.entry(first).or_default() += 1;
-                }
+                let charged: Vec<_> = buckets(job, &queue.namespace).collect();
+                let line = line(&queue, &charged);
+                *self.offered.entry(line).or_default() += 1;
                 let grant = Grant {
                     namespace: queue.namespace,
                     reservation,
-                    first,
+                    line,
                     until: now + KEPT,
                 };
                 self.granted.insert(id, grant);
@@ -214,12 +257,10 @@ impl Charging {
 
     fn take_grant(&mut self, id: JobId) -> Option<Grant> {
         let grant = self.granted.remove(&id)?;
-        if let Some(first) = &grant.first
-            && let Some(count) = self.offered.get_mut(first)
-        {
+        if let Some(count) = self.offered.get_mut(&grant.line) {
             *count -= 1;
             if *count == 0 {
-                self.offered.remove(first);
+                self.offered.remove(&grant.line);
             }
         }
         Some(grant)
@@ -246,7 +287,7 @@ impl Charging {
             Outcome::Granted(granted) => return Asked::May(granted.map(|it| it.id)),
             Outcome::Never => return Asked::Never(never(job, &acquired)),
             Outcome::Denied(wait) => {
-                let mut shut = Vec::new();
+                let mut told = false;
                 for (charge, state) in job.options().charges.iter().zip(&acquired.charges) {
                     let Some(mut wait) = state.retry_after else {
                         continue;
@@ -255,14 +296,13 @@ impl Charging {
                         wait = wait.min(RETRY);
                     }
                     self.shut(bucket(namespace, charge), now + wait.max(Micros::TICK));
-                    shut.push(bucket(namespace, charge));
+                    told = true;
                 }
-                if shut.is_empty() {
+                if !told {
                     // Others wait there.
                     self.shut_all(job, namespace, now + wait.max(Micros::TICK));
-                    shut.extend(buckets(job, namespace));
                 }
-                self.stand(id, job, queue, shut, now);
+                self.stand(id, job, queue, now);
             }
             // It stood in the line for as long as one may.
             Outcome::TimedOut { .. } => {}
@@ -277,53 +317,55 @@ impl Charging {
         }
     }
 
-    /// Has a job stand in the limits' line of the buckets that refused it, unless another one stands there or too many do.
-    fn stand(
-        &mut self,
-        id: JobId,
-        job: &Job,
-        queue: &QueueId,
-        buckets: Vec<ChargedBucket>,
-        now: Time,
-    ) {
+    /// Has a job stand in the limits' line of the one bucket that it charges, unless another one stands there or too many do elsewhere.
+    fn stand(&mut self, id: JobId, job: &Job, queue: &QueueId, now: Time) {
         let full = self.standing.len() >= MOST_STANDING;
-        if full || buckets.iter().any(|it| self.stood_for.contains(it)) {
-            return;
-        }
-        let Some(limits) = self.limits.clone() else {
+        let ([charge], Some(limits)) = (&job.options().charges[..], self.limits.clone()) else {
             return;
         };
+        let bucket = bucket(&queue.namespace, charge);
+        if full || self.stood_for.contains(&bucket) {
+            return;
+        }
         let request = request(job, &queue.namespace, Mode::Wait(STAND));
         let (leave, stands) = AbortHandle::new_pair();
-        // It begins here, so that its place is that of now.
         let acquiring = Abortable::new(limits.acquire(request), stands);
         self.calls.push(Box::pin(async move {
             match acquiring.await {
-                Ok(acquired) => Called::Acquired(id, acquired),
+                Ok(acquired) => Called::Stood(id, acquired),
                 Err(Aborted) => Called::Nothing,
             }
         }));
-        for bucket in &buckets {
-            self.shut(bucket.clone(), now + STAND + RETRY);
-            self.stood_for.insert(bucket.clone());
-        }
-        let queue = queue.clone();
+        let retry_at = self.shut.get(&bucket).copied().unwrap_or(now);
+        self.shut(bucket.clone(), now + STAND + RETRY);
+        self.stood_for.insert(bucket.clone());
         let standing = Standing {
-            queue,
-            buckets,
+            queue: queue.clone(),
+            bucket,
+            retry_at,
             leave,
         };
         self.standing.insert(id, standing);
     }
 
-    /// A job leaves the limits' line: others that charge the same are asked for again. Returns its queue if it stood there.
-    pub fn leave(&mut self, id: JobId) -> Option<QueueId> {
+    /// A job leaves the limits' line: others that charge the same are asked for again. Returns its queue, the bucket and when that may have
+    /// something, if it stood there.
+    pub fn leave(&mut self, id: JobId) -> Option<(QueueId, ChargedBucket, Time)> {
         let standing = self.standing.remove(&id)?;
-        for bucket in &standing.buckets {
-            self.shut.remove(bucket);
-            self.stood_for.remove(bucket);
+        self.stood_for.remove(&standing.bucket);
+        self.unshut(&standing.bucket);
+        let (queue, bucket) = (standing.queue.clone(), standing.bucket.clone());
+        Some((queue, bucket, standing.retry_at))
+    }
+
+    /// Gives back what no worker will come for, at the end.
+    pub fn close(&mut self) {
+        self.standing.clear();
+        for (_, grant) in std::mem::take(&mut self.granted) {
+            if let Some(reservation) = grant.reservation {
+                self.refund(grant.namespace, reservation);
+            }
         }
-        Some(standing.queue.clone())
     }
 
     pub fn take_calls(&mut self) -> Vec<Call> {
@@ -355,6 +397,13 @@ fn request(job: &Job, namespace: &Namespace, mode: Mode) -> AcquireRequest {
         fair: fair.unwrap_or(FairShare::UNNAMED),
         dry_run: false,
     }
+}
+
+/// Names the jobs of a queue that charge the same buckets. Two lines of one name would be looked at together, which costs time and nothing else.
+fn line(queue: &QueueId, buckets: &[ChargedBucket]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (queue, buckets).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// What a job charges.

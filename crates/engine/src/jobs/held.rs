@@ -4,12 +4,15 @@ use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::sync::Notify;
 use trellis_core::jobs::{JobId, Part};
 
 /// Bytes that all partitions may hold together.
 pub(super) struct Budget {
     most: usize,
     held: AtomicUsize,
+    /// There is none left for somebody: whoever has what can be forgotten looks for it.
+    pub wanted: Notify,
 }
 
 impl Budget {
@@ -17,6 +20,7 @@ impl Budget {
         Self {
             most,
             held: AtomicUsize::new(0),
+            wanted: Notify::new(),
         }
     }
 
@@ -57,6 +61,23 @@ impl Held {
     /// Whether so many more can be promised a place.
     pub fn has_room(&self, bytes: usize) -> bool {
         !self.alone || self.budget.has_room(bytes + OVERHEAD)
+    }
+
+    /// Bytes are about to come.
+    pub fn promise(&self, bytes: usize) {
+        self.budget.held.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// They have come, or never will.
+    pub fn redeem(&self, bytes: usize) {
+        self.budget.held.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Has all partitions look for room, if there is none.
+    pub fn want_room(&self) {
+        if self.is_nearly_full() {
+            self.budget.wanted.notify_waiters();
+        }
     }
 
     /// Whether new jobs are about to be refused for want of room.

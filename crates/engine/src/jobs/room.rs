@@ -1,15 +1,16 @@
-//! Room for new jobs: where a partition is nearly full, those that ended first are forgotten before their time.
+//! Room for new jobs: where there is hardly any, those are forgotten before their time whose time is over first.
 //!
 //! What is refused for want of room would otherwise be refused until a day has passed, though nobody misses most results once they were fetched. Dead
 //! letters stay, and so do jobs of batches, whose order is told.
 
 use super::round::Round;
 use super::shard::State;
-use trellis_core::jobs::{Job, JobId, JobRecord, JobState, MEMORY, QueueId};
+use trellis_core::jobs::{Job, JobId, JobRecord, JobState, MEMORY};
 use trellis_core::{Micros, Time};
 
-/// Jobs that are forgotten at once.
+/// Jobs that are forgotten at once, and looked at for it.
 const MOST: usize = 1_000;
+const MOST_LOOKED: usize = 4 * MOST;
 
 /// The part of the bound without which a partition is nearly full.
 const NEAR: usize = 32;
@@ -17,8 +18,8 @@ const NEAR: usize = 32;
 /// How long a job that ended can be asked for, whatever comes.
 const SHOWN: Micros = Micros::from_secs(30);
 
-/// How long to look for none when there was none.
-const PAUSE: Micros = Micros::from_secs(1);
+/// Between two searches, unless one finds as many as it may.
+const PAUSE: Micros = Micros::from_millis(100);
 
 /// Those of which nobody has to look after anything.
 const SETTLED: [JobState; 4] = [
@@ -28,28 +29,48 @@ const SETTLED: [JobState; 4] = [
     JobState::Expired,
 ];
 
+/// How far the search for jobs that may be forgotten is.
+#[derive(Default)]
+pub(super) struct Search {
+    /// Behind which job it goes on.
+    from: Option<(Time, JobId)>,
+    /// Not before this.
+    at: Time,
+}
+
 impl State {
-    /// Forgets jobs of the queue that has most that ended, if there is hardly room for others.
+    /// Whether new jobs are about to be refused.
+    fn is_nearly_full(&self, most: usize) -> bool {
+        self.fold.len() >= most - most / NEAR || self.held.is_nearly_full()
+    }
+
+    /// Forgets jobs, if there is hardly room for others.
     pub fn make_room(&mut self, round: &mut Round, most: usize, now: Time) {
-        let full = self.fold.len() >= most - most / NEAR || self.held.is_nearly_full();
-        if !full || now < self.room_at {
+        if now < self.search.at || !self.is_nearly_full(most) {
             return;
         }
-        let ended = |queue: &&QueueId| -> u64 {
-            let counts = SETTLED.map(|state| self.fold.count(queue, state));
-            counts.iter().sum()
-        };
-        let queue = self.fold.queues().max_by_key(ended);
-        let jobs = queue.into_iter();
-        let jobs = jobs.flat_map(|queue| self.fold.jobs_in(queue, &SETTLED, None).take(MOST));
-        let jobs = jobs.filter(|(_, job)| may_go(job, now));
-        let jobs: Vec<JobId> = jobs.map(|(id, _)| id).collect();
-        if jobs.is_empty() {
-            self.room_at = now + PAUSE;
+        let (mut looked, mut gone) = (0, 0);
+        for (place, job) in self.fold.due_after(self.search.from).take(MOST_LOOKED) {
+            looked += 1;
+            self.search.from = Some(place);
+            if may_go(job, now) {
+                gone += 1;
+                round.push(JobRecord::Forgotten(place.1));
+            }
+            if gone == MOST {
+                return;
+            }
         }
-        for job in jobs {
-            round.push(JobRecord::Forgotten(job));
+        if looked < MOST_LOOKED {
+            self.search.from = None;
         }
+        self.search.at = now + PAUSE;
+    }
+
+    /// When to look for jobs that may be forgotten, if that is wanted.
+    pub fn next_search(&self, most: usize) -> Option<Time> {
+        let has = self.held.bytes() > 0 && self.is_nearly_full(most);
+        has.then_some(self.search.at)
     }
 }
 
@@ -61,5 +82,6 @@ fn may_go(job: &Job, now: Time) -> bool {
         None => SHOWN,
     };
     let ended = job.ending().map(|ending| ending.at);
-    options.batch.is_none() && ended.is_some_and(|at| at + kept <= now)
+    let settled = SETTLED.contains(&job.state()) && options.batch.is_none();
+    settled && ended.is_some_and(|at| at + kept <= now)
 }

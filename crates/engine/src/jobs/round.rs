@@ -107,7 +107,7 @@ impl Shard {
         while !round.is_full()
             && let Some(proposal) = state.proposals.pop_front()
         {
-            state.waiting_bytes -= bytes_of(&proposal.record);
+            state.await_no_bytes(bytes_of(&proposal.record));
             round.put(proposal);
         }
         state.make_room(&mut round, self.config.max_jobs, now);
@@ -117,7 +117,9 @@ impl Shard {
         }
         let State { fold, charging, .. } = &mut *state;
         charging.keep_up(fold, now);
-        if !state.closed {
+        if state.closed {
+            state.charging.close();
+        } else {
             state.deal(&mut round, now);
         }
         if !ticks && !round.is_full() {
@@ -136,6 +138,7 @@ impl Shard {
         }
         let due = state.fold.next_due().into_iter();
         let due = due.chain(state.charging.next_time(&state.fold));
+        let due = due.chain(state.next_search(self.config.max_jobs));
         Next::Wait(due.chain(state.leases.next_look()).min())
     }
 
@@ -190,7 +193,7 @@ impl State {
     fn deal_of(&mut self, queue: &QueueId, round: &mut Round, now: Time) {
         let (fold, lines) = (&self.fold, &mut self.lines);
         let charging = RefCell::new(&mut self.charging);
-        let is_shut = |buckets: &ChargedBuckets| charging.borrow().is_shut(buckets);
+        let is_shut = |buckets: &ChargedBuckets| charging.borrow().is_shut(queue, buckets);
         let mut next = fold.next_unless(queue, is_shut).peekable();
         let mut idle = Vec::new();
         while !round.is_full()
@@ -264,6 +267,10 @@ impl State {
                 let never = self.charging.acquired(&self.fold, job, acquired, now);
                 never.map(|error| JobRecord::Refused { job, error })
             }
+            Called::Stood(job, acquired) => {
+                let never = self.charging.stood(&self.fold, job, acquired, now);
+                never.map(|error| JobRecord::Refused { job, error })
+            }
             Called::Settled(lease, namespace, settled) => {
                 let lease = self.charging.settled(lease, &namespace, settled, now);
                 lease.map(JobRecord::Settled)
@@ -283,7 +290,7 @@ impl State {
             }
         };
         if let Some(record) = record {
-            self.waiting_bytes += bytes_of(&record);
+            self.await_bytes(bytes_of(&record));
             let tell = Tell::Nobody;
             self.proposals.push_back(Proposal { record, tell });
         }

@@ -8,6 +8,7 @@ use super::held::{Budget, Held};
 use super::leases::Leases;
 use super::lines::{Lines, Waiter};
 use super::reading::Readers;
+use super::room::Search;
 use super::tally::Tally;
 use super::watch::Watchers;
 use super::{JobPorts, draining, not_found};
@@ -76,8 +77,7 @@ pub(super) struct State {
     pub closed: bool,
     /// Why nothing comes any more.
     pub ended: Option<Error>,
-    /// Before, there is nothing to be forgotten that makes room.
-    pub room_at: Time,
+    pub search: Search,
 }
 
 /// See the module.
@@ -90,6 +90,8 @@ pub(super) struct Shard {
     ahead: Micros,
     pub state: Mutex<State>,
     pub asked: Notify,
+    /// What all partitions share.
+    pub budget: Arc<Budget>,
 }
 
 impl Shard {
@@ -123,7 +125,7 @@ impl Shard {
             changes: Vec::new(),
             closed: false,
             ended: None,
-            room_at: Time::default(),
+            search: Search::default(),
         };
         let now = clock.now() + ahead;
         state.adopt(config.lease, now);
@@ -135,6 +137,7 @@ impl Shard {
             ahead,
             state: Mutex::new(state),
             asked: Notify::new(),
+            budget: Arc::clone(budget),
         }
     }
 
@@ -151,15 +154,16 @@ impl Shard {
         let mut state = self.state.lock();
         match state.admit(&record, &self.config) {
             Ok(()) => {
-                state.waiting_bytes += bytes_of(&record);
+                state.await_bytes(bytes_of(&record));
                 let tell = Tell::Caller(tell);
                 state.proposals.push_back(Proposal { record, tell });
                 drop(state);
                 self.asked.notify_one();
             }
             Err(error) => {
+                // Room may be made for the next one, by whoever holds what fills it.
+                state.held.want_room();
                 drop(state);
-                // Room may be made for the next one.
                 self.asked.notify_one();
                 // The receiver is in our hands.
                 let _ = tell.send(Err(error));
@@ -261,6 +265,8 @@ impl Shard {
         state.watchers.clear();
         state.readers.wake_all();
         let (waiters, proposals) = (state.lines.drain(), std::mem::take(&mut state.proposals));
+        let waiting = state.waiting_bytes;
+        state.await_no_bytes(waiting);
         drop(state);
         for waiter in waiters {
             let _ = waiter.tell.send(Err(error.clone()));
@@ -290,6 +296,18 @@ impl State {
             self.leases.insert(attempt, lease, now);
             self.charging.hold(attempt, now);
         }
+    }
+
+    /// Bytes wait to be written.
+    pub fn await_bytes(&mut self, bytes: usize) {
+        self.waiting_bytes += bytes;
+        self.held.promise(bytes);
+    }
+
+    /// They wait no longer.
+    pub fn await_no_bytes(&mut self, bytes: usize) {
+        self.waiting_bytes -= bytes;
+        self.held.redeem(bytes);
     }
 
     pub fn check_open(&self) -> Result<()> {
@@ -365,7 +383,7 @@ impl State {
     }
 
     fn admit_bytes(&self, bytes: usize) -> Result<()> {
-        if self.held.has_room(self.waiting_bytes + bytes) {
+        if self.held.has_room(bytes) {
             return Ok(());
         }
         let message = "jobs in memory take as many bytes as they may; raise jobs.held_bytes, or keep jobs on disk";

@@ -9,13 +9,16 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use trellis_core::jobs::{Attempt, Entry, JobRecord, JobWriter, LeaseId, Sheet, Verdict};
 use trellis_core::log::{Batch, Durability, LogError, LogRecord, Offset, Record};
 use trellis_core::{Error, ErrorCode, Result, Time};
 
 /// How long to wait when the log cannot be read or does not tell.
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// How long what is given back at the end may take.
+const PARTING: Duration = Duration::from_secs(1);
 
 /// After how many times that a batch was sent an operator should know.
 const TRIES: usize = 8;
@@ -49,7 +52,7 @@ impl ShardTask {
             self.call();
             let mut round = match next {
                 Next::Write(round) => round,
-                Next::End => return,
+                Next::End => return self.part().await,
                 Next::Wait(_) if self.upkeep.is_due(&shard) => Round::default(),
                 Next::Wait(until) => {
                     let now = shard.now();
@@ -61,6 +64,7 @@ impl ShardTask {
                     };
                     tokio::select! {
                         () = shard.asked.notified() => {}
+                        () = shard.budget.wanted.notified() => {}
                         () = woken => {}
                         Some(called) = self.calls.next() => {
                             shard.state.lock().called(called, shard.now());
@@ -85,6 +89,19 @@ impl ShardTask {
             }
             shard.answer(round);
         }
+    }
+
+    /// Gives back at the end what was taken and is not used, as far as that is answered soon.
+    async fn part(mut self) {
+        let parting = async {
+            while let Some(called) = self.calls.next().await {
+                let mut state = self.shard.state.lock();
+                state.called(called, self.shard.now());
+                state.charging.close();
+                self.calls.extend(state.take_calls());
+            }
+        };
+        let _ = timeout(PARTING, parting).await;
     }
 
     /// Carries on the calls of other ports that have begun, as far as they go without waiting.

@@ -40,6 +40,12 @@ async fn left(limits: &dyn Limits, limit: &str) -> i64 {
     peeked.unwrap().0.remaining
 }
 
+fn late(inner: Arc<dyn Limits>) -> Arc<LateLimits> {
+    let late = silent(inner);
+    late.silent.store(false, Ordering::SeqCst);
+    late
+}
+
 fn silent(inner: Arc<dyn Limits>) -> Arc<LateLimits> {
     Arc::new(LateLimits {
         inner,
@@ -82,8 +88,7 @@ async fn what_was_to_be_settled_when_the_daemon_died_is_settled_by_the_next_life
         lasting_log(&clock),
         charged_limits(&clock, &namespace()).await,
     );
-    let late = silent(limits.clone());
-    late.silent.store(false, Ordering::SeqCst);
+    let late = late(limits.clone());
     let life = Life::begin_with(log.clone(), &clock, roomy(), with(late.clone())).await;
     life.submit(charged("slots", 1)).await.unwrap();
     let next = life.submit(charged("slots", 1)).await.unwrap();
@@ -243,4 +248,52 @@ async fn what_was_taken_waits_a_second_for_a_worker_and_is_given_back() {
     sleep(Duration::from_millis(600)).await;
     assert_eq!(left(&*limits, "slots").await, 1, "nobody came");
     assert_eq!(life.one().await.job, last);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_waits_for_one_of_its_limits_holds_the_other_for_nobody() {
+    let clock = clock();
+    let limits = charged_limits(&clock, &namespace()).await;
+    let life = Life::begin_with(lasting_log(&clock), &clock, roomy(), with(limits.clone())).await;
+    life.submit(charged("slots", 1)).await.unwrap();
+    let first = life.one().await;
+    let mut both = charged("slots", 1);
+    both.options
+        .charges
+        .extend(charged("pages", 1).options.charges);
+    let both = life.submit(both).await.unwrap();
+    assert!(life.get("ocr", 1, SECOND).await.is_empty());
+    for _ in 0..5 {
+        let other = life.submit(charged("pages", 1)).await.unwrap();
+        let begun = Instant::now();
+        let got = life.one().await;
+        assert_eq!(got.job, other);
+        assert!(begun.elapsed() < Duration::from_millis(50));
+        life.succeed(&got, "text").await.unwrap();
+        sleep(Duration::from_millis(200)).await;
+    }
+    life.succeed(&first, "text").await.unwrap();
+    assert_eq!(life.one().await.job, both);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_gives_back_what_was_taken_and_no_worker_came_for() {
+    let clock = clock();
+    let limits = charged_limits(&clock, &namespace()).await;
+    let ports = with(late(limits.clone()));
+    let life = Life::begin_with(lasting_log(&clock), &clock, roomy(), ports).await;
+    for _ in 0..2 {
+        life.submit(charged("slots", 1)).await.unwrap();
+    }
+    let first = life.one().await;
+    assert!(life.get("ocr", 1, SECOND).await.is_empty());
+    life.succeed(&first, "text").await.unwrap();
+    sleep(Duration::from_millis(100)).await;
+    assert_eq!(
+        left(&*limits, "slots").await,
+        0,
+        "it is kept for the next job"
+    );
+    life.end().await;
+    assert_eq!(left(&*limits, "slots").await, 1);
 }

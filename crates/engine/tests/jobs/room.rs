@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 use trellis_conformance::jobs::Settings;
 use trellis_core::jobs::{AttemptEnd, JobId, JobSpec, Jobs, Request};
-use trellis_core::{ErrorCode, RequestId};
+use trellis_core::{ErrorCode, Micros, RequestId};
 use trellis_engine::JobsConfig;
 
 #[tokio::test(start_paused = true)]
@@ -75,13 +75,6 @@ async fn where_there_is_hardly_room_those_that_ended_first_are_forgotten() {
         "nobody can have asked for them"
     );
     sleep(Duration::from_secs(31)).await;
-    let refused = life.submit(plain()).await.unwrap_err();
-    assert_eq!(
-        refused.code,
-        ErrorCode::TooManyJobs,
-        "who is refused makes the room"
-    );
-    sleep(Duration::from_secs(1)).await;
     for _ in 0..2 * MOST {
         done(&life, plain()).await;
         sleep(Duration::from_secs(2)).await;
@@ -132,6 +125,7 @@ async fn one_queue_may_take_the_bytes_of_all() {
     let config = JobsConfig {
         partitions: 2,
         held_bytes: 10_000,
+        max_queues: 100,
         ..config(Settings::default())
     };
     let life = Life::begin(memory_log(&clock), &clock, config).await;
@@ -140,4 +134,39 @@ async fn one_queue_may_take_the_bytes_of_all() {
             .await
             .unwrap();
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_idle_queue_holds_makes_room_for_others() {
+    let clock = clock();
+    let config = JobsConfig {
+        held_bytes: 10_000,
+        max_queues: 100,
+        ..config(Settings::default())
+    };
+    let life = Life::begin(memory_log(&clock), &clock, config).await;
+    let names = (0..20).map(|number| queue(&format!("queue-{number}")));
+    let names: Vec<_> = names.collect();
+    for name in &names {
+        life.submit(JobSpec::new(name.clone(), "page"))
+            .await
+            .unwrap();
+        let got = life
+            .get(name.name.as_str(), 1, Micros::ZERO)
+            .await
+            .remove(0);
+        life.succeed(&got, &"x".repeat(400)).await.unwrap();
+    }
+    let large = || JobSpec::new(names[0].clone(), vec![0; 4_000]);
+    let refused = life.submit(large()).await.unwrap_err();
+    assert_eq!(refused.code, ErrorCode::TooManyBytes);
+    sleep(Duration::from_secs(31)).await;
+    let refused = life.submit(large()).await.unwrap_err();
+    assert_eq!(
+        refused.code,
+        ErrorCode::TooManyBytes,
+        "it makes the others look"
+    );
+    sleep(Duration::from_secs(1)).await;
+    life.submit(large()).await.unwrap();
 }

@@ -44,7 +44,7 @@ async fn results_come_as_jobs_end_with_how_far_the_batch_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_more_jobs_than_allowed_are_there_at_a_time() {
+async fn no_more_jobs_than_allowed_run_at_a_time() {
     let daemon = Daemon::start().await;
     let (client, _) = daemon.client();
     let queue = client.queue("ocr");
@@ -55,7 +55,7 @@ async fn no_more_jobs_than_allowed_are_there_at_a_time() {
         while succeeded < 30 {
             let state = queue.get().await.unwrap();
             succeeded = state.count(JobState::Succeeded);
-            most = most.max(state.pending());
+            most = most.max(state.count(JobState::Running));
             sleep(Duration::from_millis(10)).await;
         }
         most
@@ -110,7 +110,7 @@ async fn fail_fast_takes_the_others_back_and_ends() {
     assert!(batch.next().await.is_none());
     let state = queue.get().await.unwrap();
     let counts = [JobState::Succeeded, JobState::Failed, JobState::Cancelled];
-    assert_eq!(counts.map(|it| state.count(it)), [1, 1, 2]);
+    assert_eq!(counts.map(|it| state.count(it)), [1, 1, 3]);
     assert_eq!(state.pending(), 0);
 }
 
@@ -130,4 +130,40 @@ async fn an_item_that_is_refused_is_told_and_keeps_no_other_out() {
     assert!(matches!(&refused.result, Err(JobError::Call(_))));
     assert!(refused.job.is_none());
     assert!(matches!(failed.result, Err(JobError::Failed { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_goes_on_through_a_daemon_that_is_started_anew() {
+    let mut daemon = Daemon::start().await;
+    let (client, _) = daemon.client();
+    sleeping_workers(&client.queue("ocr"));
+    let processor = BatchProcessor::new(&client, "ocr").max_concurrent(2);
+    let mut batch = processor.process::<usize, _>([1_usize, 2, 1, 2, 1, 2]);
+    let mut seen = Vec::new();
+    while let Some(item) = batch.next().await {
+        seen.push(item.index);
+        item.result.unwrap();
+        if seen.len() == 3 {
+            daemon = daemon.restart().await;
+        }
+    }
+    seen.sort_unstable();
+    assert_eq!(seen, [0, 1, 2, 3, 4, 5]);
+    let jobs = client.queue("ocr").list().all().await.unwrap();
+    assert_eq!(jobs.len(), 6, "nothing was submitted twice");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_of_nothing_is_over_at_once_and_one_too_large_says_so() {
+    let daemon = Daemon::start().await;
+    let (client, _) = daemon.client();
+    let processor = || BatchProcessor::new(&client, "ocr");
+    let none = processor().process::<usize, _>(Vec::<usize>::new());
+    assert!(none.try_all().await.unwrap().is_empty());
+    let batch = processor().process::<usize, _>(vec![1_usize; 100_001]);
+    let refused = batch.try_all().await.unwrap_err();
+    let JobError::Call(error) = refused else {
+        panic!("{refused:?}");
+    };
+    assert!(error.to_string().contains("jobs"), "{error}");
 }

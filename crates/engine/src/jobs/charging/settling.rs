@@ -134,7 +134,7 @@ impl Charging {
                     };
                     // It may have something again, which whoever stands in its line is told.
                     if !self.stood_for.contains(&bucket) {
-                        self.shut.remove(&bucket);
+                        self.unshut(&bucket);
                     }
                 }
                 lease
