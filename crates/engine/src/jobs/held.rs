@@ -11,7 +11,9 @@ use trellis_core::jobs::{JobId, Part};
 pub(super) struct Budget {
     most: usize,
     held: AtomicUsize,
-    /// There is none left for somebody: whoever has what can be forgotten looks for it.
+    /// For so many there was no room; 0 once there is.
+    lacking: AtomicUsize,
+    /// There was none for somebody: whoever has what can be forgotten looks for it.
     pub wanted: Notify,
 }
 
@@ -20,6 +22,7 @@ impl Budget {
         Self {
             most,
             held: AtomicUsize::new(0),
+            lacking: AtomicUsize::new(0),
             wanted: Notify::new(),
         }
     }
@@ -73,16 +76,22 @@ impl Held {
         self.budget.held.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Has all partitions look for room, if there is none.
-    pub fn want_room(&self) {
-        if self.is_nearly_full() {
-            self.budget.wanted.notify_waiters();
-        }
+    /// There was no room for so many: all partitions look for it.
+    pub fn want_room(&self, bytes: usize) {
+        // One that takes most of the budget must not empty it for as long as it is refused.
+        let bytes = bytes.min(self.budget.most / 2);
+        self.budget.lacking.fetch_max(bytes, Ordering::Relaxed);
+        self.budget.wanted.notify_waiters();
     }
 
-    /// Whether new jobs are about to be refused for want of room.
+    /// Whether new jobs are about to be refused for want of room, or one was.
     pub fn is_nearly_full(&self) -> bool {
-        !self.has_room(self.budget.most / NEAR)
+        let lacking = self.budget.lacking.load(Ordering::Relaxed);
+        let full = !self.has_room(lacking.max(self.budget.most / NEAR));
+        if lacking > 0 && !full {
+            self.budget.lacking.store(0, Ordering::Relaxed);
+        }
+        full
     }
 
     pub fn bytes(&self) -> usize {

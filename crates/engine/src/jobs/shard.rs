@@ -161,9 +161,8 @@ impl Shard {
                 self.asked.notify_one();
             }
             Err(error) => {
-                // Room may be made for the next one, by whoever holds what fills it.
-                state.held.want_room();
                 drop(state);
+                // Room may be made for the next one.
                 self.asked.notify_one();
                 // The receiver is in our hands.
                 let _ = tell.send(Err(error));
@@ -386,6 +385,7 @@ impl State {
         if self.held.has_room(bytes) {
             return Ok(());
         }
+        self.held.want_room(bytes);
         let message = "jobs in memory take as many bytes as they may; raise jobs.held_bytes, or keep jobs on disk";
         Err(Error::new(ErrorCode::TooManyBytes, message))
     }

@@ -171,7 +171,7 @@ async fn crowd(limits: Arc<dyn Limits>) {
             Outcome::Granted(granted) => granted,
             _ => None,
         };
-        let granted = granted.expect("it waits until it has the slot");
+        let granted = granted.unwrap();
         sleep(HELD).await;
         let settle = Settle {
             namespace: namespace(),
