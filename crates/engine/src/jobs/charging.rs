@@ -57,7 +57,7 @@ pub(super) enum Asked {
 struct Grant {
     namespace: Namespace,
     reservation: Option<ReservationId>,
-    /// See [`line`].
+    /// See [`line()`].
     line: u64,
     until: Time,
 }
