@@ -103,8 +103,8 @@ async fn is_drained(mut stream: Streaming<AcquireStreamResponse>) {
     assert!(draining.reason.contains("shutting down"));
 }
 
-async fn stopped_under_load_by(signal: &str) {
-    let daemon = Daemon::start(&[]);
+async fn stopped_under_load_by(signal: &str, threads: &str) {
+    let daemon = Daemon::start_with(&[("TRELLIS_WORKERS", threads)], &[]);
     let mut client = LimitServiceClient::new(daemon.connect().await);
     client
         .acquire(acquire(vec![charge("full", 100)]))
@@ -151,12 +151,17 @@ async fn stopped_under_load_by(signal: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sigterm_under_load_answers_every_accepted_call() {
-    stopped_under_load_by("TERM").await;
+    stopped_under_load_by("TERM", "2").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sigterm_under_load_does_the_same_on_one_thread() {
+    stopped_under_load_by("TERM", "1").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sigint_does_the_same() {
-    stopped_under_load_by("INT").await;
+    stopped_under_load_by("INT", "0").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
