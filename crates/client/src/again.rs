@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::error::{Error, RetryAdvice};
+use tonic::Streaming;
+
+use crate::error::{Error, Result, RetryAdvice};
 
 /// The bound of the first pause; it doubles with each failure, and a random part of it is waited.
 const BASE: Duration = Duration::from_millis(50);
@@ -35,5 +37,54 @@ impl Again {
     /// The stream works.
     pub(crate) fn works(&mut self) {
         self.0 = 0;
+    }
+}
+
+/// A stream of the daemon that is opened again when it breaks.
+#[derive(Debug)]
+pub(crate) struct Followed<T> {
+    told: Option<Streaming<T>>,
+    again: Again,
+}
+
+impl<T> Default for Followed<T> {
+    fn default() -> Self {
+        Self {
+            told: None,
+            again: Again::default(),
+        }
+    }
+}
+
+impl<T> Followed<T> {
+    /// The next message; where there is no stream, of a new one. Fails only where opening one again does not help. Cancel-safe.
+    pub(crate) async fn next<F>(&mut self, connect: impl Fn() -> F) -> Result<T>
+    where
+        F: Future<Output = Result<Streaming<T>>>,
+    {
+        loop {
+            match self.receive(&connect).await {
+                Ok(told) => {
+                    self.again.works();
+                    return Ok(told);
+                }
+                Err(error) => {
+                    self.told = None;
+                    self.again.after(error).await?;
+                }
+            }
+        }
+    }
+
+    async fn receive<F>(&mut self, connect: impl Fn() -> F) -> Result<T>
+    where
+        F: Future<Output = Result<Streaming<T>>>,
+    {
+        let told = match &mut self.told {
+            Some(told) => told,
+            None => self.told.insert(connect().await?),
+        };
+        let ended = || Error::outcome_unknown("the stream has ended");
+        told.message().await?.ok_or_else(ended)
     }
 }

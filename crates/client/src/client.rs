@@ -18,7 +18,7 @@ use crate::background::Releases;
 use crate::builder::ClientBuilder;
 use crate::cache::Cache;
 use crate::convert::MAX_DURATION;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::events::{Events, Topic};
 use crate::jobs::{Jobs, Queue};
 use crate::limits::Limits;
@@ -219,6 +219,19 @@ impl Shared {
     pub(crate) fn timeout(&self, max_wait: Duration) -> Duration {
         // More would not fit into a `grpc-timeout` header, and tonic would panic.
         self.timeout.saturating_add(max_wait).min(MAX_DURATION)
+    }
+
+    /// What opening a stream comes to, within the call timeout. It has no gRPC deadline, which would end the stream.
+    pub(crate) async fn opened<T, E>(
+        &self,
+        opening: impl Future<Output = std::result::Result<T, E>>,
+    ) -> Result<T>
+    where
+        Error: From<E>,
+    {
+        let late = |_| Error::unreachable("the stream was not opened within the call timeout");
+        let opened = tokio::time::timeout(self.timeout(Duration::ZERO), opening).await;
+        Ok(opened.map_err(late)??)
     }
 
     /// A unary request with its deadline set.

@@ -254,11 +254,8 @@ impl Subscription {
         let closed = |_| Error::unreachable("the stream takes no request");
         requests.try_send(message(open)).map_err(closed)?;
         let mut stub = shared.events();
-        // No gRPC deadline: it would end the stream.
         let opening = stub.subscribe(ReceiverStream::new(outgoing));
-        let late = |_| Error::unreachable("the stream was not opened within the call timeout");
-        let opened = tokio::time::timeout(shared.timeout(Duration::ZERO), opening).await;
-        let told = opened.map_err(late)??.into_inner();
+        let told = shared.opened(opening).await?.into_inner();
         Ok(Link { requests, told })
     }
 

@@ -4,7 +4,6 @@
 //! out, so nothing is lost and nothing comes twice.
 
 use std::fmt;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _};
@@ -15,7 +14,7 @@ use trellis_proto::v1::job_service_watch_response::Event;
 
 use super::info::JobInfo;
 use super::job::Job;
-use crate::again::Again;
+use crate::again::Followed;
 use crate::convert;
 use crate::error::{Error, Result};
 
@@ -65,21 +64,19 @@ impl JobProgress {
 #[must_use = "a stream does nothing unless it is asked for what comes"]
 pub struct JobStream {
     job: Job,
-    told: Option<Streaming<proto::JobServiceWatchResponse>>,
+    told: Followed<proto::JobServiceWatchResponse>,
     /// Where it goes on.
     from: u64,
     has_ended: bool,
-    again: Again,
 }
 
 impl JobStream {
     pub(super) fn new(job: Job, from: u64) -> Self {
         Self {
             job,
-            told: None,
+            told: Followed::default(),
             from,
             has_ended: false,
-            again: Again::default(),
         }
     }
 
@@ -89,21 +86,13 @@ impl JobStream {
     /// [`ErrorReason::JobNotFound`](crate::ErrorReason::JobNotFound) when the job is not kept any more.
     pub async fn next(&mut self) -> Result<Option<JobEvent>> {
         while !self.has_ended {
-            match self.receive().await {
-                Ok(told) => {
-                    self.again.works();
-                    let event = told.event.map(JobEvent::try_from).transpose()?;
-                    self.from = convert::count(told.sequence, "sequence")?.saturating_add(1);
-                    // One of a kind that this version does not know is passed by.
-                    if let Some(event) = event {
-                        self.has_ended = matches!(event, JobEvent::Ended { .. });
-                        return Ok(Some(event));
-                    }
-                }
-                Err(error) => {
-                    self.told = None;
-                    self.again.after(error).await?;
-                }
+            let told = self.told.next(|| connect(&self.job, self.from)).await?;
+            let event = told.event.map(JobEvent::try_from).transpose()?;
+            self.from = convert::count(told.sequence, "sequence")?.saturating_add(1);
+            // One of a kind that this version does not know is passed by.
+            if let Some(event) = event {
+                self.has_ended = matches!(event, JobEvent::Ended { .. });
+                return Ok(Some(event));
             }
         }
         Ok(None)
@@ -127,16 +116,6 @@ impl JobStream {
         });
         told.boxed()
     }
-
-    /// Receives one message, over a new stream if there is none. Cancel-safe.
-    async fn receive(&mut self) -> Result<proto::JobServiceWatchResponse> {
-        let told = match &mut self.told {
-            Some(told) => told,
-            None => self.told.insert(connect(&self.job, self.from).await?),
-        };
-        let ended = || Error::outcome_unknown("the stream has ended");
-        told.message().await?.ok_or_else(ended)
-    }
 }
 
 async fn connect(job: &Job, from: u64) -> Result<Streaming<proto::JobServiceWatchResponse>> {
@@ -147,11 +126,7 @@ async fn connect(job: &Job, from: u64) -> Result<Streaming<proto::JobServiceWatc
     };
     let shared = &job.jobs.shared;
     let mut stub = shared.jobs();
-    // No gRPC deadline: it would end the stream.
-    let opening = stub.watch(request);
-    let late = |_| Error::unreachable("the stream was not opened within the call timeout");
-    let opened = tokio::time::timeout(shared.timeout(Duration::ZERO), opening).await;
-    Ok(opened.map_err(late)??.into_inner())
+    Ok(shared.opened(stub.watch(request)).await?.into_inner())
 }
 
 impl TryFrom<Event> for JobEvent {

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 use tokio_stream::wrappers::ReceiverStream;
 use trellis_proto::v1 as proto;
 use trellis_proto::v1::acquire_stream_request::Request;
@@ -97,13 +97,9 @@ impl Opener {
             .try_send(message(0, Request::Open(open)))
             .map_err(|_| Error::unreachable("the queue of a new stream takes nothing"))?;
         let mut stub = self.limits.stub();
-        // No gRPC deadline: it would end the stream.
         let opening = stub.acquire_stream(ReceiverStream::new(queue));
-        let answers = timeout(self.limits.shared().timeout(Duration::ZERO), opening)
-            .await
-            .map_err(|_| Error::unreachable("the stream was not opened within the call timeout"))?
-            .map_err(|status| unopened(status.into()))?
-            .into_inner();
+        let opened = self.limits.shared().opened(opening).await;
+        let answers = opened.map_err(unopened)?.into_inner();
         let link = Link::new(requests, self.limits.clone());
         spawn(link.read(answers, self.failures.clone()));
         Ok(link)

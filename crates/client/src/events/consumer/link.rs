@@ -1,7 +1,5 @@
 //! One stream of a member.
 
-use std::time::Duration;
-
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
@@ -31,13 +29,10 @@ impl Link {
             .map_err(closed)?;
         let shared = &group.topic.events.shared;
         let mut stub = shared.events();
-        // No gRPC deadline: it would end the stream.
         let opening = stub.consume(ReceiverStream::new(outgoing));
-        let late = |_| Error::unreachable("the stream was not opened within the call timeout");
-        let opened = tokio::time::timeout(shared.timeout(Duration::ZERO), opening).await;
         Ok(Self {
             requests: Some(requests),
-            told: opened.map_err(late)??.into_inner(),
+            told: shared.opened(opening).await?.into_inner(),
         })
     }
 

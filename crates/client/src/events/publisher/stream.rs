@@ -84,11 +84,8 @@ impl Stream {
             .try_send(message(0, Request::Open(open)))
             .map_err(full)?;
         let mut stub = events.shared.events();
-        // No gRPC deadline: it would end the stream.
         let opening = stub.publish_stream(ReceiverStream::new(queue));
-        let late = |_| Error::unreachable("the stream was not opened within the call timeout");
-        let opened = tokio::time::timeout(events.shared.timeout(Duration::ZERO), opening).await;
-        let answers = opened.map_err(late)??.into_inner();
+        let answers = events.shared.opened(opening).await?.into_inner();
         self.table.open(requests);
         Ok(answers)
     }

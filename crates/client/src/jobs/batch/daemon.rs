@@ -1,7 +1,5 @@
 //! A batch as the daemon has it: made, filled, followed and taken back.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use tonic::Streaming;
 use trellis_proto::v1 as proto;
@@ -14,9 +12,9 @@ use super::super::job::Job;
 use super::super::options::signed;
 use super::super::queue::Queue;
 use super::super::submit::{Submit, Submitted};
-use crate::again::Again;
+use crate::again::{Again, Followed};
 use crate::convert;
-use crate::error::{Error, Result, RetryAdvice};
+use crate::error::{Result, RetryAdvice};
 
 /// Makes a batch, and tells its id.
 pub(super) async fn create(
@@ -98,10 +96,9 @@ pub(super) struct Ended {
 pub(super) struct Ends {
     jobs: Jobs,
     batch_id: String,
-    told: Option<Streaming<proto::JobServiceWatchBatchResponse>>,
+    told: Followed<proto::JobServiceWatchBatchResponse>,
     /// Where it goes on.
     from: i64,
-    again: Again,
 }
 
 impl Ends {
@@ -109,30 +106,22 @@ impl Ends {
         Self {
             jobs,
             batch_id,
-            told: None,
+            told: Followed::default(),
             from: 0,
-            again: Again::default(),
         }
     }
 
     /// The next job that ends; `None` once the batch is over. Cancel-safe.
     pub(super) async fn next(&mut self) -> Result<Option<Ended>> {
         loop {
-            match self.receive().await {
-                Ok(told) => {
-                    self.again.works();
-                    self.from = told.sequence.saturating_add(1);
-                    match told.event {
-                        Some(Event::Ended(ended)) => return self.read(ended).map(Some),
-                        Some(Event::Over(_)) => return Ok(None),
-                        // One of a kind that this version does not know is passed by.
-                        None => {}
-                    }
-                }
-                Err(error) => {
-                    self.told = None;
-                    self.again.after(error).await?;
-                }
+            let connect = || connect(&self.jobs, &self.batch_id, self.from);
+            let told = self.told.next(connect).await?;
+            self.from = told.sequence.saturating_add(1);
+            match told.event {
+                Some(Event::Ended(ended)) => return self.read(ended).map(Some),
+                Some(Event::Over(_)) => return Ok(None),
+                // One of a kind that this version does not know is passed by.
+                None => {}
             }
         }
     }
@@ -148,28 +137,19 @@ impl Ends {
             result: outcome(info, ended.result),
         })
     }
+}
 
-    async fn receive(&mut self) -> Result<proto::JobServiceWatchBatchResponse> {
-        let told = match &mut self.told {
-            Some(told) => told,
-            None => self.told.insert(self.connect().await?),
-        };
-        let ended = || Error::outcome_unknown("the stream has ended");
-        told.message().await?.ok_or_else(ended)
-    }
-
-    async fn connect(&self) -> Result<Streaming<proto::JobServiceWatchBatchResponse>> {
-        let request = proto::JobServiceWatchBatchRequest {
-            namespace: self.jobs.namespace_name(),
-            batch_id: self.batch_id.clone(),
-            from_sequence: self.from,
-        };
-        let shared = &self.jobs.shared;
-        let mut stub = shared.jobs();
-        // No gRPC deadline: it would end the stream.
-        let opening = stub.watch_batch(request);
-        let late = |_| Error::unreachable("the stream was not opened within the call timeout");
-        let opened = tokio::time::timeout(shared.timeout(Duration::ZERO), opening).await;
-        Ok(opened.map_err(late)??.into_inner())
-    }
+async fn connect(
+    jobs: &Jobs,
+    batch_id: &str,
+    from: i64,
+) -> Result<Streaming<proto::JobServiceWatchBatchResponse>> {
+    let request = proto::JobServiceWatchBatchRequest {
+        namespace: jobs.namespace_name(),
+        batch_id: batch_id.to_owned(),
+        from_sequence: from,
+    };
+    let mut stub = jobs.shared.jobs();
+    let opening = stub.watch_batch(request);
+    Ok(jobs.shared.opened(opening).await?.into_inner())
 }

@@ -1,7 +1,5 @@
 //! One stream of a worker.
 
-use std::time::Duration;
-
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
@@ -31,7 +29,6 @@ impl Link {
             .map_err(closed)?;
         let mut stub = jobs.shared.jobs();
         let opening = async move {
-            // No gRPC deadline: it would end the stream.
             let told = stub.work(ReceiverStream::new(outgoing)).await?;
             let told = told.into_inner();
             let mut link = Self { requests, told };
@@ -41,9 +38,7 @@ impl Link {
                 _ => Err(Error::invalid_answer("not the answer to `open`")),
             }
         };
-        let late = |_| Error::unreachable("the stream was not opened within the call timeout");
-        let timeout = jobs.shared.timeout(Duration::ZERO);
-        tokio::time::timeout(timeout, opening).await.map_err(late)?
+        jobs.shared.opened(opening).await
     }
 
     /// Sends a message; false when the stream takes none now.
