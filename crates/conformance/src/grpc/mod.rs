@@ -11,6 +11,7 @@
 //!
 //! The pipe is in this process, so that paused time works.
 
+mod asking;
 mod cache;
 mod convert;
 mod events;
