@@ -61,8 +61,18 @@ async fn metric(daemon: &Daemon, name: &str) -> String {
         .to_owned()
 }
 
-/// Longer than any step takes.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// Waits until so much is left. A share that was spent apart is withheld until a beat has shown that it is not any more.
+async fn left(limits: &Limits, units: i64) {
+    let known = async {
+        while limits.peek("key", "").await.unwrap().bucket.remaining != units {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, known).await.unwrap();
+}
+
+/// Longer than any step takes, and shorter than a share is withheld.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread")]
 #[cfg_attr(no_redis, ignore = "no redis-server")]
@@ -106,13 +116,7 @@ async fn daemons_go_on_with_their_shares_say_so_and_the_store_learns_what_was_sp
         assert_eq!(status.limits_scope, Scope::Shared);
         assert_eq!(metric(&daemons[seat], "trellis_fallback_open").await, "0.0");
     }
-    // The other's share is withheld until its next beat has told that it is not spent apart any more.
-    let known = async {
-        while limits[0].peek("key", "").await.unwrap().bucket.remaining != 100 - 22 - spent {
-            tokio::task::yield_now().await;
-        }
-    };
-    timeout(PATIENCE, known).await.unwrap();
+    left(&limits[0], 100 - 22 - spent).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -136,8 +140,7 @@ async fn a_daemon_that_is_told_to_end_tells_the_store_first_what_was_spent_witho
     let (status, log) = ending.wait();
     assert_eq!(status.code(), Some(0), "{log}");
     until(&clients[0], "the return", |status| !is_open(status)).await;
-    let bucket = clients[0].limits().peek("key", "").await.unwrap();
-    assert_eq!(bucket.bucket.remaining, 100 - 27);
+    left(&clients[0].limits(), 100 - 27).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,8 @@
 -- One beat of a daemon's heart; answers with everybody's.
 --
 -- KEYS[1]  the guard    KEYS[2]  the members: a hash, daemon id -> its session record as JSON of strings
--- KEYS[3]  the dead: such records of members that were declared dead, for as long as their shares are withheld
+-- KEYS[3]  the dead: such records of members that were declared dead, for as long as their shares are withheld,
+--          and of those that left, for as long
 -- ARGV[1..3]  the guard's
 -- ARGV[4]  place: "index count" of the daemon among the members, '' when it knows none
 -- ARGV[5]  '1' when the daemon spends its share of limits by itself, else '0'
@@ -9,7 +10,7 @@
 --
 -- Result   {store time in us, highest token minted, member, member, ...}, where a member is
 --          {daemon, incarnation, generation, beat, version, protocol, address, store time of its beat, place,
---          apart, '1' when it is dead}
+--          apart, '1' when it is dead, 'left' when it has left, else '0'}
 --
 -- Atomic, because the beat must count for the incarnation that the guard has checked.
 
@@ -36,7 +37,7 @@ for i = 1, #dead, 2 do
   if now >= tonumber(m.at) + ARGV[6] then
     redis.call('HDEL', KEYS[3], dead[i])
   else
-    tell(dead[i], m, '1')
+    tell(dead[i], m, m.left and 'left' or '1')
   end
 end
 return result

@@ -3,7 +3,7 @@
 //! ```text
 //! <prefix>:1:{0}:guard                    hash: generation, minted, run_id, repl_id, m:<daemon> = <incarnation>.<link>
 //! <prefix>:1:{0}:members                  hash: daemon -> session record (JSON of strings)
-//! <prefix>:1:{0}:dead                     hash: daemon -> the record of one declared dead, for a while
+//! <prefix>:1:{0}:dead                     hash: daemon -> the record of one declared dead, or that left, for a while
 //! <prefix>:1:{0}:probe                    string: what the watchdog writes to see whether writing works
 //! <prefix>:1:{0}:mailbox:<daemon>         channel (no key): hints for one daemon
 //! <prefix>:1:{0}:<kind>:<name>:<name>...  what the primitives keep
@@ -43,7 +43,8 @@ impl Keys {
         self.of("members", &[])
     }
 
-    /// The session records of daemons that were declared dead, while their shares are withheld.
+    /// The session records of daemons that were declared dead, while their shares are withheld, and of those that
+    /// left, for as long.
     #[must_use]
     pub fn dead(&self) -> String {
         self.of("dead", &[])

@@ -262,7 +262,11 @@ impl Store {
         self.shared.left.store(true, Ordering::Relaxed);
         let link = self.shared.link.borrow().clone();
         let left = self
-            .call(Call::new(&LEAVE).key(self.shared.keys.members()))
+            .call(
+                Call::new(&LEAVE)
+                    .key(self.shared.keys.members())
+                    .key(self.shared.keys.dead()),
+            )
             .await;
         if let Some(link) = link {
             link.void();

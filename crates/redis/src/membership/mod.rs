@@ -221,6 +221,8 @@ impl MembershipTask {
             *self.place.lock() = place;
         }
         let new_generation = self.generation != session.generation;
+        let (left, seen): (Vec<_>, Vec<_>) = seen.into_iter().partition(|seen| seen.left);
+        self.forget(&left);
         self.withhold(now, &seen, new_generation);
         let seen = seen.into_iter().filter(|seen| !seen.sight.dead);
         let seen = seen.map(|seen| seen.member).collect();
@@ -244,6 +246,20 @@ impl MembershipTask {
             Some(known) if known.incarnation == incarnation => known.until = known.until.max(until),
             _ => *assurance = Some(Assurance { incarnation, until }),
         }
+    }
+
+    /// Members that have left are not among those that the store may have lost.
+    fn forget(&mut self, left: &[Seen]) {
+        let has_left = |daemon: &str| left.iter().any(|seen| seen.member.daemon == daemon);
+        self.peers.retain(|peer| !has_left(&peer.member.daemon));
+        self.members.send_if_modified(|members| {
+            let before = members.len();
+            if members.iter().any(|member| has_left(&member.daemon)) {
+                let staying = members.iter().filter(|member| !has_left(&member.daemon));
+                *members = staying.cloned().collect();
+            }
+            members.len() != before
+        });
     }
 
     /// Works out which shares are withheld by what a beat has shown, and this daemon's own place: silent members

@@ -21,6 +21,8 @@ pub(super) struct Seen {
     pub sight: Sight,
     /// Whether the store has lost it since.
     pub lost: bool,
+    /// Whether it has left, and spends nothing any more.
+    pub left: bool,
 }
 
 /// A place as `beat.lua` takes it.
@@ -82,5 +84,6 @@ fn parse_one(reply: &Reply) -> Option<Seen> {
             dead: dead.text()? == "1",
         },
         lost: false,
+        left: dead.text()? == "left",
     })
 }
