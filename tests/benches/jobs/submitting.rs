@@ -11,7 +11,7 @@ use trellis_proto::v1::job_service_client::JobServiceClient;
 use trellis_proto::v1::job_submit_result;
 use trellis_proto::v1::{
     JobAttemptEnd, JobServiceFinishRequest, JobServiceReserveRequest, JobServiceSubmitBatchRequest,
-    JobServiceSubmitRequest, JobSucceeded,
+    JobServiceSubmitBatchResponse, JobServiceSubmitRequest, JobSucceeded,
 };
 use trellis_tests::bench::Result;
 use trellis_tests::bench::process::Server;
@@ -90,12 +90,7 @@ impl Submitters {
                 for size in sizes {
                     let requests = vec![messages::submit(queue); *size];
                     let batch = JobServiceSubmitBatchRequest { requests };
-                    let answer = client.submit_batch(batch).await?.into_inner();
-                    for result in answer.results {
-                        let Some(job_submit_result::Result::Job(_)) = result.result else {
-                            return Err(format!("a job is answered by {result:?}").into());
-                        };
-                    }
+                    accepted(&client.submit_batch(batch).await?.into_inner())?;
                 }
                 Result::Ok(())
             }
@@ -129,11 +124,21 @@ impl Submitters {
                     };
                     client.finish(finish).await?;
                     let batch = JobServiceSubmitBatchRequest { requests };
-                    client.submit_batch(batch).await?;
+                    accepted(&client.submit_batch(batch).await?.into_inner())?;
                 }
                 Result::Ok(done)
             }
         });
         Ok(Done::sum(try_join_all(lanes).await?))
     }
+}
+
+/// Whether all jobs of a batch were accepted.
+fn accepted(answer: &JobServiceSubmitBatchResponse) -> Result<()> {
+    for result in &answer.results {
+        let Some(job_submit_result::Result::Job(_)) = result.result else {
+            return Err(format!("a job is answered by {result:?}").into());
+        };
+    }
+    Ok(())
 }
