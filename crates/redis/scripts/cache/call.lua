@@ -9,6 +9,7 @@
 -- <root>:m            hash: `bytes`, `fill_bytes`, `waiters`, `arrivals`, `cursor`, and the ledger, `L1` and up
 -- <root>:t, :tz       hash tag -> its last clear; the same as a sorted set by number
 -- <root>:v:<key>      string with a TTL: an entry, see `entry`
+-- <root>:h            bytes that no entry has more of; only grows
 -- <root>:x, :s        sorted set of keys by the time at which their entries are gone; hash key -> bytes
 -- <root>:g:<key>      hash: the flight of a key, see `flight`
 -- <root>:p:<key>      string: what has come of its value
@@ -39,7 +40,7 @@ local env = {
 }
 
 local META, CLEARS, TAGS, TAGS_BY = root .. ':m', root .. ':c', root .. ':t', root .. ':tz'
-local INDEX, SIZES = root .. ':x', root .. ':s'
+local INDEX, SIZES, LARGEST = root .. ':x', root .. ':s', root .. ':h'
 local LEASES, DUE, OPEN, ENDED = root .. ':l', root .. ':due', root .. ':o', root .. ':e'
 local FAILED, FAILED_BY = root .. ':f', root .. ':fz'
 local FENCES = root .. ':n'

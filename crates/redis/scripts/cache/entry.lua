@@ -90,9 +90,22 @@ local function header(new, version, as_of)
   }
 end
 
+-- Takes note of the size of an entry. By powers of two, so that what daemons were told changes seldom.
+local function note_largest(size)
+  local told = tonumber(redis.call('GET', LARGEST) or '0')
+  if size > told then
+    local bound = 1024
+    while size > bound do
+      bound = bound * 2
+    end
+    redis.call('SET', LARGEST, whole(bound))
+  end
+end
+
 -- Keeps an entry for as long as it may be served.
 local function keep(key, head, packed)
   drop_entry(key)
+  note_largest(#packed)
   local span = math.max(1, math.ceil((head[STALE] - now) / 1000))
   redis.call('SET', value_key(key), packed, 'PX', whole(span))
   redis.call('ZADD', INDEX, whole(head[STALE]), key)

@@ -17,7 +17,7 @@ local function drop_if_idle(other)
   if tonumber(redis.call('HGET', other .. ':m', 'waiters') or '0') > 0 then
     return false
   end
-  for _, kind in ipairs({':c', ':m', ':t', ':tz', ':s', ':e', ':f'}) do
+  for _, kind in ipairs({':c', ':m', ':t', ':tz', ':s', ':e', ':f', ':h'}) do
     redis.call('UNLINK', other .. kind)
   end
   redis.call('SREM', spaces, other)

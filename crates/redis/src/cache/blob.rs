@@ -20,7 +20,7 @@ const DIGITS: usize = 8;
 #[error("{0}")]
 pub(super) struct Damage(&'static str);
 
-type HeaderTold = (
+type HeaderTold<'a> = (
     u64,
     u64,
     u64,
@@ -30,9 +30,9 @@ type HeaderTold = (
     u8,
     u32,
     usize,
-    String,
+    &'a str,
     (i64, i64, i64),
-    Vec<String>,
+    Vec<&'a str>,
 );
 
 /// How a flight ended.
@@ -95,7 +95,7 @@ fn header_digits(header: &[u8]) -> [u8; DIGITS] {
 }
 
 fn whole(header: &[u8], content: Bytes) -> Result<Entry, Damage> {
-    let told: HeaderTold =
+    let told: HeaderTold<'_> =
         rmp_serde::from_slice(header).map_err(|_| Damage("its header is foreign"))?;
     let (version, as_of, written, fresh, stale, refresh, kind, crc, size, of, cost, tags) = told;
     if content.len() != size || checksum(0, &content) != crc {

@@ -73,7 +73,7 @@ impl Ledgers {
 }
 
 /// Notes an entry that was served, and what that saved.
-fn note_served(ledger: &mut Ledger, hit: &Hit) {
+pub(super) fn note_served(ledger: &mut Ledger, hit: &Hit) {
     let cost = match hit.source {
         Source::Coalesced => {
             ledger.coalesced += 1;

@@ -6,7 +6,7 @@
 //! read is copied here (`near`), where the server's word of changes keeps it right.
 //!
 //! Files: `wire` shapes, `blob` entries as they stand in the store, `scripts`, `call` one call of a script and what its
-//! failure is, `reading` values, `near` copies of them, `begin` leases and lines, `port` the rest of the port; `lines` the calls that wait here,
+//! failure is, `reading` values, `largest` how large they are at most, `near` copies of them, `begin` leases and lines, `port` the rest of the port; `lines` the calls that wait here,
 //! `waiting` one of them, `ledger` what is counted, `letting` what is given back, `task` what time and other
 //! daemons bring, `house` housekeeping.
 
@@ -14,6 +14,7 @@ mod begin;
 mod blob;
 mod call;
 mod house;
+mod largest;
 mod ledger;
 mod letting;
 mod lines;
@@ -27,6 +28,7 @@ mod wire;
 
 use crate::{Membership, Store};
 pub(crate) use call::{Told, unpack, without_answer};
+use largest::Largest;
 use ledger::Ledgers;
 use letting::Letting;
 use lines::Lines;
@@ -70,6 +72,7 @@ pub struct RedisCache {
     letting: Letting,
     ledgers: Ledgers,
     near: Option<Near>,
+    largest: Largest,
     /// Bytes that have come of a value, and their checksum.
     come: Mutex<HashMap<LeaseId, (usize, u32)>>,
     /// Told when a look may be due, or something is to be given back or counted.
@@ -103,6 +106,7 @@ impl RedisCache {
             letting: Letting::default(),
             ledgers: Ledgers::default(),
             near,
+            largest: Largest::default(),
             come: Mutex::default(),
             sooner: Notify::new(),
             damaged: AtomicU64::new(0),

@@ -3,7 +3,7 @@
 use super::RedisCache;
 use super::begin::Began;
 use super::blob::{self, checksum};
-use super::ledger::{counts, ledger};
+use super::ledger::{counts, ledger, note_served};
 use super::near::Near;
 use super::reading::Seen;
 use super::scripts::{APPEND, CLEAR, DELETE, FAIL, FILL, RENEW, SET, STATS};
@@ -19,8 +19,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use trellis_core::cache::{
     Appended, Begin, Begun, Cache, CacheStats, CacheStatus, ClearTarget, Content, Deleted, EndedBy,
-    Filled, GetOptions, Hit, Lease, LeaseEnd, LeaseId, Lookup, NewEntry, Policy, Precondition,
-    ReadFrom, Source, Version, Written,
+    Filled, GetOptions, Hit, Lease, LeaseEnd, LeaseId, Ledger, Lookup, NewEntry, Policy,
+    Precondition, ReadFrom, Source, Version, Written,
 };
 use trellis_core::{EntryKey, Error, Micros, Namespace, Result, Scope, Time};
 
@@ -323,20 +323,23 @@ impl RedisCache {
         }
         let mut read = self.read(namespace, keys, options.read).await?;
         self.without_doubt(namespace, &mut read.seen).await?;
+        let mut counts = Ledger::default();
         let one = |(key, seen): (&&EntryKey, Seen)| match seen {
             Seen::Deferred => Lookup::Deferred,
             Seen::Entry(entry) if options.allow_stale || read.now < entry.fresh_until => {
                 self.copy((namespace, key), &entry, (read.mark, read.now));
                 let hit = entry.told(Source::Shared, read.now);
-                self.count_served(namespace, &hit);
+                note_served(&mut counts, &hit);
                 Lookup::Hit(hit)
             }
             Seen::Nothing | Seen::Damaged | Seen::Entry(_) | Seen::Doubtful(_) => {
-                self.count(namespace, |ledger| ledger.misses += 1);
+                counts.misses += 1;
                 Lookup::Miss
             }
         };
-        Ok(keys.iter().zip(read.seen).map(one).collect())
+        let lookups = keys.iter().zip(read.seen).map(one).collect();
+        self.count(namespace, |ledger| ledger.add(&counts));
+        Ok(lookups)
     }
 
     /// Readers of this daemon see at once what this daemon has written.

@@ -20,7 +20,7 @@ const TOGETHER: usize = 128;
 
 /// The same in bytes; a larger value is asked for alone. The driver's buffer grows to the size of an answer and copies what it
 /// has each time, so that several answers cost less than one large one.
-const TOGETHER_BYTES: usize = 64 * 1024;
+const TOGETHER_BYTES: usize = 128 * 1024;
 
 /// Bytes of values read at a time; more only where the first value alone is more. What is above is deferred.
 const READ_BYTES: usize = 16 * 1024 * 1024;
@@ -130,8 +130,8 @@ impl Plan {
 }
 
 impl RedisCache {
-    /// What can be seen under keys, however stale, tags apart. One round trip where no set of values of so many keys is
-    /// too large to be read at a time, else two, the first for their sizes.
+    /// What can be seen under keys, however stale, tags apart. One round trip where no set of values of so many keys can be
+    /// too large to be read at a time, as far as is known of the largest, else two, the first for their sizes.
     pub(super) async fn read(
         &self,
         namespace: &Namespace,
@@ -139,7 +139,7 @@ impl RedisCache {
         from: ReadFrom,
     ) -> Result<Read> {
         let root = self.root(namespace.as_str());
-        let plan = self.plan(&root, keys).await?;
+        let plan = self.plan((namespace, &root), keys).await?;
         if plan.read.is_empty() {
             return Ok(Read {
                 now: Time::default(),
@@ -147,7 +147,8 @@ impl RedisCache {
                 mark: None,
             });
         }
-        let value_key = |place: &usize| format!("{root}:v:{}", keys[*place]);
+        // Of its very size, so that the driver need not copy it.
+        let value_key = |place: &usize| [root.as_str(), ":v:", keys[*place].as_str()].concat();
         let mut commands: Reads = plan
             .commands
             .iter()
@@ -166,11 +167,21 @@ impl RedisCache {
             "tagged".into(),
         ];
         commands.extend([("HMGET", values(clears)), ("TIME", Vec::new())]);
+        let sent = self.clock.mono();
+        let asks_for_largest =
+            self.may_be_too_large(keys, None) && self.largest.is_old(namespace, sent);
+        if asks_for_largest {
+            commands.push(("GET", values([format!("{root}:h")])));
+        }
         let (mut replies, mark) = match from {
             ReadFrom::Near => self.ask_tracked(commands).await?,
             // What is not copied need not be tracked.
             ReadFrom::Store => (self.ask_plainly(commands).await?, None),
         };
+        if asks_for_largest && let Some(bytes) = replies.pop().and_then(|reply| reply.number()) {
+            self.largest
+                .told(namespace, bytes.try_into().unwrap_or(usize::MAX), sent);
+        }
         let now = replies.pop().and_then(|reply| time(&reply));
         let now = now.ok_or_else(|| unreadable("TIME answers something else"))?;
         let clears = Clears::of(&replies.pop().unwrap_or(Reply::Nil));
@@ -187,9 +198,20 @@ impl RedisCache {
         Ok(Read { now, seen, mark })
     }
 
-    async fn plan(&self, root: &str, keys: &[&EntryKey]) -> Result<Plan> {
-        let most = self.config.machine.max_value_bytes;
-        if keys.len() <= (READ_BYTES / most.max(1)).max(1) {
+    /// Whether values of so many keys, each as large as the largest, are too large to be read at a time.
+    fn may_be_too_large(&self, keys: &[&EntryKey], largest: Option<usize>) -> bool {
+        let most = largest.unwrap_or(self.config.machine.max_value_bytes);
+        keys.len() > (READ_BYTES / most.max(1)).max(1)
+    }
+
+    async fn plan(
+        &self,
+        (namespace, root): (&Namespace, &str),
+        keys: &[&EntryKey],
+    ) -> Result<Plan> {
+        let largest = self.largest.of(namespace, self.clock.mono());
+        if !self.may_be_too_large(keys, largest) {
+            let most = largest.unwrap_or(self.config.machine.max_value_bytes);
             return Ok(Plan::new(keys.iter().map(|_| Some(most))));
         }
         let mut asked = vec![format!("{root}:s")];
@@ -370,7 +392,7 @@ mod tests {
         assert_eq!(plan.commands.len(), 1_000_usize.div_ceil(TOGETHER));
         assert_eq!(plan.commands.last(), Some(&(896..1_000)));
         let plan = Plan::new((0..100).map(|_| Some(6 * 1024)));
-        assert_eq!(plan.commands.len(), 10);
+        assert_eq!(plan.commands.len(), 5);
         assert_eq!(plan.deferred_from, usize::MAX);
     }
 
