@@ -16,7 +16,7 @@ mod port;
 mod record;
 mod stamp;
 
-pub use cursor::{Cursor, GapReason, Resume, partition_of};
+pub use cursor::{Cursor, CursorWriter, GapReason, Resume, partition_of};
 pub use event::{Attribute, Event, MAX_ATTRIBUTES, MAX_DATA_BYTES, NewEvent, Topic};
 pub use filter::{Filter, MAX_FILTER_VALUES, Pattern};
 pub use port::{
