@@ -24,5 +24,7 @@ pub use port::{
     Position, Published, Publishing, Replay, Room, Settlement, Start, StoredEvent, Subscribe,
     Subscription, TopicRetention, TopicState,
 };
-pub use record::{Heading, TopicHeaders, Unreadable, from_record, heading, read_event, to_record};
+pub use record::{
+    Heading, TopicHeaders, Unnamed, Unreadable, from_record, heading, read_event, to_record,
+};
 pub use stamp::Stamp;
