@@ -3,7 +3,7 @@
 //! - [`Events`]: the port; [`Subscription`]: a reader.
 //! - [`Event`]: what has happened, in the attributes of `CloudEvents`, checked; [`Topic`]: where it is published.
 //! - [`to_record`], [`from_record`], [`heading`], [`read_event`]: an event as a record of the log; [`Stamp`]: who appended it.
-//! - [`Cursor`], [`Resume`]: where a subscription goes on, whatever has happened to the log meanwhile.
+//! - [`Cursor`], [`CursorWriter`], [`Resume`]: where a subscription goes on, whatever has happened to the log meanwhile.
 //! - [`Filter`]: which events a subscription wants.
 //! - [`group`]: members that share a topic; [`control`]: what is logged of topics and groups.
 

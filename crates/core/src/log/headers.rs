@@ -257,7 +257,7 @@ mod tests {
             records in proptest::collection::vec((pairs(), 0_usize..1_500), 1..20),
         ) {
             let mut shared = RecordWriter::in_blocks();
-            let mut write = |writer: &mut RecordWriter, (pairs, value): &(Vec<(Vec<u8>, Vec<u8>)>, usize)| {
+            let write = |writer: &mut RecordWriter, (pairs, value): &(Vec<(Vec<u8>, Vec<u8>)>, usize)| {
                 let keys = pairs.iter().map(|(name, value)| writer.put(name, value));
                 let key = keys.last().unwrap_or_default();
                 writer.finish(key, &vec![7; *value])
