@@ -89,7 +89,7 @@ pub fn to_record(
 }
 
 /// What is read of a record without reading all of it. Nothing of it is checked: it is text in what we have written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heading<'a> {
     /// The topic's namespace.
     pub namespace: &'a [u8],
@@ -133,7 +133,7 @@ pub fn heading(record: &Record) -> Result<Heading<'_>, Unreadable> {
     let (mut right, mut unnamed) = (false, false);
     let (mut headers, mut rest) = (record.headers.iter(), None);
     loop {
-        let from = headers;
+        let from = headers.clone();
         let Some(header) = headers.next() else {
             break;
         };
@@ -197,7 +197,7 @@ pub fn read_event(record: &Record, heading: &Heading<'_>) -> Result<Event, Unrea
         data: record.value.clone(),
         ..ReadEvent::default()
     };
-    for Header { name, value } in heading.rest {
+    for Header { name, value } in heading.rest.clone() {
         match name {
             b"ce_type" => event.kind = value,
             b"ce_subject" => event.subject = value,

@@ -86,7 +86,7 @@ impl Headers {
 }
 
 /// Headers that are left to read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeaderIter<'a>(&'a [u8]);
 
 impl<'a> Iterator for HeaderIter<'a> {
@@ -219,7 +219,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn pairs() -> impl Strategy<Value = Vec<(Vec<u8>, Vec<u8>)>> {
+    type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+
+    fn pairs() -> impl Strategy<Value = Pairs> {
         let bytes = |most| proptest::collection::vec(any::<u8>(), 0..most);
         proptest::collection::vec((bytes(20), bytes(300)), 0..6)
     }
@@ -257,7 +259,7 @@ mod tests {
             records in proptest::collection::vec((pairs(), 0_usize..1_500), 1..20),
         ) {
             let mut shared = RecordWriter::in_blocks();
-            let write = |writer: &mut RecordWriter, (pairs, value): &(Vec<(Vec<u8>, Vec<u8>)>, usize)| {
+            let write = |writer: &mut RecordWriter, (pairs, value): &(Pairs, usize)| {
                 let keys = pairs.iter().map(|(name, value)| writer.put(name, value));
                 let key = keys.last().unwrap_or_default();
                 writer.finish(key, &vec![7; *value])
