@@ -64,7 +64,7 @@ pub(crate) trait Kind: Send + Unpin + Sized + 'static {
     fn begin(&mut self, request: Self::Request, namespace: &Namespace) -> Result<Begun<Self>>;
 
     /// The answer to an item that stands.
-    fn told(&self, id: u64, meant: &Self::Meant, told: Self::Told) -> Self::Answer;
+    fn told(&mut self, id: u64, meant: &Self::Meant, told: Self::Told) -> Self::Answer;
 
     /// What the port refuses, as the contract names it.
     fn refused(error: Error) -> Error {

@@ -3,7 +3,7 @@
 use super::event::Topic;
 use crate::log::{Bounds, History, Offset};
 use crate::{Error, Result};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use crc32c::{crc32c, crc32c_append};
 
 /// The first byte of every cursor of this version.
@@ -51,15 +51,7 @@ impl Cursor {
     /// cursor shows nothing that its topic does not.
     #[must_use]
     pub fn encode(&self, topic: &Topic) -> Bytes {
-        let mut bytes = Vec::with_capacity(LENGTH);
-        bytes.push(VERSION);
-        bytes.extend_from_slice(&self.history.0.to_be_bytes());
-        bytes.extend_from_slice(&self.next.0.to_be_bytes());
-        bytes.extend_from_slice(&self.epoch.to_be_bytes());
-        bytes.extend_from_slice(&hash_of(topic).to_be_bytes());
-        let check = crc32c(&bytes);
-        bytes.extend_from_slice(&check.to_be_bytes());
-        bytes.into()
+        CursorWriter::new(topic, 1).write(self)
     }
 
     /// Reads a cursor of a topic. Errors: `InvalidField` for anything that this topic did not give.
@@ -127,6 +119,44 @@ fn hash_of(topic: &Topic) -> u32 {
     // No name contains a control character, so the parts cannot run together.
     let separated = crc32c_append(namespace, b"\0");
     crc32c_append(separated, topic.name.as_str().as_bytes())
+}
+
+/// Writes many cursors of one topic: it hashes the topic once, and puts them into blocks that they share.
+#[derive(Debug)]
+pub struct CursorWriter {
+    topic_hash: u32,
+    /// What is left of the block at hand.
+    block: BytesMut,
+    block_bytes: usize,
+}
+
+impl CursorWriter {
+    /// For the cursors of a topic, so many in a block.
+    #[must_use]
+    pub fn new(topic: &Topic, in_block: usize) -> Self {
+        Self {
+            topic_hash: hash_of(topic),
+            block: BytesMut::new(),
+            block_bytes: in_block.max(1) * LENGTH,
+        }
+    }
+
+    /// As [`Cursor::encode`].
+    pub fn write(&mut self, cursor: &Cursor) -> Bytes {
+        let mut bytes = [0; LENGTH];
+        bytes[0] = VERSION;
+        bytes[1..17].copy_from_slice(&cursor.history.0.to_be_bytes());
+        bytes[17..25].copy_from_slice(&cursor.next.0.to_be_bytes());
+        bytes[25..33].copy_from_slice(&cursor.epoch.to_be_bytes());
+        bytes[33..37].copy_from_slice(&self.topic_hash.to_be_bytes());
+        let check = crc32c(&bytes[..37]);
+        bytes[37..].copy_from_slice(&check.to_be_bytes());
+        if self.block.capacity() < LENGTH {
+            self.block = BytesMut::with_capacity(self.block_bytes);
+        }
+        self.block.extend_from_slice(&bytes);
+        self.block.split().freeze()
+    }
 }
 
 #[cfg(test)]

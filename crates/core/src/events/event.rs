@@ -114,21 +114,35 @@ const SCHEMA: usize = 5;
 const ORDERING_KEY: usize = 6;
 
 impl Texts {
-    /// Each of at most 1,024 bytes, or what is longer is not there.
+    /// Each of at most 1,024 bytes.
     fn new(texts: [&str; TEXTS]) -> Self {
-        let mut text = String::with_capacity(texts.iter().map(|it| it.len()).sum());
-        let mut ends = [0; TEXTS];
-        for (it, end) in texts.into_iter().zip(&mut ends) {
-            if it.len() <= MAX_TEXT_BYTES {
-                text.push_str(it);
-            }
-            // Seven of them fit.
-            *end = u16::try_from(text.len()).unwrap_or(u16::MAX);
-        }
         Self {
+            text: texts.concat().into(),
+            ends: Self::ends(texts.map(str::len)),
+        }
+    }
+
+    /// As they were written; one that is longer is not there. `None` if one is not UTF-8.
+    fn read(texts: [&[u8]; TEXTS]) -> Option<Self> {
+        let texts = texts.map(|it| Some(it).filter(|it| it.len() <= MAX_TEXT_BYTES));
+        let texts = texts.map(Option::unwrap_or_default);
+        let ends = Self::ends(texts.map(<[u8]>::len));
+        // All of them at once; none may end within a character.
+        let text = String::from_utf8(texts.concat()).ok()?;
+        let whole = |end: &u16| text.is_char_boundary(usize::from(*end));
+        ends.iter().all(whole).then(|| Self {
             text: text.into(),
             ends,
-        }
+        })
+    }
+
+    fn ends(lengths: [usize; TEXTS]) -> [u16; TEXTS] {
+        let mut end = 0;
+        lengths.map(|length| {
+            end += length;
+            // Seven of them fit.
+            u16::try_from(end).unwrap_or(u16::MAX)
+        })
     }
 
     fn get(&self, index: usize) -> &str {
@@ -145,34 +159,36 @@ impl Texts {
 /// An event as a record of ours has it: it was checked when it was published.
 #[derive(Default)]
 pub(super) struct ReadEvent<'a> {
-    pub id: &'a str,
-    pub source: &'a str,
-    pub kind: &'a str,
-    pub subject: &'a str,
+    pub id: &'a [u8],
+    pub source: &'a [u8],
+    pub kind: &'a [u8],
+    pub subject: &'a [u8],
     pub time: Option<Time>,
-    pub content_type: &'a str,
-    pub schema: &'a str,
-    pub ordering_key: &'a str,
+    pub content_type: &'a [u8],
+    pub schema: &'a [u8],
+    pub ordering_key: &'a [u8],
     pub attributes: Vec<(Attribute, String)>,
     pub data: Bytes,
 }
 
-impl From<ReadEvent<'_>> for Event {
-    fn from(event: ReadEvent<'_>) -> Self {
-        Self {
-            texts: Texts::new([
-                event.id,
-                event.source,
-                event.kind,
-                event.subject,
-                event.content_type,
-                event.schema,
-                event.ordering_key,
-            ]),
-            time: event.time,
-            attributes: event.attributes,
-            data: event.data,
-        }
+impl ReadEvent<'_> {
+    /// The event; `None` if one of its texts is not UTF-8.
+    pub fn read(self) -> Option<Event> {
+        let texts = Texts::read([
+            self.id,
+            self.source,
+            self.kind,
+            self.subject,
+            self.content_type,
+            self.schema,
+            self.ordering_key,
+        ])?;
+        Some(Event {
+            texts,
+            time: self.time,
+            attributes: self.attributes,
+            data: self.data,
+        })
     }
 }
 
@@ -216,18 +232,21 @@ impl Event {
             }
         }
         OrderingKey::check(&event.ordering_key, "ordering_key")?;
-        Ok(Self::from(ReadEvent {
-            id: &event.id,
-            source: &event.source,
-            kind: &event.kind,
-            subject: &event.subject,
+        let texts = Texts::new([
+            &event.id,
+            &event.source,
+            &event.kind,
+            &event.subject,
+            &event.content_type,
+            &event.schema,
+            &event.ordering_key,
+        ]);
+        Ok(Self {
+            texts,
             time: event.time,
-            content_type: &event.content_type,
-            schema: &event.schema,
-            ordering_key: &event.ordering_key,
             attributes,
             data: event.data,
-        }))
+        })
     }
 
     /// Its name among those of its source, if the caller gave one.

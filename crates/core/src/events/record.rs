@@ -3,9 +3,8 @@
 
 use super::event::{Attribute, Event, NewEvent, ReadEvent, Topic};
 use super::stamp::{self, Stamp};
-use crate::log::{Headers, Record, RecordWriter};
+use crate::log::{Header, HeaderIter, Headers, Record, RecordWriter};
 use crate::{Name, Namespace, Time};
-use std::fmt::Display;
 
 /// Where the topic stands: many topics share a partition.
 const NAMESPACE: &str = "ce_trellisnamespace";
@@ -17,9 +16,6 @@ const SOURCE: &str = "ce_source";
 /// The caller gave no id, and it has the one that its place gives it.
 const UNNAMED: &str = "ce_trellisunnamed";
 const PREFIX: &str = "ce_";
-
-/// What the names of the attributes that have a field take, their lengths, a made-up id and a time.
-const ROOM: usize = 224;
 
 /// Why a record is not an event: it was not written by this version, or not by Trellis.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,19 +39,32 @@ impl TopicHeaders {
     }
 }
 
-/// The record of an event. `id` names an event whose caller gave it no name: `CloudEvents` demands one.
+/// The name of an event whose caller gave it none, since `CloudEvents` demands one: that of the life that publishes it, and a number.
+#[derive(Clone, Copy, Debug)]
+pub struct Unnamed<'a> {
+    /// What the names of a life begin with.
+    pub life: &'a str,
+    /// Which of them it is.
+    pub number: u64,
+}
+
+/// The record of an event, and its name if its caller gave it none.
 #[must_use]
-pub fn to_record(topic: &TopicHeaders, event: &Event, id: impl Display, stamp: Stamp) -> Record {
-    let named = event.attributes().len() * (PREFIX.len() + 4);
-    let size = stamp::BYTES + topic.0.written().len() + event.bytes() + named + ROOM;
-    let mut record = RecordWriter::with_capacity(size);
-    stamp.begin(&mut record);
+pub fn to_record(
+    record: &mut RecordWriter,
+    topic: &TopicHeaders,
+    (event, unnamed): (&Event, Unnamed<'_>),
+    stamp: Stamp,
+) -> Record {
+    stamp.begin(record);
     record.put_all(&topic.0);
     if let Some(id) = event.id() {
         record.put(ID.as_bytes(), id.as_bytes());
     } else {
         record.put(UNNAMED.as_bytes(), b"1");
-        record.put_shown(ID.as_bytes(), id);
+        let mut digits = [0; 16];
+        let number = hex(unnamed.number, &mut digits);
+        record.put_joined(ID.as_bytes(), (unnamed.life.as_bytes(), number));
     }
     let mut put = |name: &str, value: &str| record.put(name.as_bytes(), value.as_bytes());
     put(SOURCE, event.source());
@@ -79,32 +88,64 @@ pub fn to_record(topic: &TopicHeaders, event: &Event, id: impl Display, stamp: S
     record.finish(key.unwrap_or_default(), event.data())
 }
 
-/// What is read of a record without reading all of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What is read of a record without reading all of it. Nothing of it is checked: it is text in what we have written.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heading<'a> {
     /// The topic's namespace.
-    pub namespace: &'a str,
+    pub namespace: &'a [u8],
     /// The topic's name.
-    pub topic: &'a str,
+    pub topic: &'a [u8],
     /// Who it is about.
-    pub source: &'a str,
+    pub source: &'a [u8],
     /// The name that the caller gave it.
-    pub id: Option<&'a str>,
+    pub id: Option<&'a [u8]>,
+    /// From the first header on that is nothing of these.
+    rest: HeaderIter<'a>,
+}
+
+impl Heading<'_> {
+    /// Whether it is one of a topic.
+    #[must_use]
+    pub fn is_of(&self, topic: &Topic) -> bool {
+        let (namespace, name) = (topic.namespace.as_str(), topic.name.as_str());
+        self.topic == name.as_bytes() && self.namespace == namespace.as_bytes()
+    }
+
+    /// The names of namespace and topic. Errors: they are not text.
+    pub fn names(&self) -> Result<(&str, &str), Unreadable> {
+        Ok((text(self.namespace)?, text(self.topic)?))
+    }
+
+    /// The topic. Errors: there can be none of these names.
+    pub fn to_topic(&self) -> Result<Topic, Unreadable> {
+        let unreadable = |error: crate::Error| Unreadable(error.message);
+        let (namespace, name) = self.names()?;
+        Ok(Topic {
+            namespace: Namespace::new(namespace, "namespace").map_err(unreadable)?,
+            name: Name::new(name, "topic").map_err(unreadable)?,
+        })
+    }
 }
 
 /// Where a record belongs. Errors: it is no event of this version.
 pub fn heading(record: &Record) -> Result<Heading<'_>, Unreadable> {
     let (mut namespace, mut topic, mut source, mut id) = (None, None, None, None);
     let (mut right, mut unnamed) = (false, false);
-    for header in record.headers.iter() {
+    let (mut headers, mut rest) = (record.headers.iter(), None);
+    loop {
+        let from = headers.clone();
+        let Some(header) = headers.next() else {
+            break;
+        };
         match header.name {
             b"ce_specversion" => right = header.value == b"1.0",
-            b"ce_trellisnamespace" => namespace = Some(text(header.value)?),
-            b"ce_trellistopic" => topic = Some(text(header.value)?),
-            b"ce_source" => source = Some(text(header.value)?),
+            b"ce_trellisnamespace" => namespace = Some(header.value),
+            b"ce_trellistopic" => topic = Some(header.value),
+            b"ce_source" => source = Some(header.value),
             b"ce_trellisunnamed" => unnamed = true,
-            b"ce_id" => id = Some(text(header.value)?),
-            _ => {}
+            b"ce_id" => id = Some(header.value),
+            stamp::NAME => {}
+            _ => rest = rest.or(Some(from)),
         }
         // Whether it is unnamed stands before its id.
         if right && namespace.is_some() && topic.is_some() && source.is_some() && id.is_some() {
@@ -120,6 +161,7 @@ pub fn heading(record: &Record) -> Result<Heading<'_>, Unreadable> {
         topic: topic.ok_or_else(|| missing("topic"))?,
         source: source.ok_or_else(|| missing("source"))?,
         id: id.filter(|_| !unnamed),
+        rest: rest.unwrap_or(headers),
     })
 }
 
@@ -127,10 +169,7 @@ pub fn heading(record: &Record) -> Result<Heading<'_>, Unreadable> {
 pub fn from_record(record: &Record) -> Result<(Topic, Event), Unreadable> {
     let heading = heading(record)?;
     let unreadable = |error: crate::Error| Unreadable(error.message);
-    let topic = Topic {
-        namespace: Namespace::new(heading.namespace, "namespace").map_err(unreadable)?,
-        name: Name::new(heading.topic, "topic").map_err(unreadable)?,
-    };
+    let topic = heading.to_topic()?;
     let event = read_event(record, &heading)?;
     let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
     let attributes = event.attributes().iter();
@@ -158,15 +197,14 @@ pub fn read_event(record: &Record, heading: &Heading<'_>) -> Result<Event, Unrea
         data: record.value.clone(),
         ..ReadEvent::default()
     };
-    for header in record.headers.iter() {
-        let value = || text(header.value);
-        match header.name {
-            b"ce_type" => event.kind = value()?,
-            b"ce_subject" => event.subject = value()?,
-            b"ce_time" => event.time = Some(from_text(value()?)?),
-            b"content-type" => event.content_type = value()?,
-            b"ce_dataschema" => event.schema = value()?,
-            b"ce_partitionkey" => event.ordering_key = value()?,
+    for Header { name, value } in heading.rest.clone() {
+        match name {
+            b"ce_type" => event.kind = value,
+            b"ce_subject" => event.subject = value,
+            b"ce_time" => event.time = Some(from_text(text(value)?)?),
+            b"content-type" => event.content_type = value,
+            b"ce_dataschema" => event.schema = value,
+            b"ce_partitionkey" => event.ordering_key = value,
             b"ce_specversion"
             | b"ce_trellisnamespace"
             | b"ce_trellistopic"
@@ -179,16 +217,34 @@ pub fn read_event(record: &Record, heading: &Heading<'_>) -> Result<Event, Unrea
                     let name = std::str::from_utf8(name).unwrap_or_default();
                     let name = Attribute::new(name, "attributes");
                     let name = name.map_err(|error| Unreadable(error.message))?;
-                    event.attributes.push((name, value()?.to_owned()));
+                    event.attributes.push((name, text(value)?.to_owned()));
                 }
             }
         }
     }
-    Ok(event.into())
+    event.read().ok_or_else(not_text)
 }
 
 fn text(bytes: &[u8]) -> Result<&str, Unreadable> {
-    std::str::from_utf8(bytes).map_err(|_| Unreadable("a header is not UTF-8".to_owned()))
+    std::str::from_utf8(bytes).map_err(|_| not_text())
+}
+
+fn not_text() -> Unreadable {
+    Unreadable("a header is not UTF-8".to_owned())
+}
+
+/// A number as `{:x}` writes it.
+fn hex(number: u64, digits: &mut [u8; 16]) -> &[u8] {
+    let (mut left, mut at) = (number, digits.len());
+    loop {
+        let [low, ..] = left.to_le_bytes();
+        at -= 1;
+        digits[at] = b"0123456789abcdef"[usize::from(low & 0xf)];
+        left >>= 4;
+        if left == 0 {
+            return &digits[at..];
+        }
+    }
 }
 
 /// A time as RFC 3339 writes it, in UTC; `None` for one beyond its years.
@@ -244,15 +300,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_event_is_read_as_it_was_written(event in event()) {
+        fn an_event_is_read_as_it_was_written(event in event(), number in any::<u64>()) {
             let stamp = Stamp { writer: u64::MAX, sequence: 1 };
-            let record = to_record(&TopicHeaders::new(&topic()), &event, "made-up", stamp);
+            let unnamed = Unnamed { life: "made-up-", number };
+            let headers = TopicHeaders::new(&topic());
+            let record = to_record(&mut RecordWriter::default(), &headers, (&event, unnamed), stamp);
             prop_assert_eq!(Stamp::of(&record), Some(stamp));
             let id = record.headers.iter().find(|header| header.name == ID.as_bytes()).unwrap();
-            prop_assert_eq!(id.value, event.id().unwrap_or("made-up").as_bytes());
+            let made_up = format!("made-up-{number:x}");
+            prop_assert_eq!(id.value, event.id().unwrap_or(&made_up).as_bytes());
             let heading = heading(&record).unwrap();
-            prop_assert_eq!((heading.namespace, heading.topic), ("default", "orders"));
-            prop_assert_eq!((heading.source, heading.id), (event.source(), event.id()));
+            prop_assert!(heading.is_of(&topic()));
+            prop_assert_eq!(heading.source, event.source().as_bytes());
+            prop_assert_eq!(heading.id, event.id().map(str::as_bytes));
             prop_assert_eq!(record.key.as_ref(), event.ordering_key().unwrap_or_default().as_bytes());
             prop_assert_eq!(read_event(&record, &heading), Ok(event.clone()));
             prop_assert_eq!(from_record(&record), Ok((topic(), event)));

@@ -2,10 +2,7 @@
 
 use crate::log::{Record, RecordWriter};
 
-const NAME: &[u8] = b"trellis-writer";
-
-/// What it takes of a record.
-pub(super) const BYTES: usize = NAME.len() + 16 + 2;
+pub(super) const NAME: &[u8] = b"trellis-writer";
 
 /// The identity of a record within its partition. Whoever opens a log for writing takes a higher writer than all before, and a
 /// higher sequence for each record; so, in the order of the log, a record counts only if its stamp is above all before it. One that
@@ -21,7 +18,7 @@ pub struct Stamp {
 impl Stamp {
     /// Puts it on a record, in place of one that it has.
     pub fn put(self, record: &mut Record) {
-        let mut stamped = RecordWriter::with_capacity(record.bytes() + BYTES);
+        let mut stamped = RecordWriter::default();
         self.begin(&mut stamped);
         let others = record.headers.iter().filter(|header| header.name != NAME);
         for header in others {

@@ -1,10 +1,10 @@
-//! The named values beside a record's own, and how a record is written into one allocation.
+//! The named values beside a record's own, and how records are written, many into one allocation.
 
 use super::types::Record;
 use super::wire::{put_length, put_string, take_string};
-use bytes::Bytes;
-use std::fmt::{self, Display};
-use std::io::Write as _;
+use bytes::{Bytes, BytesMut};
+use std::fmt;
+use std::mem::take;
 use std::ops::Range;
 
 /// Named values, in the order in which they were given. A name may occur several times; [`Batch::new`](super::Batch::new) checks
@@ -48,8 +48,9 @@ impl Headers {
     }
 
     /// Each, in order.
-    pub fn iter(&self) -> impl Iterator<Item = Header<'_>> {
-        Iter(&self.written)
+    #[must_use]
+    pub fn iter(&self) -> HeaderIter<'_> {
+        HeaderIter(&self.written)
     }
 
     /// As they are written; [`Headers::read`] reads them.
@@ -84,10 +85,11 @@ impl Headers {
     }
 }
 
-/// What is left of them.
-struct Iter<'a>(&'a [u8]);
+/// Headers that are left to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeaderIter<'a>(&'a [u8]);
 
-impl<'a> Iterator for Iter<'a> {
+impl<'a> Iterator for HeaderIter<'a> {
     type Item = Header<'a>;
 
     fn next(&mut self) -> Option<Header<'a>> {
@@ -97,9 +99,18 @@ impl<'a> Iterator for Iter<'a> {
     }
 }
 
+impl<'a> IntoIterator for &'a Headers {
+    type Item = Header<'a>;
+    type IntoIter = HeaderIter<'a>;
+
+    fn into_iter(self) -> HeaderIter<'a> {
+        self.iter()
+    }
+}
+
 impl<N: AsRef<[u8]>, V: AsRef<[u8]>> FromIterator<(N, V)> for Headers {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(headers: I) -> Self {
-        let mut record = RecordWriter::with_capacity(0);
+        let mut record = RecordWriter::default();
         for (name, value) in headers {
             record.put(name.as_ref(), value.as_ref());
         }
@@ -115,22 +126,30 @@ impl fmt::Debug for Headers {
     }
 }
 
-/// Writes a record, headers first, into one allocation.
-#[derive(Debug)]
+/// Bytes of a block. Whoever holds a record of it holds all of it, so it is small.
+const BLOCK: usize = 4 * 1024;
+
+/// Writes records, one after the other, each with its headers first and its value behind in one allocation.
+#[derive(Debug, Default)]
 pub struct RecordWriter {
+    /// The headers of the record at hand.
     out: Vec<u8>,
     count: usize,
     size: usize,
+    /// What is left of the block at hand.
+    block: BytesMut,
+    /// Larger records have an allocation of their own.
+    most_in_block: usize,
 }
 
 impl RecordWriter {
-    /// One that has room for so many bytes.
+    /// One whose small records share blocks: many are made and dropped at the price of one allocation, and those that are read
+    /// one after the other lie so.
     #[must_use]
-    pub fn with_capacity(bytes: usize) -> Self {
+    pub fn in_blocks() -> Self {
         Self {
-            out: Vec::with_capacity(bytes),
-            count: 0,
-            size: 0,
+            most_in_block: BLOCK / 4,
+            ..Self::default()
         }
     }
 
@@ -143,17 +162,13 @@ impl RecordWriter {
         self.out.len() - value.len()..self.out.len()
     }
 
-    /// Adds a header whose value is a text to be formed.
-    pub fn put_shown(&mut self, name: &[u8], value: impl Display) {
+    /// Adds a header whose value is two parts, one behind the other.
+    pub fn put_joined(&mut self, name: &[u8], (one, other): (&[u8], &[u8])) {
+        let length = one.len() + other.len();
         put_string(&mut self.out, name);
-        let at = self.out.len();
-        // Writing to a vector cannot fail.
-        let _ = write!(self.out, "{value}");
-        let length = self.out.len() - at;
         put_length(&mut self.out, length);
-        let behind = self.out.len() - at - length;
-        // The length was known last and stands first.
-        self.out[at..].rotate_right(behind);
+        self.out.extend_from_slice(one);
+        self.out.extend_from_slice(other);
         self.count += 1;
         self.size += name.len() + length;
     }
@@ -165,13 +180,24 @@ impl RecordWriter {
         self.size += headers.size;
     }
 
-    /// The record with these headers and this value; `key` is where its key stands, as [`RecordWriter::put`] told.
-    #[must_use]
-    pub fn finish(mut self, key: Range<usize>, value: &[u8]) -> Record {
-        let end = self.out.len();
-        self.out.extend_from_slice(value);
-        let mut written = Bytes::from(self.out);
+    /// The record with these headers and this value; `key` is where its key stands, as [`RecordWriter::put`] told. The next one
+    /// begins.
+    pub fn finish(&mut self, key: Range<usize>, value: &[u8]) -> Record {
+        let (end, bytes) = (self.out.len(), self.out.len() + value.len());
+        let mut own = BytesMut::new();
+        let (room, least) = if bytes > self.most_in_block {
+            (&mut own, bytes)
+        } else {
+            (&mut self.block, BLOCK)
+        };
+        if room.capacity() < bytes {
+            *room = BytesMut::with_capacity(least);
+        }
+        room.extend_from_slice(&self.out);
+        room.extend_from_slice(value);
+        let mut written = room.split().freeze();
         let value = written.split_off(end);
+        self.out.clear();
         Record {
             key: if key.is_empty() {
                 Bytes::new()
@@ -180,8 +206,8 @@ impl RecordWriter {
             },
             headers: Headers {
                 written,
-                count: self.count,
-                size: self.size,
+                count: take(&mut self.count),
+                size: take(&mut self.size),
             },
             value,
         }
@@ -193,7 +219,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn pairs() -> impl Strategy<Value = Vec<(Vec<u8>, Vec<u8>)>> {
+    type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+
+    fn pairs() -> impl Strategy<Value = Pairs> {
         let bytes = |most| proptest::collection::vec(any::<u8>(), 0..most);
         proptest::collection::vec((bytes(20), bytes(300)), 0..6)
     }
@@ -215,14 +243,30 @@ mod tests {
         }
 
         #[test]
-        fn a_text_that_is_formed_stands_like_any_other(text in ".{0,200}", value in ".{0,20}") {
-            let mut formed = RecordWriter::with_capacity(0);
-            formed.put_shown(b"n", &text);
-            let mut given = RecordWriter::with_capacity(9);
+        fn a_value_of_two_parts_stands_like_any_other(one in ".{0,200}", other in ".{0,200}", value in ".{0,20}") {
+            let mut joined = RecordWriter::default();
+            joined.put_joined(b"n", (one.as_bytes(), other.as_bytes()));
+            let mut given = RecordWriter::default();
+            let text = one + &other;
             let key = given.put(b"n", text.as_bytes());
             let record = given.finish(key, value.as_bytes());
-            prop_assert_eq!(&record.headers, &formed.finish(0..0, &[]).headers);
+            prop_assert_eq!(&record.headers, &joined.finish(0..0, &[]).headers);
             prop_assert_eq!((&record.key[..], &record.value[..]), (text.as_bytes(), value.as_bytes()));
+        }
+
+        #[test]
+        fn records_that_share_blocks_are_those_that_stand_alone(
+            records in proptest::collection::vec((pairs(), 0_usize..1_500), 1..20),
+        ) {
+            let mut shared = RecordWriter::in_blocks();
+            let write = |writer: &mut RecordWriter, (pairs, value): &(Pairs, usize)| {
+                let keys = pairs.iter().map(|(name, value)| writer.put(name, value));
+                let key = keys.last().unwrap_or_default();
+                writer.finish(key, &vec![7; *value])
+            };
+            let written: Vec<_> = records.iter().map(|it| write(&mut shared, it)).collect();
+            let alone: Vec<_> = records.iter().map(|it| write(&mut RecordWriter::default(), it)).collect();
+            prop_assert_eq!(written, alone);
         }
     }
 }

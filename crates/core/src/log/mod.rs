@@ -1,7 +1,7 @@
 //! The ordered log that jobs and events stand on: the port that every backend implements, and what goes through it.
 //!
 //! - [`Log`]: the port; [`Appending`]: an append under way.
-//! - [`Record`], [`Headers`], [`Batch`]: what is appended; [`RecordWriter`] writes one. [`LogRecord`], [`Read`]: what is read.
+//! - [`Record`], [`Headers`], [`Batch`]: what is appended; [`RecordWriter`] writes them. [`LogRecord`], [`Read`]: what is read.
 //! - [`Partition`], [`Offset`], [`History`], [`Bounds`]: where.
 //! - [`LogError`]: why not. [`wire`]: how byte strings stand one behind the other.
 //!
@@ -14,7 +14,7 @@ mod types;
 pub mod wire;
 
 pub use error::{LogError, LogResult};
-pub use headers::{Header, Headers, RecordWriter};
+pub use headers::{Header, HeaderIter, Headers, RecordWriter};
 pub use port::{Appending, Log};
 pub use types::{
     Appended, Batch, Bounds, Durability, HEADER_OVERHEAD, History, LogLimits, LogRecord, Offset,

@@ -40,17 +40,17 @@ impl Ids {
     }
 
     /// Forms the key of an event. Texts hold no control characters, so the parts cannot run together.
-    fn key(&mut self, topic: &TopicEntry, source: &str, id: &str) {
+    fn key(&mut self, topic: &TopicEntry, (source, id): (&[u8], &[u8])) {
         self.key.clear();
         self.key.extend_from_slice(&topic.number.to_be_bytes());
-        self.key.extend_from_slice(source.as_bytes());
+        self.key.extend_from_slice(source);
         self.key.push(0);
-        self.key.extend_from_slice(id.as_bytes());
+        self.key.extend_from_slice(id);
     }
 
     /// Where an event stands that is published again at a time.
     pub fn find(&mut self, topic: &TopicEntry, source: &str, id: &str, now: Time) -> Option<First> {
-        self.key(topic, source, id);
+        self.key(topic, (source.as_bytes(), id.as_bytes()));
         let first = self.known.get(self.key.as_slice()).copied();
         first.filter(|first| first.time + self.window > now)
     }
@@ -88,7 +88,7 @@ impl Ids {
     pub fn fold(
         &mut self,
         topic: &TopicEntry,
-        (source, id): (&str, &str),
+        named: (&[u8], &[u8]),
         (offset, writer, time): (u64, u64, Time),
     ) -> Option<First> {
         while let Some((first, key)) = self.order.front() {
@@ -98,7 +98,7 @@ impl Ids {
             self.known.remove(key);
             self.order.pop_front();
         }
-        self.key(topic, source, id);
+        self.key(topic, named);
         if let Some(first) = self.known.get(self.key.as_slice()) {
             return Some(*first);
         }
@@ -144,20 +144,20 @@ mod tests {
     fn an_id_is_known_within_the_window_and_new_behind_it() {
         let topic = entry();
         let mut ids = Ids::new(Micros(10), 5);
-        assert_eq!(ids.fold(&topic, ("/a", "1"), (4, 1, Time(100))), None);
-        let first = ids.fold(&topic, ("/a", "1"), (5, 1, Time(109))).unwrap();
+        assert_eq!(ids.fold(&topic, (b"/a", b"1"), (4, 1, Time(100))), None);
+        let first = ids.fold(&topic, (b"/a", b"1"), (5, 1, Time(109))).unwrap();
         assert_eq!(first.offset, 4);
         assert_eq!(ids.find(&topic, "/a", "1", Time(109)), Some(first));
         assert_eq!(ids.find(&topic, "/a", "1", Time(110)), None);
         assert_eq!(ids.find(&topic, "/a1", "", Time(100)), None);
-        assert_eq!(ids.fold(&topic, ("/a", "1"), (6, 1, Time(110))), None);
+        assert_eq!(ids.fold(&topic, (b"/a", b"1"), (6, 1, Time(110))), None);
     }
 
     #[test]
     fn at_the_bound_new_ones_are_refused_until_the_oldest_is_over() {
         let topic = entry();
         let mut ids = Ids::new(Micros(10), 2);
-        ids.fold(&topic, ("/a", "1"), (1, 1, Time(100)));
+        ids.fold(&topic, (b"/a", b"1"), (1, 1, Time(100)));
         ids.reserve(Time(100)).unwrap();
         let refused = ids.reserve(Time(103)).unwrap_err();
         assert_eq!(refused.code, ErrorCode::TooManyRequestIds);

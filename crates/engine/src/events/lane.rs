@@ -16,7 +16,7 @@ use trellis_core::events::{
     read_event,
 };
 use trellis_core::log::{Bounds, History, Log, LogError, LogRecord, Offset, Partition, Record};
-use trellis_core::{Error, ErrorCode, Name, Namespace, Time};
+use trellis_core::{Error, ErrorCode, Time};
 
 /// Bytes that are read at once.
 pub(super) const CHUNK: usize = 256 * 1024;
@@ -70,20 +70,14 @@ impl Tail {
     }
 
     /// The topic of a record; mostly that of the record before.
-    fn topic(
-        &mut self,
-        lane: &Lane,
-        namespace: &str,
-        name: &str,
-    ) -> Result<Arc<TopicEntry>, Unreadable> {
-        let same = |entry: &&Arc<TopicEntry>| {
-            entry.topic.name.as_str() == name && entry.topic.namespace.as_str() == namespace
-        };
+    fn topic(&mut self, lane: &Lane, heading: &Heading<'_>) -> Result<Arc<TopicEntry>, Unreadable> {
+        let same = |entry: &&Arc<TopicEntry>| heading.is_of(&entry.topic);
         if let Some(entry) = self.topic.as_ref().filter(same) {
             return Ok(Arc::clone(entry));
         }
+        let (namespace, name) = heading.names()?;
         let known = lane.topics.find(namespace, name);
-        let entry = known.map_or_else(|| lane.new_topic(namespace, name), Ok)?;
+        let entry = known.map_or_else(|| Ok(lane.topics.must(heading.to_topic()?)), Ok)?;
         self.topic = Some(Arc::clone(&entry));
         Ok(entry)
     }
@@ -160,15 +154,6 @@ impl Lane {
         Ok(())
     }
 
-    /// A topic that was not known.
-    fn new_topic(&self, namespace: &str, name: &str) -> Result<Arc<TopicEntry>, Unreadable> {
-        let unreadable = |error: Error| Unreadable(error.message);
-        Ok(self.topics.must(Topic {
-            namespace: Namespace::new(namespace, "namespace").map_err(unreadable)?,
-            name: Name::new(name, "topic").map_err(unreadable)?,
-        }))
-    }
-
     fn fold(&self, tail: &mut Tail, found: &LogRecord) -> Result<(), Unreadable> {
         let (offset, record) = (found.offset.0, &found.record);
         let foreign = || Unreadable("it was not written by this program".to_owned());
@@ -184,7 +169,7 @@ impl Lane {
             return Ok(());
         }
         let heading = heading(record)?;
-        let entry = tail.topic(self, heading.namespace, heading.topic)?;
+        let entry = tail.topic(self, &heading)?;
         if let Some(id) = heading.id {
             let place = (offset, stamp.writer, found.time);
             let first = self.ids.lock().fold(&entry, (heading.source, id), place);
@@ -242,9 +227,7 @@ impl Lane {
             return Ok(None);
         }
         let heading = heading(&found.record).map_err(unreadable)?;
-        let own =
-            heading.topic == topic.name.as_str() && heading.namespace == topic.namespace.as_str();
-        if !own || self.past.lock().is_void(found.offset.0) {
+        if !heading.is_of(topic) || self.past.lock().is_void(found.offset.0) {
             return Ok(None);
         }
         let epoch = Stamp::of(&found.record).unwrap_or_default().writer;

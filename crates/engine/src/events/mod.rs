@@ -47,7 +47,8 @@ pub struct EventEngine {
     underway: Underway,
     /// Names events whose callers did not.
     unnamed: AtomicU64,
-    writer: u64,
+    /// What these names begin with.
+    life: String,
     /// The tasks may end.
     closed: CancellationToken,
 }

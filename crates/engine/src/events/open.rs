@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize};
 use tokio_util::sync::CancellationToken;
 use trellis_core::events::Stamp;
 use trellis_core::events::control::ControlRecord;
-use trellis_core::log::{Batch, Log, LogError, Partition, Record};
+use trellis_core::log::{Batch, Log, LogError, Partition, Record, RecordWriter};
 use trellis_core::{Clock, Error, ErrorCode, Result};
 
 /// How often a marker is sent of which the log does not know whether it stands.
@@ -72,7 +72,7 @@ impl EventEngine {
             durability: log.durability(),
             underway: Underway::default(),
             unnamed: AtomicU64::new(0),
-            writer,
+            life: format!("{writer:x}-"),
             closed: CancellationToken::new(),
         });
         let task = ControlTask::new(control, log, (writer, begun.sequence), begun.replayed);
@@ -164,7 +164,7 @@ async fn scan(lane: &Arc<Lane>) -> Result<Tail> {
 async fn begin_lane(lane: &Arc<Lane>, mut tail: Tail, writer: u64) -> Result<Tail> {
     lane.order.begin(writer);
     for _ in 0..TRIES {
-        let marker = |stamp: Stamp| {
+        let marker = |_: &mut RecordWriter, stamp: Stamp| {
             let mut marker = Record {
                 headers: [(MARKER, b"")].into_iter().collect(),
                 ..Record::default()

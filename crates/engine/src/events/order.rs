@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::oneshot;
 use trellis_core::events::Stamp;
-use trellis_core::log::{Appending, Batch, Log, LogError, Partition, Record};
+use trellis_core::log::{Appending, Batch, Log, LogError, Partition, Record, RecordWriter};
 
 /// What a record of ours turned out to be when it was read back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,9 +23,9 @@ pub(super) struct Order {
     state: Mutex<State>,
 }
 
-#[derive(Default)]
 struct State {
     sequence: u64,
+    records: RecordWriter,
     pending: VecDeque<(u64, oneshot::Sender<Folded>)>,
 }
 
@@ -48,7 +48,11 @@ impl Order {
     pub fn new() -> Self {
         Self {
             writer: AtomicU64::new(0),
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                sequence: 0,
+                records: RecordWriter::in_blocks(),
+                pending: VecDeque::new(),
+            }),
         }
     }
 
@@ -67,7 +71,7 @@ impl Order {
         &self,
         log: &dyn Log,
         partition: Partition,
-        record: impl FnOnce(Stamp) -> Record,
+        record: impl FnOnce(&mut RecordWriter, Stamp) -> Record,
         tell: Tell,
     ) -> Result<Ordered, Appending> {
         let mut state = self.state.lock();
@@ -77,7 +81,8 @@ impl Order {
             writer: self.writer(),
             sequence,
         };
-        let appending = log.append(partition, Batch::from(record(stamp)));
+        let record = record(&mut state.records, stamp);
+        let appending = log.append(partition, Batch::from(record));
         match &appending {
             Appending::Done(Ok(_)) if tell == Tell::InDoubt => return Err(appending),
             Appending::Done(Err(error)) if !matches!(error, LogError::Unknown { .. }) => {

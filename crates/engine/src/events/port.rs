@@ -12,7 +12,7 @@ use trellis_core::events::group::LeaseKey;
 use trellis_core::events::{
     DeadEvent, Delivered, Event, Events, EventsStatus, GroupId, GroupSpec, GroupState, ListTopics,
     Publishing, Replay, Room, Settlement, Start, Subscribe, Subscription, Topic, TopicRetention,
-    TopicState,
+    TopicState, Unnamed,
 };
 use trellis_core::log::{Durability, Offset};
 use trellis_core::{Micros, Name, Result, Scope};
@@ -96,8 +96,10 @@ impl Events for EventEngine {
             Ok(entry) => entry,
             Err(error) => return Publishing::Done(Err(error)),
         };
-        let number = self.unnamed.fetch_add(1, Ordering::Relaxed);
-        let unnamed = format_args!("{:x}-{number:x}", self.writer);
+        let unnamed = Unnamed {
+            life: &self.life,
+            number: self.unnamed.fetch_add(1, Ordering::Relaxed),
+        };
         lane.publish(&entry, &event, (unnamed, &self.clock, &self.underway))
     }
 

@@ -5,12 +5,11 @@ use super::order::{Folded, Ordered, Tell};
 use super::topics::TopicEntry;
 use crate::steady::SteadyClock;
 use crate::underway::Underway;
-use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
-use trellis_core::events::{Cursor, Event, Published, Publishing, to_record};
+use trellis_core::events::{Cursor, Event, Published, Publishing, Unnamed, to_record};
 use trellis_core::log::{Appended, Appending, LogError, Offset};
 use trellis_core::{Error, ErrorCode, Result, Time};
 
@@ -68,7 +67,7 @@ impl Lane {
         self: &Arc<Self>,
         entry: &TopicEntry,
         event: &Event,
-        (unnamed, clock, underway): (impl Display, &SteadyClock, &Underway),
+        (unnamed, clock, underway): (Unnamed<'_>, &SteadyClock, &Underway),
     ) -> Publishing {
         let mut reserved = None;
         if let Some(id) = event.id() {
@@ -87,7 +86,8 @@ impl Lane {
         } else {
             Tell::InDoubt
         };
-        let record = |stamp| to_record(&entry.headers, event, unnamed, stamp);
+        let record =
+            |records: &mut _, stamp| to_record(records, &entry.headers, (event, unnamed), stamp);
         match self.order.append(&*self.log, self.partition, record, tell) {
             Err(Appending::Done(appended)) => {
                 let appended = appended.map(|appended| self.appended(appended));

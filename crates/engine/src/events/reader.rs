@@ -36,7 +36,9 @@ impl Wanted<'_> {
         self,
         events: impl Iterator<Item = (&'b Arc<StoredEvent>, usize)>,
     ) -> (Vec<Arc<StoredEvent>>, Option<u64>) {
-        let (mut taken, mut sum, mut next) = (Vec::new(), 0, None);
+        let (most, _) = events.size_hint();
+        let mut taken = Vec::with_capacity(most.min(self.room.events));
+        let (mut sum, mut next) = (0, None);
         for (event, bytes) in events {
             if self.filter.wants(&event.event) {
                 let full = taken.len() >= self.room.events || sum + bytes > self.room.bytes;
@@ -250,7 +252,7 @@ impl Reader {
             }
             read => read?,
         };
-        let mut chunk = VecDeque::new();
+        let mut chunk = VecDeque::with_capacity(read.records.len());
         // What is not folded yet may be void.
         for record in read.records.iter().filter(|it| it.offset.0 < folded) {
             if let Some(event) = self.lane.event_of(&self.entry.topic, record)? {

@@ -17,6 +17,9 @@ use trellis_core::log::{
 };
 use trellis_core::{Clock, Time};
 
+/// Bytes of a small record, by which room for a read is made.
+const USUAL_BYTES: usize = 512;
+
 /// Bounds of a [`MemoryLog`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemoryLogOptions {
@@ -82,6 +85,8 @@ impl Kept {
         };
         let mut bytes = 0;
         let begin = self.batches.partition_point(|batch| batch.end <= from);
+        let most = max_bytes / USUAL_BYTES;
+        read.records.reserve((self.batches.len() - begin).min(most));
         for batch in self.batches.range(begin..) {
             for (offset, record) in (batch.first.0..).map(Offset).zip(&batch.records) {
                 if offset < from {

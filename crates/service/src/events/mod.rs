@@ -23,7 +23,7 @@ use futures::future::{Either, join_all, ready};
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
-use trellis_core::events::{Events, Publishing, Topic};
+use trellis_core::events::{CursorWriter, Events, Publishing, Topic};
 use trellis_core::{Clock, Micros, Namespace, Result, Time};
 use trellis_proto::v1;
 
@@ -89,7 +89,10 @@ impl EventRpc {
         let publishing = self.begin(&topic, request.event, &context);
         let published = publishing.map_err(|error| error.within("event"))?.await?;
         Ok(v1::EventServicePublishResponse {
-            published: Some(wire::published(&published, &topic)),
+            published: Some(wire::published(
+                &published,
+                &mut CursorWriter::new(&topic, 1),
+            )),
             scope: Some(self.scope()),
         })
     }
@@ -114,6 +117,7 @@ impl EventRpc {
         let topic = wire::publish_topic(request.namespace, request.topic, &context)?;
         check_count("events", request.events.len(), self.config.events.max_batch)?;
         let events = request.events.into_iter().enumerate();
+        let mut cursors = CursorWriter::new(&topic, events.len());
         // All begin, in order, before any is awaited.
         let publishing: Vec<_> = events
             .map(
@@ -128,7 +132,7 @@ impl EventRpc {
             .collect();
         let results = join_all(publishing).await.into_iter().map(|result| {
             let result = match result {
-                Ok(published) => Wire::Published(wire::published(&published, &topic)),
+                Ok(published) => Wire::Published(wire::published(&published, &mut cursors)),
                 Err(error) => Wire::Error(item_status(error)),
             };
             v1::PublishResult {

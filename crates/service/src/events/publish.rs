@@ -4,7 +4,7 @@ use super::EventRpc;
 use crate::convert::{Context, events as wire};
 use crate::pipelined::{Begun, Common, Kind, Message, Other, Outcome};
 use std::sync::Arc;
-use trellis_core::events::{Published, Publishing, Topic};
+use trellis_core::events::{CursorWriter, Published, Publishing, Topic};
 use trellis_core::{Namespace, Result};
 use trellis_proto::v1::event_service_publish_stream_request::Request;
 use trellis_proto::v1::event_service_publish_stream_response::Response;
@@ -15,10 +15,15 @@ use trellis_proto::v1::{
 /// The RPC that events are counted under.
 pub(super) const NAME: &str = "trellis.v1.EventService/PublishStream";
 
+/// Cursors that share an allocation.
+const CURSORS: usize = 32;
+
 /// Events that one stream publishes.
 pub(crate) struct Publications {
     rpc: Arc<EventRpc>,
     known: wire::Known,
+    /// Of the topic that was answered last.
+    cursors: Option<(Arc<Topic>, CursorWriter)>,
 }
 
 impl Publications {
@@ -26,7 +31,20 @@ impl Publications {
         Self {
             rpc: Arc::clone(rpc),
             known: wire::Known::default(),
+            cursors: None,
         }
+    }
+
+    /// Writes the cursors of a topic.
+    fn cursors(&mut self, topic: &Arc<Topic>) -> &mut CursorWriter {
+        let same = |(last, _): &(Arc<Topic>, _)| Arc::ptr_eq(last, topic);
+        let last = self.cursors.take().filter(same);
+        let last = last.unwrap_or_else(|| {
+            let cursors = CursorWriter::new(topic, CURSORS);
+            (Arc::clone(topic), cursors)
+        });
+        let (_, cursors) = self.cursors.insert(last);
+        cursors
     }
 }
 
@@ -86,13 +104,13 @@ impl Kind for Publications {
     }
 
     fn told(
-        &self,
+        &mut self,
         id: u64,
         topic: &Arc<Topic>,
         published: Published,
     ) -> EventServicePublishStreamResponse {
         let published = v1::EventServicePublishResponse {
-            published: Some(wire::published(&published, topic)),
+            published: Some(wire::published(&published, self.cursors(topic))),
             scope: Some(self.rpc.scope()),
         };
         let response = Some(Response::Published(published));

@@ -98,7 +98,7 @@ impl Reading {
                 Err(_) | Ok(Err(_)) => break,
                 Ok(Ok(Heard::Events(heard))) => {
                     self.take(&heard);
-                    events.extend(heard.iter().map(|event| wire::stored(event, &topic)));
+                    events.extend(wire::stored(&heard, &topic));
                     if caught_up {
                         caught_up = subscription.position().behind == 0;
                         break;

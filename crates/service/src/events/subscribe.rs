@@ -206,11 +206,8 @@ impl Subscribe {
             Heard::Events(events) => {
                 let bytes = events.iter().map(|event| event.event.bytes()).sum();
                 reader.credit.spend(events.len(), bytes);
-                let events = events.iter();
-                let events = events.map(|event| wire::stored(event, &reader.topic));
-                Some(Response::Events(v1::EventPage {
-                    events: events.collect(),
-                }))
+                let events = wire::stored(&events, &reader.topic);
+                Some(Response::Events(v1::EventPage { events }))
             }
             Heard::CaughtUp => self.position().map(Response::CaughtUp),
             Heard::Gap(reason) => {

@@ -65,7 +65,7 @@ impl Kind for Submissions {
         })
     }
 
-    fn told(&self, id: u64, (): &(), submitted: Submitted) -> JobServiceSubmitStreamResponse {
+    fn told(&mut self, id: u64, (): &(), submitted: Submitted) -> JobServiceSubmitStreamResponse {
         let submitted = v1::JobServiceSubmitResponse {
             job: Some(wire::submitted(submitted)),
             scope: Some(self.0.scope()),

@@ -4,10 +4,11 @@ use super::super::pages::fitting;
 use super::super::{count, duration, scope, timestamp};
 use super::{dead_letters_token, groups_token, topics_token};
 use prost::bytes::Bytes;
+use std::sync::Arc;
 use trellis_core::events::group::{DeadReason, LeaseKey};
 use trellis_core::events::{
-    Cursor, DeadEvent, Delivered, Event, GapReason, GroupId, GroupSpec, GroupState, Position,
-    Published, Room, StoredEvent, Topic, TopicRetention, TopicState,
+    Cursor, CursorWriter, DeadEvent, Delivered, Event, GapReason, GroupId, GroupSpec, GroupState,
+    Position, Published, Room, StoredEvent, Topic, TopicRetention, TopicState,
 };
 use trellis_core::log::{Durability, Offset};
 use trellis_core::{Micros, Namespace, Scope};
@@ -25,10 +26,10 @@ pub(crate) fn page(events: usize) -> Room {
     }
 }
 
-pub(crate) fn published(published: &Published, topic: &Topic) -> v1::PublishedEvent {
+pub(crate) fn published(published: &Published, cursors: &mut CursorWriter) -> v1::PublishedEvent {
     v1::PublishedEvent {
         offset: offset(published.offset),
-        cursor: published.cursor.encode(topic),
+        cursor: cursors.write(&published.cursor),
         duplicate: published.duplicate,
         durability: durability(published.durability).into(),
     }
@@ -65,13 +66,22 @@ fn event(event: &Event) -> v1::Event {
     }
 }
 
-pub(crate) fn stored(stored: &StoredEvent, topic: &Topic) -> v1::StoredEvent {
+fn one_stored(stored: &StoredEvent, cursors: &mut CursorWriter) -> v1::StoredEvent {
     v1::StoredEvent {
         event: Some(event(&stored.event)),
         offset: offset(stored.offset),
         published_time: Some(timestamp(stored.time)),
-        cursor: stored.cursor.encode(topic),
+        cursor: cursors.write(&stored.cursor),
     }
+}
+
+/// Events of a topic.
+pub(crate) fn stored(events: &[Arc<StoredEvent>], topic: &Topic) -> Vec<v1::StoredEvent> {
+    let mut cursors = CursorWriter::new(topic, events.len());
+    let events = events.iter();
+    events
+        .map(|event| one_stored(event, &mut cursors))
+        .collect()
 }
 
 pub(crate) fn gap(reason: GapReason, cursor: Cursor, topic: &Topic) -> v1::EventGap {
@@ -103,7 +113,10 @@ pub(super) fn lease_id(lease: LeaseKey) -> String {
 pub(crate) fn delivery(delivered: &Delivered, ago: Micros, topic: &Topic) -> v1::EventDelivery {
     let remaining = delivered.remaining.0.saturating_sub(ago.0);
     v1::EventDelivery {
-        event: Some(stored(&delivered.event, topic)),
+        event: Some(one_stored(
+            &delivered.event,
+            &mut CursorWriter::new(topic, 1),
+        )),
         lease_id: lease_id(delivered.lease),
         attempt: i32::try_from(delivered.attempt).unwrap_or(i32::MAX),
         lease_remaining: Some(duration(Micros(remaining))),
@@ -204,13 +217,14 @@ pub(crate) fn dead_letter_page(
     group: &GroupId,
     now: &Scope,
 ) -> v1::EventServiceListDeadLettersResponse {
+    let mut cursors = CursorWriter::new(&group.topic, dead.len());
     let dead_letters = dead.iter().map(|dead| {
         let reason = match dead.reason {
             DeadReason::Attempts => v1::EventDeadReason::Attempts,
             DeadReason::Rejected => v1::EventDeadReason::Rejected,
         };
         v1::EventDeadLetter {
-            event: Some(stored(&dead.event, &group.topic)),
+            event: Some(one_stored(&dead.event, &mut cursors)),
             attempts: i32::try_from(dead.attempts).unwrap_or(i32::MAX),
             reason: reason.into(),
         }
