@@ -15,7 +15,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 use trellis_daemon::{Config, Listeners, RunError, run, start_logging};
 
-/// Jobs cost an eighth less with it than with glibc's, and an idle limit a tenth less memory. A batch's large buffers stay, too,
+/// Jobs cost a fifth less with it than with glibc's, and an idle limit a tenth less memory. A batch's large buffers stay, too,
 /// where glibc gives them back to the system after each call and faults them in again with the next.
 #[cfg(not(target_env = "msvc"))]
 #[global_allocator]

@@ -2,11 +2,12 @@
 --
 -- KEYS[1]  the guard    KEYS[2]  the members: a hash, daemon id -> its session record as JSON of strings
 -- KEYS[3]  the dead: such records of members that were declared dead, for as long as their shares are withheld,
---          and of those that left, for as long
+--          and of those that left, for as long as a lost one would count
 -- ARGV[1..3]  the guard's
 -- ARGV[4]  place: "index count" of the daemon among the members, '' when it knows none
 -- ARGV[5]  '1' when the daemon spends its share of limits by itself, else '0'
--- ARGV[6]  for how long, in us, shares are withheld after the last beat
+-- ARGV[6]  for how long, in us, shares are withheld after the last beat    ARGV[7]  the same or longer: for how long
+--          a member counts that the store has lost
 --
 -- Result   {store time in us, highest token minted, member, member, ...}, where a member is
 --          {daemon, incarnation, generation, beat, version, protocol, address, store time of its beat, place,
@@ -34,7 +35,7 @@ end
 local dead = redis.call('HGETALL', KEYS[3])
 for i = 1, #dead, 2 do
   local m = cjson.decode(dead[i + 1])
-  if now >= tonumber(m.at) + ARGV[6] then
+  if now >= tonumber(m.at) + (m.left and ARGV[7] or ARGV[6]) then
     redis.call('HDEL', KEYS[3], dead[i])
   else
     tell(dead[i], m, m.left and 'left' or '1')

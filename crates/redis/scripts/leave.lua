@@ -5,14 +5,17 @@
 --
 -- Result   'left'
 --
--- Its record is kept among the dead for a while: who comes back to a store that has lost its members must be
--- able to tell this one from those that may still spend their shares.
+-- Its record is kept among the dead for a while, without a share: who comes back to a store that has lost its
+-- members must be able to tell this one from those that may still spend theirs.
 --
 -- Atomic, because the record and the stamp must go together.
 
-local record = cjson.decode(redis.call('HGET', KEYS[2], ARGV[2]))
-record.at, record.left = whole(store_time()), '1'
+local record = redis.call('HGET', KEYS[2], ARGV[2])
 redis.call('HDEL', KEYS[1], 'm:' .. ARGV[2])
 redis.call('HDEL', KEYS[2], ARGV[2])
-redis.call('HSET', KEYS[3], ARGV[2], cjson.encode(record))
+if record then
+  record = cjson.decode(record)
+  record.at, record.left, record.place, record.apart = whole(store_time()), '1', '', '0'
+  redis.call('HSET', KEYS[3], ARGV[2], cjson.encode(record))
+end
 return 'left'

@@ -44,7 +44,7 @@ impl Keys {
     }
 
     /// The session records of daemons that were declared dead, while their shares are withheld, and of those that
-    /// left, for as long.
+    /// left, for as long as a lost one would count.
     #[must_use]
     pub fn dead(&self) -> String {
         self.of("dead", &[])

@@ -76,28 +76,30 @@ async fn a_daemon_that_leaves_is_gone_at_once() {
 #[tokio::test]
 #[cfg_attr(no_redis, ignore = "no redis-server")]
 async fn who_left_before_a_daemon_was_back_is_not_among_the_lost() {
-    let Some(server) = Server::start() else {
-        return;
-    };
-    let proxy = Proxy::before(&server).await;
-    let patient = |port| RedisConfig {
-        port,
-        death_after: Duration::from_mins(10),
-        withhold_for: Duration::from_mins(10),
-        ..quick(&server)
-    };
-    let a = Daemon::with(patient(proxy.port), "a");
-    let b = Daemon::with(patient(server.port), "b");
-    a.sees(&["a", "b"]).await;
-    let (old_a, old_b) = (a.attached().await, b.attached().await);
-    proxy.cut(true);
-    server.run(&["FLUSHALL"]);
-    b.session_after(old_b).await;
-    b.store.leave().await.unwrap();
-    proxy.cut(false);
-    a.session_after(old_a).await;
-    a.sees(&["a"]).await;
-    assert!(a.membership.withheld().is_empty());
+    for withhold_for in [Duration::ZERO, Duration::from_mins(10)] {
+        let Some(server) = Server::start() else {
+            return;
+        };
+        let proxy = Proxy::before(&server).await;
+        let patient = |port| RedisConfig {
+            port,
+            death_after: Duration::from_mins(10),
+            withhold_for,
+            ..quick(&server)
+        };
+        let a = Daemon::with(patient(proxy.port), "a");
+        let b = Daemon::with(patient(server.port), "b");
+        a.sees(&["a", "b"]).await;
+        let (old_a, old_b) = (a.attached().await, b.attached().await);
+        proxy.cut(true);
+        server.run(&["FLUSHALL"]);
+        b.session_after(old_b).await;
+        b.store.leave().await.unwrap();
+        proxy.cut(false);
+        a.session_after(old_a).await;
+        a.sees(&["a"]).await;
+        assert!(a.membership.withheld().is_empty());
+    }
 }
 
 #[tokio::test]

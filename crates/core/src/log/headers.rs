@@ -10,7 +10,7 @@ use std::ops::Range;
 /// Named values, in the order in which they were given. A name may occur several times; [`Batch::new`](super::Batch::new) checks
 /// that names are 1 to 256 bytes of UTF-8. Values are any bytes.
 ///
-/// All stand in one allocation, which clones share: name and value of each, as [`put_string`] writes them.
+/// All stand in one piece, which clones share: name and value of each, as [`put_string`] writes them.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Headers {
     written: Bytes,
@@ -127,9 +127,9 @@ impl fmt::Debug for Headers {
 }
 
 /// Bytes of a block. Whoever holds a record of it holds all of it, so it is small.
-const BLOCK: usize = 4 * 1024;
+const BLOCK: usize = 2 * 1024;
 
-/// Writes records, one after the other, each with its headers first and its value behind in one allocation.
+/// Writes records, one after the other, each with its headers first and its value behind in one piece.
 #[derive(Debug, Default)]
 pub struct RecordWriter {
     /// The headers of the record at hand.

@@ -90,12 +90,14 @@ local function header(new, version, as_of)
   }
 end
 
--- Takes note of the size of an entry. By powers of two, so that what daemons were told changes seldom.
+-- Takes note of the size of an entry. By powers of two, so that what daemons were told changes seldom. Where there are
+-- entries of which no note was taken, the note having been deleted, each may be as large as any.
 local function note_largest(size)
   local told = tonumber(redis.call('GET', LARGEST) or '0')
   if size > told then
     local bound = 1024
-    while size > bound do
+    local least = told == 0 and redis.call('EXISTS', SIZES) == 1 and env.max_value or size
+    while least > bound or size > bound do
       bound = bound * 2
     end
     redis.call('SET', LARGEST, whole(bound))

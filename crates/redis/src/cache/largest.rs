@@ -1,15 +1,15 @@
 //! How large the entries of a namespace are at most, so that a batch of small ones need not be sized before it is read.
 //!
 //! The store keeps a bound that only grows, by powers of two (`entry.lua`), and tells it with each read. What was told is
-//! believed for a moment: entries that have grown since may make one answer larger than it should be, by what was written in
-//! that moment at most.
+//! believed for a moment: entries that others have made larger since may make an answer larger than it should be, by what was
+//! written in that moment at most.
 
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use trellis_core::{Micros, Namespace, Time};
 
 /// How long a bound is believed.
-const BELIEVED: Micros = Micros::from_secs(1);
+const BELIEVED: Micros = Micros::from_millis(200);
 
 /// Namespaces whose bound is known; known no more it costs a round trip.
 const MAX_KNOWN: usize = 10_000;
@@ -31,6 +31,14 @@ impl Largest {
         let known = self.0.lock();
         let told = known.get(namespace).map(|(_, told)| *told);
         told.is_none_or(|told| now >= told + Micros(BELIEVED.0 / 2))
+    }
+
+    /// This daemon has written an entry that may have so many bytes.
+    pub fn wrote(&self, namespace: &Namespace, bytes: usize) {
+        let mut known = self.0.lock();
+        if known.get(namespace).is_some_and(|(most, _)| bytes > *most) {
+            known.remove(namespace);
+        }
     }
 
     /// Takes in what a read tells that was sent at this time.
@@ -60,11 +68,14 @@ mod tests {
         assert_eq!(largest.of(&namespace, Time(0)), None);
         assert!(largest.is_old(&namespace, Time(0)));
         largest.told(&namespace, 8_192, Time(5));
-        assert!(!largest.is_old(&namespace, Time(500_004)));
-        assert!(largest.is_old(&namespace, Time(500_005)));
-        assert_eq!(largest.of(&namespace, Time(1_000_004)), Some(8_192));
-        assert_eq!(largest.of(&namespace, Time(1_000_005)), None);
-        largest.told(&namespace, 16_384, Time(1_000_005));
-        assert_eq!(largest.of(&namespace, Time(1_000_006)), Some(16_384));
+        assert!(!largest.is_old(&namespace, Time(100_004)));
+        assert!(largest.is_old(&namespace, Time(100_005)));
+        assert_eq!(largest.of(&namespace, Time(200_004)), Some(8_192));
+        assert_eq!(largest.of(&namespace, Time(200_005)), None);
+        largest.told(&namespace, 16_384, Time(200_005));
+        largest.wrote(&namespace, 16_384);
+        assert_eq!(largest.of(&namespace, Time(200_006)), Some(16_384));
+        largest.wrote(&namespace, 16_385);
+        assert_eq!(largest.of(&namespace, Time(200_006)), None);
     }
 }

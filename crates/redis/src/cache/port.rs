@@ -76,6 +76,7 @@ impl Cache for RedisCache {
         let written = match told.payload {
             SetTold::Stored(version) => {
                 self.store.saw_token(version);
+                self.largest.wrote(namespace, size);
                 self.count(namespace, |ledger| ledger.sets += 1);
                 Written::Stored(Version(version))
             }
@@ -206,6 +207,7 @@ impl Cache for RedisCache {
                 }
                 FillTold::Filled(version, waiters, key) => {
                     self.store.saw_token(version);
+                    self.largest.wrote(namespace, whole.1);
                     if let Ok(key) = EntryKey::new(key, "key") {
                         self.changed(namespace, &key);
                     }

@@ -25,6 +25,10 @@ const TOGETHER_BYTES: usize = 128 * 1024;
 /// Bytes of values read at a time; more only where the first value alone is more. What is above is deferred.
 const READ_BYTES: usize = 16 * 1024 * 1024;
 
+/// Bytes of values that are read without asking for their sizes, by what the largest may have: beyond, the commands of small parts, or
+/// keys that are not there, would cost more than to ask.
+const UNSIZED_BYTES: usize = 2 * 1024 * 1024;
+
 /// What was found under a key.
 pub(super) enum Seen {
     Nothing,
@@ -198,10 +202,11 @@ impl RedisCache {
         Ok(Read { now, seen, mark })
     }
 
-    /// Whether values of so many keys, each as large as the largest, are too large to be read at a time.
+    /// Whether so many keys are to be sized first: each may have as many bytes as the largest, if that is known, or as any.
     fn may_be_too_large(&self, keys: &[&EntryKey], largest: Option<usize>) -> bool {
-        let most = largest.unwrap_or(self.config.machine.max_value_bytes);
-        keys.len() > (READ_BYTES / most.max(1)).max(1)
+        let any = self.config.machine.max_value_bytes.max(1);
+        let within = largest.map_or(0, |most| UNSIZED_BYTES / most.max(1));
+        keys.len() > within.max(READ_BYTES / any).max(1)
     }
 
     async fn plan(

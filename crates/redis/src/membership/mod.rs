@@ -207,6 +207,7 @@ impl MembershipTask {
             .text(sight::place_text(place))
             .text(if apart { "1" } else { "0" })
             .number(Micros::from(self.shared.config.withhold_for).0)
+            .number(self.lost_count_for().0)
             .within(session);
         let sent_at = self.shared.clock.now().mono;
         let reply = self.call(call).await?;
@@ -262,15 +263,19 @@ impl MembershipTask {
         });
     }
 
+    /// Whom the store has lost, and who has not attached again, counts for as long as a silent member would, lest somebody
+    /// takes their share.
+    fn lost_count_for(&self) -> Micros {
+        let config = &self.shared.config;
+        config.withhold_for.max(config.death_after).into()
+    }
+
     /// Works out which shares are withheld by what a beat has shown, and this daemon's own place: silent members
     /// count with the others until their shares are withheld no more.
     fn withhold(&mut self, now: u64, seen: &[Seen], new_generation: bool) {
         let me = &self.shared.identity.daemon;
         let is_seen = |daemon: &str| seen.iter().any(|seen| seen.member.daemon == daemon);
-        // The store has lost whoever has not attached again: they count for as long as a silent member would, lest
-        // somebody takes their share.
-        let config = &self.shared.config;
-        let counts_for = Micros::from(config.withhold_for.max(config.death_after)).0;
+        let counts_for = self.lost_count_for().0;
         let mut lost = std::mem::take(&mut self.peers);
         lost.retain(|peer| {
             (new_generation || peer.lost)

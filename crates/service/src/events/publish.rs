@@ -37,10 +37,12 @@ impl Publications {
 
     /// Writes the cursors of a topic.
     fn cursors(&mut self, topic: &Arc<Topic>) -> &mut CursorWriter {
-        let same = |(last, _): &(Arc<Topic>, _)| Arc::ptr_eq(last, topic);
+        let same = |(last, _): &(Arc<Topic>, _)| Arc::ptr_eq(last, topic) || **last == **topic;
+        // Who changes the topic with each event needs no room for more cursors of each.
+        let room = if self.cursors.is_some() { 1 } else { CURSORS };
         let last = self.cursors.take().filter(same);
         let last = last.unwrap_or_else(|| {
-            let cursors = CursorWriter::new(topic, CURSORS);
+            let cursors = CursorWriter::new(topic, room);
             (Arc::clone(topic), cursors)
         });
         let (_, cursors) = self.cursors.insert(last);
