@@ -8,7 +8,7 @@ use super::past::Past;
 use super::topics::{TopicCount, TopicEntry, Topics};
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use trellis_core::events::{
@@ -47,6 +47,8 @@ pub(super) struct Lane {
     pub trimmed: AtomicU64,
     /// Why nothing comes any more.
     ended: watch::Sender<Option<Error>>,
+    /// Whether anything is said there: each event that is published asks.
+    has_ended: AtomicBool,
 }
 
 /// What only the fold knows.
@@ -107,6 +109,7 @@ impl Lane {
             duplicates: AtomicU64::new(0),
             trimmed: AtomicU64::new(bounds.start.0),
             ended: watch::Sender::new(None),
+            has_ended: AtomicBool::new(false),
             config,
         }
     }
@@ -337,11 +340,15 @@ impl Lane {
             ended.get_or_insert(error);
             first
         });
+        self.has_ended.store(true, Ordering::Release);
         self.order.hang_up();
     }
 
     /// Why nothing comes any more.
     pub fn ended(&self) -> Option<Error> {
+        if !self.has_ended.load(Ordering::Acquire) {
+            return None;
+        }
         self.ended.borrow().clone()
     }
 
