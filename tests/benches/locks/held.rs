@@ -52,7 +52,11 @@ pub async fn measure(pinning: Pinning, table: &mut Table) -> Result<()> {
             keep_alive(&mut sessions).await?;
         }
         let own = commands_per_second(&redis, &mut sessions).await?;
-        let of_fewest = *fewest.get_or_insert(own);
+        let Some(of_fewest) = fewest else {
+            table.add(row(count, "").value(own, ""));
+            fewest = Some(own);
+            continue;
+        };
         let row = row(count, &format!("{} held", HELD[0])).target(Target::AtMost(CONSTANT));
         table.add(row.figures(&[of_fewest], &[own], ""));
     }

@@ -12,6 +12,9 @@ const VERSION: u8 = 1;
 /// Bytes of a cursor.
 const LENGTH: usize = 1 + 16 + 8 + 8 + 4 + 4;
 
+/// Bytes that blocks grow to.
+const BLOCK: usize = 32 * LENGTH;
+
 /// A place between two events of a topic.
 ///
 /// `epoch` is that of the record before it. A log whose tail was lost, and which was then written by another owner, has
@@ -127,17 +130,19 @@ pub struct CursorWriter {
     topic_hash: u32,
     /// What is left of the block at hand.
     block: BytesMut,
+    /// Of the next one.
     block_bytes: usize,
 }
 
 impl CursorWriter {
-    /// For the cursors of a topic, so many in a block.
+    /// For the cursors of a topic, so many of which are known to come. Of further ones each block has room for twice as many as
+    /// the one before, up to 32.
     #[must_use]
-    pub fn new(topic: &Topic, in_block: usize) -> Self {
+    pub fn new(topic: &Topic, coming: usize) -> Self {
         Self {
             topic_hash: hash_of(topic),
             block: BytesMut::new(),
-            block_bytes: in_block.max(1) * LENGTH,
+            block_bytes: coming.max(1) * LENGTH,
         }
     }
 
@@ -153,6 +158,7 @@ impl CursorWriter {
         bytes[37..].copy_from_slice(&check.to_be_bytes());
         if self.block.capacity() < LENGTH {
             self.block = BytesMut::with_capacity(self.block_bytes);
+            self.block_bytes = (2 * self.block_bytes).min(BLOCK);
         }
         self.block.extend_from_slice(&bytes);
         self.block.split().freeze()

@@ -95,9 +95,9 @@ end
 local function note_largest(size)
   local told = tonumber(redis.call('GET', LARGEST) or '0')
   if size > told then
-    local bound = 1024
-    local least = told == 0 and redis.call('EXISTS', SIZES) == 1 and env.max_value or size
-    while least > bound or size > bound do
+    local unnoted = told == 0 and redis.call('EXISTS', SIZES) == 1
+    local least, bound = math.max(size, unnoted and env.max_value or 0), 1024
+    while bound < least do
       bound = bound * 2
     end
     redis.call('SET', LARGEST, whole(bound))

@@ -15,9 +15,6 @@ use trellis_proto::v1::{
 /// The RPC that events are counted under.
 pub(super) const NAME: &str = "trellis.v1.EventService/PublishStream";
 
-/// Cursors that share an allocation.
-const CURSORS: usize = 32;
-
 /// Events that one stream publishes.
 pub(crate) struct Publications {
     rpc: Arc<EventRpc>,
@@ -38,11 +35,9 @@ impl Publications {
     /// Writes the cursors of a topic.
     fn cursors(&mut self, topic: &Arc<Topic>) -> &mut CursorWriter {
         let same = |(last, _): &(Arc<Topic>, _)| Arc::ptr_eq(last, topic) || **last == **topic;
-        // Who changes the topic with each event needs no room for more cursors of each.
-        let room = if self.cursors.is_some() { 1 } else { CURSORS };
         let last = self.cursors.take().filter(same);
         let last = last.unwrap_or_else(|| {
-            let cursors = CursorWriter::new(topic, room);
+            let cursors = CursorWriter::new(topic, 1);
             (Arc::clone(topic), cursors)
         });
         let (_, cursors) = self.cursors.insert(last);
