@@ -16,23 +16,23 @@ function op()
   if request and not dry_run then
     requests.recall(request)
   end
-  local places = charges.locate_all(list)
+  local places, never, slotted = charges.locate_all(list)
   local payload
-  if charges.is_never(list, places) then
+  if never then
     payload = charges.never(list, places, priority)
   elseif dry_run then
     local wait, states = charges.preview(list, places, priority)
     return {wait and DENIED or GRANTED, wait or false, states}
   else
-    if ttl ~= NONE or charges.needs_slots(list, places) then
+    if ttl ~= NONE or slotted then
       reservations.check_bound()
     end
     local full = mode == WAIT and is_full()
     if full and charges.preview(list, places, priority) then
       fail('TOO_MANY_WAITERS', NONE, full)
     end
-    local wants = charges.place_all(list, places)
-    if charges.is_hopeless(wants) then
+    local wants, hopeless = charges.place_all(list, places)
+    if hopeless then
       local _, states = charges.refusal(wants, priority)
       payload = {NEVER, false, states}
     elseif mode == WAIT then

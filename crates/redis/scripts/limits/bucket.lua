@@ -49,7 +49,8 @@ end
 
 -- What of it can be taken now: all that is available but the shares of silent members.
 function bucket.free(b)
-  return env.withheld and bucket.available(b) - withheld.of(b) or bucket.available(b)
+  local available = KINDS[b.spec[1]].available(b)
+  return env.withheld and available - withheld.of(b) or available
 end
 
 -- When `need` units are free, of which `claimed` (none) are for others. What is above the capacity less the

@@ -8,60 +8,34 @@ local function locate(charge, index)
     if not charge[4] then
       fail('LIMIT_NOT_FOUND', index)
     end
-    return {limit = false, source = INLINE, replaces = false, entry = false}
+    return {limit = false, spec = charge[4], source = INLINE, replaces = false, entry = false}
   end
-  local in_force = store.spec_for(limit, charge[2])
-  local differs = charge[4] and not same(charge[4], in_force)
-  local declared = limit.source ~= INLINE
-  if declared and differs and charge[5] then
-    fail('SPEC_MISMATCH', index)
+  local spec, replaces = store.spec_for(limit, charge[2]), false
+  if charge[4] and not same(charge[4], spec) then
+    if limit.source == INLINE then
+      spec, replaces = charge[4], true
+    elseif charge[5] then
+      fail('SPEC_MISMATCH', index)
+    end
   end
-  return {
-    limit = limit, spec = in_force, source = limit.source, replaces = differs and not declared,
-    entry = false,
-  }
+  return {limit = limit, spec = spec, source = limit.source, replaces = replaces, entry = false}
 end
 
--- Finds the limit of every charge and checks its spec. Changes nothing.
+-- Finds the limit of every charge, and the spec that will be in force for it. Tells also whether some charge is above
+-- what its bucket can ever hold, and whether some bucket holds slots. Changes nothing.
 function charges.locate_all(list)
   if #list > 1 then
     store.read_limits(list)
   end
-  local places = {}
+  local places, never, slotted = {}, false, false
   for i = 1, #list do
-    local charge = list[i]
-    places[i] = locate(charge, i - 1)
+    local place = locate(list[i], i - 1)
+    local kind = place.spec[1]
+    never = never or list[i][3] > KINDS[kind].capacity(place.spec)
+    slotted = slotted or kind == 4
+    places[i] = place
   end
-  return places
-end
-
--- The spec that will be in force for a charge at its place.
-local function spec_at(place, charge)
-  if place.limit and not (charge[4] and place.replaces) then
-    return place.spec
-  end
-  return charge[4]
-end
-
--- Whether some charge is above what its bucket can ever hold.
-function charges.is_never(list, places)
-  for i = 1, #list do
-    local charge = list[i]
-    if charge[3] > bucket.capacity(spec_at(places[i], charge)) then
-      return true
-    end
-  end
-  return false
-end
-
-function charges.needs_slots(list, places)
-  for i = 1, #list do
-    local charge = list[i]
-    if spec_at(places[i], charge)[1] == 4 then
-      return true
-    end
-  end
-  return false
+  return places, never, slotted
 end
 
 -- What the charges would meet now, without changing anything: how long until they could be admitted (nil:
@@ -71,7 +45,7 @@ function charges.preview(list, places, priority)
   for i = 1, #list do
     local charge = list[i]
     local place = places[i]
-    local spec, replaces, wait, b = spec_at(place, charge), place.replaces, nil, nil
+    local spec, replaces, wait, b = place.spec, place.replaces, nil, nil
     local entry = place.limit and store.entry(place.limit, charge[2])
     if entry and entry.b then
       local differs = not same(entry.b.spec, spec)
@@ -129,45 +103,68 @@ local function follow_spec(entry)
   return true
 end
 
-local function missing(list, places)
-  local count = 0
-  for i = 1, #list do
-    local charge = list[i]
-    local place = places[i]
-    place.entry = place.limit and store.entry(place.limit, charge[2])
-    count = count + (place.entry and place.entry.b and 0 or 1)
+-- Brings the buckets of inline limits under the specs in force. Tells whether some charge can never be admitted then.
+local function follow_specs(list, wants)
+  local hopeless = false
+  for i = 1, #wants do
+    local want = wants[i]
+    if want.entry.limit.source == INLINE and follow_spec(want.entry) and list[i][4] then
+      want.replaced = true
+    end
   end
-  return count
+  for i = 1, #wants do
+    hopeless = hopeless or wants[i].amount > bucket.capacity(wants[i].entry.b.spec)
+  end
+  return hopeless
 end
 
--- Finds the bucket of every charge, making what is missing. Fails before it changes anything.
-function charges.place_all(list, places)
-  for i = 1, #places do
+-- Finds the buckets that there are. Returns how many charges have none, and how many of these not even a limit.
+local function find(list, places)
+  local missing, unlimited = 0, 0
+  for i = 1, #list do
     local place = places[i]
-    if place.replaces then
-      leases.require_none(place.limit, false)
+    local limit = place.limit
+    if not limit then
+      missing, unlimited = missing + 1, unlimited + 1
+    else
+      if place.replaces then
+        leases.require_none(limit, false)
+      end
+      place.entry = store.entry(limit, list[i][2])
+      missing = place.entry.b and missing or missing + 1
     end
   end
-  local count = missing(list, places)
-  if count > 0 then
-    store.check_room(count)
+  return missing, unlimited
+end
+
+-- Finds the bucket of every charge, making what is missing. Fails before it changes anything. Tells also whether some
+-- charge can never be admitted although none seemed so: when one brings a spec that another goes by.
+function charges.place_all(list, places)
+  local missing, unlimited = find(list, places)
+  if missing > 0 then
+    store.check_room(missing)
     -- Making room may have dropped idle buckets of this very call.
     places = charges.locate_all(list)
+    missing, unlimited = find(list, places)
   end
-  for i = 1, #list do
-    local charge = list[i]
-    local place = places[i]
-    -- Two charges of one call may share a limit that the first of them makes.
-    place.limit = place.limit or store.limit(charge[1]) or store.make_limit(charge[1], charge[4], INLINE)
-  end
-  local wants = {}
-  for i = 1, #list do
-    local charge = list[i]
-    local place = places[i]
-    if place.replaces then
-      place.limit.spec, place.limit.dirty = charge[4], true
+  if unlimited > 0 then
+    for i = 1, #list do
+      local charge, place = list[i], places[i]
+      -- Two charges of one call may share a limit that the first of them makes.
+      place.limit = place.limit or store.limit(charge[1]) or store.make_limit(charge[1], charge[4], INLINE)
     end
-    local entry = place.entry or store.entry(place.limit, charge[2])
+  end
+  local wants, inline = {}, false
+  for i = 1, #list do
+    local charge, place = list[i], places[i]
+    local limit = place.limit
+    if limit.source == INLINE then
+      inline = true
+      if place.replaces then
+        limit.spec, limit.dirty = charge[4], true
+      end
+    end
+    local entry = place.entry or store.entry(limit, charge[2])
     if not entry.b then
       store.make(entry)
     end
@@ -175,36 +172,20 @@ function charges.place_all(list, places)
       limit = charge[1], key = charge[2], amount = charge[3], replaced = place.replaces, entry = entry,
     }
   end
-  for i = 1, #wants do
-    local want = wants[i]
-    if want.entry.limit.source == INLINE and follow_spec(want.entry) and list[i][4] then
-      want.replaced = true
-    end
-  end
-  return wants
-end
-
--- As `is_never`, for buckets found: they differ when one charge brings a spec that another goes by.
-function charges.is_hopeless(wants)
-  for i = 1, #wants do
-    local want = wants[i]
-    if want.amount > bucket.capacity(want.entry.b.spec) then
-      return true
-    end
-  end
-  return false
+  return wants, inline and follow_specs(list, wants)
 end
 
 -- Wakes those who wait for what a call wants, as far as time has served them.
 function charges.wake(wants)
-  local waited = {}
+  local waited
   for i = 1, #wants do
-    local want = wants[i]
-    if want.entry.waited == 1 then
-      waited[#waited + 1] = want.entry
+    local entry = wants[i].entry
+    if entry.waited == 1 then
+      waited = waited or {}
+      waited[#waited + 1] = entry
     end
   end
-  if #waited > 0 then
+  if waited then
     line.wake(waited)
   end
 end
@@ -230,14 +211,15 @@ function charges.take_all(wants, hold, til)
   local states, taken = {}, {}
   for i = 1, #wants do
     local want = wants[i]
-    local entry = store.entry_of(want)
-    bucket.take(entry.b, want.amount, now, hold, til)
+    local entry = want.entry or store.entry_of(want)
+    local b = entry.b
+    KINDS[b.spec[1]].take(b, want.amount, now, hold, til)
     entry.dirty = true
-    states[i] = state_of(bucket.free(entry.b), nil, entry.b.spec, entry.limit.source, want.replaced)
+    states[i] = state_of(bucket.free(b), nil, b.spec, entry.limit.source, want.replaced)
     if hold ~= '' then
       taken[i] = {
         limit = entry.limit.name, life = entry.limit.life, key = entry.key, amount = want.amount,
-        slots = bucket.holds_slots(entry.b), at = now, hold = hold,
+        slots = bucket.holds_slots(b), at = now, hold = hold,
       }
     end
   end
@@ -248,8 +230,10 @@ end
 -- or false, and what each charge met.
 function charges.grant(wants, ttl, id)
   for i = 1, #wants do
-    local want = wants[i]
-    if ttl == NONE and bucket.holds_slots(store.entry_of(want).b) then
+    if ttl ~= NONE then
+      break
+    end
+    if (wants[i].entry or store.entry_of(wants[i])).b.spec[1] == 4 then
       ttl = env.default_ttl
     end
   end

@@ -12,7 +12,7 @@ function op()
     limit.source = SET_LIMIT
     -- All leave before anyone is served, so that none is granted what is going.
     local freed = {}
-    if redis.call('EXISTS', root .. ':lines:' .. whole(limit.life)) == 1 then
+    if redis.call('EXISTS', root .. ':lines:' .. limit.life) == 1 then
       for _, w in ipairs(line.waiting(function(want) return want.limit == limit.name end)) do
         for _, entry in ipairs(line.leave(w)) do
           freed[#freed + 1] = entry

@@ -7,8 +7,8 @@ local INTERACTIVE = 0
 
 local function extend(id, ttl, list)
   local r = reservations.check_extension(id, list)
-  local places = charges.locate_all(list)
-  if charges.is_never(list, places) then
+  local places, never = charges.locate_all(list)
+  if never then
     return charges.never(list, places, INTERACTIVE)
   end
   for _, t in ipairs(r.taken) do
@@ -17,8 +17,8 @@ local function extend(id, ttl, list)
       store.entry(limit, t.key)
     end
   end
-  local wants = charges.place_all(list, places)
-  if charges.is_hopeless(wants) then
+  local wants, hopeless = charges.place_all(list, places)
+  if hopeless then
     local _, states = charges.refusal(wants, INTERACTIVE)
     return {NEVER, false, states}
   elseif not charges.all_open(wants, INTERACTIVE) then

@@ -15,7 +15,7 @@ function op()
   else
     for _, charge in ipairs(list) do
       local limit = store.limit(charge[1])
-      if limit and limit.life <= at then
+      if limit and tonumber(limit.life) <= at then
         taken[#taken + 1] = {
           limit = charge[1], life = limit.life, key = charge[2], amount = charge[3], slots = false,
           at = at, hold = '',

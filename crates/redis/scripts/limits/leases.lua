@@ -29,7 +29,7 @@ function leases.demand_key(entry)
 end
 
 local function leased_key(limit)
-  return root .. ':leased:' .. limit.tag
+  return root .. ':leased:' .. limit.life
 end
 
 function leases.unpack(record)
@@ -249,7 +249,7 @@ end
 
 -- Forgets those of a whole limit.
 function leases.forget_limit(limit)
-  local life = limit.tag
+  local life = limit.life
   local keys = redis.call('SMEMBERS', leased_key(limit))
   for _, key in ipairs(keys) do
     redis.call('UNLINK', root .. ':slices:' .. life .. '|' .. key, root .. ':demand:' .. life .. '|' .. key)

@@ -21,7 +21,7 @@ local PATIENCE = 50000
 local LOOKS = 256
 
 local function lines_key(entry)
-  return root .. ':lines:' .. entry.limit.tag
+  return root .. ':lines:' .. entry.limit.life
 end
 
 -- The line of an entry: false when nobody waits there.

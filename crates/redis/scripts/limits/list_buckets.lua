@@ -8,7 +8,7 @@ function op()
   local limit, size = looking.limit(args[1]), args[2]
   local from, live = args[3] and '(' .. args[3] or '-', {}
   while #live <= size do
-    local keys = redis.call('ZRANGEBYLEX', root .. ':keys:' .. whole(limit.life), from, '+',
+    local keys = redis.call('ZRANGEBYLEX', root .. ':keys:' .. limit.life, from, '+',
       'LIMIT', 0, size + 1)
     if #keys == 0 then
       break

@@ -21,7 +21,7 @@ function looking.limit_state(limit)
   local overrides = {}
   if limit.overrides ~= 0 then
     local all = redis.call('HGETALL',
-      root .. ':overrides:' .. limit.tag .. ':' .. whole(limit.overrides))
+      root .. ':overrides:' .. limit.life .. ':' .. whole(limit.overrides))
     for i = 1, #all, 2 do
       overrides[#overrides + 1] = {all[i], cmsgpack.unpack(all[i + 1])}
     end

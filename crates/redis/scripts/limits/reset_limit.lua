@@ -11,7 +11,7 @@ local function keys_to_fill(limit, key)
     return {key}
   end
   if store.bucket_count(limit) <= EAGER then
-    return redis.call('HKEYS', root .. ':buckets:' .. whole(limit.life))
+    return redis.call('HKEYS', root .. ':buckets:' .. limit.life)
   end
   if #limit.changes >= MAX_CHANGES then
     fail('TOO_MANY_CHANGES')
@@ -19,7 +19,7 @@ local function keys_to_fill(limit, key)
   limit.version, limit.dirty = limit.version + 1, true
   limit.changes[#limit.changes + 1] =
     {limit.version, now, REFILL_ALL, limit.spec, limit.overrides}
-  return redis.call('HKEYS', root .. ':lines:' .. whole(limit.life))
+  return redis.call('HKEYS', root .. ':lines:' .. limit.life)
 end
 
 function op()

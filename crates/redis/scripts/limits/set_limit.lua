@@ -23,7 +23,7 @@ function op()
     return payload
   end
   local waited = {}
-  for _, key in ipairs(redis.call('HKEYS', root .. ':lines:' .. whole(limit.life))) do
+  for _, key in ipairs(redis.call('HKEYS', root .. ':lines:' .. limit.life)) do
     waited[#waited + 1] = store.entry(limit, key)
   end
   limit.version = found and limit.version + 1 or limit.version
@@ -31,13 +31,13 @@ function op()
   local former = limit.overrides
   limit.overrides = #overrides > 0 and limit.version or 0
   for _, one in ipairs(overrides) do
-    redis.call('HSET', root .. ':overrides:' .. whole(limit.life) .. ':' .. whole(limit.version),
+    redis.call('HSET', root .. ':overrides:' .. limit.life .. ':' .. whole(limit.version),
       one[1], cmsgpack.pack(one[2]))
   end
   if live then
     limit.changes[#limit.changes + 1] = {limit.version, now, policy, spec, limit.overrides}
   elseif former ~= 0 then
-    redis.call('UNLINK', root .. ':overrides:' .. whole(limit.life) .. ':' .. whole(former))
+    redis.call('UNLINK', root .. ':overrides:' .. limit.life .. ':' .. whole(former))
   end
   if #waited > 0 then
     strict = false

@@ -12,9 +12,9 @@
 -- <root>:pins          hash: life -> charges of reservations that may still owe; an inline limit stays for them
 -- <root>:counts        hash: buckets, life, arrivals, sweep state
 --
--- `life` distinguishes a limit from a deleted one of the same name. A change of spec costs the same however
--- many keys there are: it is noted in `changes` ({version, at, policy, spec, overrides}), and a bucket is
--- brought through those that it has not seen when it is next looked at, as of the time they were made.
+-- `life`, the text of a time, distinguishes a limit from a deleted one of the same name. A change of spec costs
+-- the same however many keys there are: it is noted in `changes` ({version, at, policy, spec, overrides}), and a
+-- bucket is brought through those that it has not seen when it is next looked at, as of the time they were made.
 -- A bucket that is idle and full is as good as none, so a full one is written by its first charge only.
 
 store.limits, store.entries, store.order, store.unused = {}, {}, {}, {}
@@ -23,13 +23,17 @@ local function limits_key()
   return root .. ':limits'
 end
 
+local function buckets_key(life)
+  return root .. ':buckets:' .. life
+end
+
 local function keep_limit(name, record)
   local limit = false
   if record then
     local source, life, version, spec, overrides, dropped, changes, sharing = cmsgpack.unpack(record)
     limit = {
       name = name, source = source, life = life, version = version, spec = spec, overrides = overrides,
-      dropped = dropped, changes = changes, sharing = sharing, tag = whole(life),
+      dropped = dropped, changes = changes, sharing = sharing, buckets = buckets_key(life),
     }
   end
   store.limits[name] = limit
@@ -96,16 +100,17 @@ function store.make_limit(name, spec, source)
   fresh_limits = fresh_limits + 1
   local last = tonumber(redis.call('HGET', root .. ':counts', 'life') or '0')
   last_life = math.max(last, last_life, now) + 1
+  local life = whole(last_life)
   local limit = {
-    name = name, source = source, life = last_life, version = 1, spec = spec,
-    overrides = 0, dropped = 0, changes = {}, sharing = AUTO, fresh = true, tag = whole(last_life),
+    name = name, source = source, life = life, version = 1, spec = spec, overrides = 0, dropped = 0,
+    changes = {}, sharing = AUTO, fresh = true, buckets = buckets_key(life),
   }
   store.limits[name] = limit
   return limit
 end
 
 local function overrides_key(limit, version)
-  return root .. ':overrides:' .. limit.tag .. ':' .. whole(version)
+  return root .. ':overrides:' .. limit.life .. ':' .. whole(version)
 end
 
 -- The spec of a limit for one key, at present or as of a change.
@@ -120,16 +125,12 @@ function store.spec_for(limit, key, change)
   return change and change[4] or limit.spec
 end
 
-local function buckets_key(limit)
-  return root .. ':buckets:' .. limit.tag
-end
-
 local function keys_key(limit)
-  return root .. ':keys:' .. limit.tag
+  return root .. ':keys:' .. limit.life
 end
 
 function store.bucket_count(limit)
-  return redis.call('HLEN', buckets_key(limit))
+  return redis.call('HLEN', limit.buckets)
 end
 
 -- What an entry's bucket is under another spec. An idle full one is as good as none: what it becomes must
@@ -187,7 +188,7 @@ end
 
 -- The bucket of a limit for a key, at the present; `entry.b` is false when there is none.
 function store.entry(limit, key)
-  local place = limit.tag .. '|' .. key
+  local place = limit.life .. '|' .. key
   local entry = store.entries[place]
   if entry then
     return entry
@@ -198,7 +199,7 @@ function store.entry(limit, key)
   }
   store.entries[place] = entry
   store.order[#store.order + 1] = entry
-  local record = not limit.fresh and redis.call('HGET', buckets_key(limit), key)
+  local record = not limit.fresh and redis.call('HGET', limit.buckets, key)
   if env.lost then
     entry.found = record or ''
   end
@@ -253,7 +254,7 @@ function store.write_entry(entry)
   end
   local lease = entry.lease and leases.pack(entry.lease)
   local record = bucket.pack(entry.paused, entry.filled, entry.version, entry.waited, lease, b)
-  redis.call('HSET', buckets_key(limit), entry.key, record)
+  redis.call('HSET', limit.buckets, entry.key, record)
   entry.dirty = false
 end
 
@@ -295,9 +296,9 @@ end
 
 -- Forgets a limit and its buckets; nobody waits for them any more.
 function store.remove_limit(limit)
-  local life = limit.tag
+  local life = limit.life
   if may_hold_slots(limit) then
-    for _, key in ipairs(redis.call('HKEYS', buckets_key(limit))) do
+    for _, key in ipairs(redis.call('HKEYS', limit.buckets)) do
       slots.forget({place = life .. '|' .. key})
     end
   end
@@ -306,7 +307,7 @@ function store.remove_limit(limit)
   redis.call('ZREM', root .. ':names', limit.name)
   redis.call('HDEL', root .. ':pins', life)
   leases.forget_limit(limit)
-  local gone = {buckets_key(limit), keys_key(limit), root .. ':over:' .. limit.tag}
+  local gone = {limit.buckets, keys_key(limit), root .. ':over:' .. limit.life}
   if limit.overrides ~= 0 then
     gone[#gone + 1] = overrides_key(limit, limit.overrides)
   end
@@ -328,7 +329,7 @@ end
 -- Forgets an inline limit that has no bucket and owes none.
 local function drop_unused(limit)
   if limit.source == INLINE and store.limits[limit.name] == limit and store.bucket_count(limit) == 0
-    and redis.call('HEXISTS', root .. ':pins', limit.tag) == 0 then
+    and redis.call('HEXISTS', root .. ':pins', limit.life) == 0 then
     store.remove_limit(limit)
   end
 end
@@ -342,9 +343,9 @@ function store.remove_bucket(entry)
   if entry.lease then
     leases.forget(entry)
   end
-  redis.call('HDEL', buckets_key(limit), entry.key)
+  redis.call('HDEL', limit.buckets, entry.key)
   redis.call('ZREM', keys_key(limit), entry.key)
-  redis.call('HDEL', root .. ':over:' .. limit.tag, entry.key)
+  redis.call('HDEL', root .. ':over:' .. limit.life, entry.key)
   redis.call('HINCRBY', root .. ':counts', 'buckets', -1)
   entry.b, entry.dirty, entry.kept = false, false, false
   if entry.filled > limit.dropped then
@@ -354,7 +355,7 @@ function store.remove_bucket(entry)
 end
 
 local function over_key(limit)
-  return root .. ':over:' .. limit.tag
+  return root .. ':over:' .. limit.life
 end
 
 -- Units that were admitted above an entry's limit, as far as merges have shown, since it was last as good as none.
@@ -371,7 +372,7 @@ function store.pin(taken, by)
   for _, charge in ipairs(taken) do
     local limit = store.limit_of(charge)
     if limit then
-      local life = limit.tag
+      local life = limit.life
       local pins = redis.call('HINCRBY', root .. ':pins', life, by)
       if pins <= 0 then
         redis.call('HDEL', root .. ':pins', life)
@@ -385,7 +386,7 @@ end
 local function make_room()
   for _, name in ipairs(redis.call('HRANDFIELD', limits_key(), 4)) do
     local limit = store.limit(name)
-    for _, key in ipairs(limit and redis.call('HRANDFIELD', buckets_key(limit), 32) or {}) do
+    for _, key in ipairs(limit and redis.call('HRANDFIELD', limit.buckets, 32) or {}) do
       local entry = store.entry(limit, key)
       if entry.kept and store.is_idle_and_full(entry) then
         store.remove_bucket(entry)

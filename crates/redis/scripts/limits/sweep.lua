@@ -66,7 +66,7 @@ local function trim_changes(limit, version)
     if change[1] > version then
       kept[#kept + 1] = change
     elseif change[5] ~= 0 and change[5] ~= limit.overrides then
-      redis.call('UNLINK', root .. ':overrides:' .. limit.tag .. ':' .. whole(change[5]))
+      redis.call('UNLINK', root .. ':overrides:' .. limit.life .. ':' .. whole(change[5]))
     end
   end
   if #kept < #limit.changes then
@@ -100,7 +100,7 @@ local function sweep_buckets(budget)
       limit, cursor = store.limit(name), '0'
       version = limit.version
     end
-    local page = redis.call('HSCAN', root .. ':buckets:' .. limit.tag, cursor, 'COUNT', 64)
+    local page = redis.call('HSCAN', root .. ':buckets:' .. limit.life, cursor, 'COUNT', 64)
     cursor = page[1]
     for i = 1, #page[2], 2 do
       visit(limit, page[2][i])
