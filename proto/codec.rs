@@ -1,13 +1,14 @@
-//! Protobuf framing that answers a malformed message as the caller's error.
+//! Protobuf framing that answers a malformed message as the caller's error, and encodes without growing its buffer.
 //!
 //! The stock codec reports undecodable bytes as `INTERNAL`, which blames the daemon and names no field.
-//! This one answers `INVALID_ARGUMENT` with the field that could not be read.
+//! This one answers `INVALID_ARGUMENT` with the field that could not be read. The stock encoder's buffer doubles up to the
+//! size of a message, and is copied each time; here it has that size at once.
 
 use prost::Message;
 use std::marker::PhantomData;
 use tonic::Status;
-use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder};
-use tonic_prost::{ProstDecoder, ProstEncoder};
+use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic_prost::ProstDecoder;
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::ERROR_DOMAIN;
@@ -30,15 +31,30 @@ where
 {
     type Encode = T;
     type Decode = U;
-    type Encoder = ProstEncoder<T>;
+    type Encoder = SizedEncoder<T>;
     type Decoder = StrictDecoder<U>;
 
     fn encoder(&mut self) -> Self::Encoder {
-        ProstEncoder::new(BufferSettings::default())
+        SizedEncoder(PhantomData)
     }
 
     fn decoder(&mut self) -> Self::Decoder {
         StrictDecoder(ProstDecoder::new(BufferSettings::default()))
+    }
+}
+
+/// Encodes one message into a buffer of its size.
+#[derive(Debug)]
+pub struct SizedEncoder<T>(PhantomData<T>);
+
+impl<T: Message> Encoder for SizedEncoder<T> {
+    type Item = T;
+    type Error = Status;
+
+    fn encode(&mut self, item: T, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buffer.reserve(item.encoded_len());
+        item.encode(buffer)
+            .map_err(|error| Status::internal(error.to_string()))
     }
 }
 

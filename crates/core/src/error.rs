@@ -150,9 +150,21 @@ impl Error {
 
     /// The same error, its field's path put below `parent`: `amount` becomes `charges[3].amount`.
     #[must_use]
-    pub fn within(mut self, parent: impl std::fmt::Display) -> Self {
+    pub fn within(self, parent: impl std::fmt::Display) -> Self {
+        match &self.violation {
+            Some(violation) => {
+                let field = format!("{parent}.{}", violation.field);
+                self.at(field)
+            }
+            None => self,
+        }
+    }
+
+    /// The same error of a field that is named when there is an error: to name each of many costs more than to check it.
+    #[must_use]
+    pub fn at(mut self, field: impl std::fmt::Display) -> Self {
         if let Some(violation) = &mut self.violation {
-            violation.field = format!("{parent}.{}", violation.field);
+            violation.field = field.to_string();
             self.message = format!("{}: {}", violation.field, violation.allowed);
         }
         self

@@ -2,7 +2,7 @@
 
 use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use trellis_core::limits::{AcquireRequest, Acquired, Charge, ChargeState, LimitSpec};
 use trellis_core::same_text;
 
@@ -22,18 +22,18 @@ pub(crate) struct Known {
 }
 
 /// By a hash of the place, so that a look needs no names of its own; of two places with one hash the later is kept.
-type Shard = HashMap<u64, (Place, Known)>;
+type Shard = HashMap<u64, (Place, Known), foldhash::fast::RandomState>;
 
 /// The buckets that this daemon has seen.
 pub(crate) struct Memory {
-    hasher: RandomState,
+    hasher: foldhash::quality::RandomState,
     shards: Vec<Mutex<Shard>>,
 }
 
 impl Memory {
     pub fn new() -> Self {
         Self {
-            hasher: RandomState::new(),
+            hasher: foldhash::quality::RandomState::default(),
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
         }
     }

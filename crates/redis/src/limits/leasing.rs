@@ -11,7 +11,7 @@ use super::acquire::Attempt;
 use crate::Session;
 use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Notify;
@@ -34,7 +34,7 @@ const MAX_SLOT_LIMITS: usize = 4_096;
 /// All slices of this daemon.
 pub(super) struct Leasing {
     clock: Arc<dyn Clock>,
-    hasher: RandomState,
+    hasher: foldhash::quality::RandomState,
     shards: Box<[Mutex<Shard>]>,
     /// In which the slices were granted.
     session: Mutex<Option<Session>>,
@@ -100,7 +100,7 @@ impl Leasing {
         };
         Self {
             clock,
-            hasher: RandomState::new(),
+            hasher: foldhash::quality::RandomState::default(),
             shards: (1..=SHARDS).map(shard).collect(),
             session: Mutex::new(None),
             work: Notify::new(),

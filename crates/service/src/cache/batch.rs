@@ -30,7 +30,7 @@ impl CacheRpc {
         let mut keys = Vec::with_capacity(request.keys.len());
         let mut errors = Vec::with_capacity(request.keys.len());
         for (index, key) in request.keys.into_iter().enumerate() {
-            match spelled::entry_key(key, &format!("keys[{index}]")) {
+            match spelled::entry_key_at(key, index) {
                 Ok(key) => {
                     keys.push(key);
                     errors.push(None);
@@ -88,7 +88,7 @@ impl CacheRpc {
         let namespace = self.context(None).namespace(request.namespace)?;
         let mut results = Vec::with_capacity(request.keys.len());
         for (index, key) in request.keys.into_iter().enumerate() {
-            let key = spelled::entry_key(key, &format!("keys[{index}]"));
+            let key = spelled::entry_key_at(key, index);
             let deleted = match key {
                 Ok(key) => self.delete(&namespace, &key, Precondition::Always).await,
                 Err(error) => Err(error),

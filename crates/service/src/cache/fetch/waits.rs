@@ -116,7 +116,7 @@ pub(super) fn folded(keys: Vec<String>) -> Result<(Vec<EntryKey>, Vec<Vec<u32>>)
     let mut seen: HashMap<EntryKey, usize> = HashMap::with_capacity(keys.len());
     let (mut folded, mut indexes) = (Vec::with_capacity(keys.len()), Vec::new());
     for (index, key) in (0_u32..).zip(keys) {
-        let key = spelled::entry_key(key, &format!("keys[{index}]"))?;
+        let key = spelled::entry_key_at(key, index)?;
         if let Some(place) = seen.get(&key) {
             let places: &mut Vec<u32> = &mut indexes[*place];
             places.push(index);

@@ -25,6 +25,11 @@ pub(crate) fn entry_key(key: String, field: &str) -> Result<EntryKey> {
     EntryKey::new(key, field)
 }
 
+/// The key at this place of `keys`.
+pub(crate) fn entry_key_at(key: String, index: usize) -> Result<EntryKey> {
+    EntryKey::new(key, "keys").map_err(|error| error.at(format_args!("keys[{index}]")))
+}
+
 /// The part of a value in one message.
 pub(crate) fn part(bytes: &Bytes, field: &str) -> Result<()> {
     if bytes.len() > PART_BYTES {
