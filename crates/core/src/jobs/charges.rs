@@ -8,6 +8,8 @@ use super::ids::{JobId, LeaseId};
 use super::job::Job;
 use crate::limits::{ActualAmount, Charge, MAX_AMOUNT, ReservationId, Usage, check_charges};
 use crate::{Error, Key, Name, Namespace, Result, check_rules};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Deref;
 use std::sync::Arc;
 
 /// The most charges of a job.
@@ -24,8 +26,54 @@ pub struct ChargedBucket {
     pub key: Key,
 }
 
-/// The buckets that jobs charge together, in the order in which the jobs name them.
-pub type ChargedBuckets = Arc<[ChargedBucket]>;
+/// The buckets that jobs charge together, in the order in which the jobs name them. Their texts are hashed once.
+#[derive(Clone, Debug)]
+pub struct ChargedBuckets {
+    buckets: Arc<[ChargedBucket]>,
+    hash: u64,
+}
+
+impl ChargedBuckets {
+    /// Those that charges name; none if there are none.
+    #[must_use]
+    pub fn of(charges: &[Charge], namespace: &Namespace) -> Option<Self> {
+        if charges.is_empty() {
+            return None;
+        }
+        let buckets = charges.iter().map(|charge| ChargedBucket {
+            namespace: namespace.clone(),
+            limit: charge.limit.clone(),
+            key: charge.key.clone(),
+        });
+        let buckets: Arc<[ChargedBucket]> = buckets.collect();
+        let mut hasher = DefaultHasher::new();
+        buckets.hash(&mut hasher);
+        let hash = hasher.finish();
+        Some(Self { buckets, hash })
+    }
+}
+
+impl Deref for ChargedBuckets {
+    type Target = [ChargedBucket];
+
+    fn deref(&self) -> &[ChargedBucket] {
+        &self.buckets
+    }
+}
+
+impl PartialEq for ChargedBuckets {
+    fn eq(&self, other: &Self) -> bool {
+        self.hash == other.hash && self.buckets == other.buckets
+    }
+}
+
+impl Eq for ChargedBuckets {}
+
+impl Hash for ChargedBuckets {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        hasher.write_u64(self.hash);
+    }
+}
 
 /// What an attempt under way has taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,17 +137,9 @@ impl Job {
     }
 
     /// What it charges, as buckets.
-    pub(super) fn buckets(&self, namespace: &Namespace) -> Option<ChargedBuckets> {
-        let charges = &self.options().charges;
-        if charges.is_empty() {
-            return None;
-        }
-        let buckets = charges.iter().map(|charge| ChargedBucket {
-            namespace: namespace.clone(),
-            limit: charge.limit.clone(),
-            key: charge.key.clone(),
-        });
-        Some(buckets.collect())
+    #[must_use]
+    pub fn buckets(&self) -> Option<&ChargedBuckets> {
+        self.asked.as_ref()?.buckets.as_ref()
     }
 }
 
@@ -136,9 +176,13 @@ impl JobFold {
             .insert(lease, SettleDue { namespace, taken });
     }
 
-    pub(super) fn settled(&mut self, lease: LeaseId) -> Verdict {
-        self.keep_settlement(lease);
-        done(self.settlements.remove(&lease).is_some())
+    pub(super) fn settled(&mut self, leases: &[LeaseId]) -> Verdict {
+        let mut were_due = false;
+        for lease in leases {
+            self.keep_settlement(*lease);
+            were_due |= self.settlements.remove(lease).is_some();
+        }
+        done(were_due)
     }
 
     fn keep_settlement(&mut self, lease: LeaseId) {

@@ -9,6 +9,7 @@ use super::job::{Ending, Job, JobState, Outcome, Phase, Place};
 use super::record::{Entry, JobRecord, Mark};
 use super::snapshot::Snapshot;
 use super::spec::MEMORY;
+use super::table::JobTable;
 use super::writer::chained;
 use crate::log::Offset;
 use crate::{Micros, Time};
@@ -111,7 +112,7 @@ pub(super) struct Head {
 #[derive(Debug, Default)]
 pub struct JobFold {
     pub(super) head: Head,
-    pub(super) jobs: BTreeMap<JobId, Job>,
+    pub(super) jobs: JobTable,
     pub(super) index: Index,
     /// What is to be settled of attempts that are over.
     pub(super) settlements: BTreeMap<LeaseId, SettleDue>,
@@ -138,7 +139,7 @@ impl JobFold {
                 reservation,
             } => self.lease((*job, mark.lease()), worker, reservation.as_ref(), changes),
             JobRecord::Used { job, lease, used } => self.used((*job, *lease), used),
-            JobRecord::Settled(lease) => self.settled(*lease),
+            JobRecord::Settled(leases) => self.settled(leases),
             JobRecord::BatchCreated { id, spec } => self.create_batch(*id, spec),
             JobRecord::Purged { queue, states } => self.purge(queue, states, changes),
             JobRecord::Forgotten(job) => self.forget_ended(*job, changes),

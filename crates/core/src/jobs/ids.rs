@@ -2,7 +2,9 @@
 
 use crate::log::Partition;
 use crate::{Error, Result, Time};
+use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::hash::{BuildHasherDefault, Hasher};
 
 /// Names a job. Made by the daemon that takes it in: the millisecond in 48 bits, the partition in 16, and 64 random bits. So ids
 /// of one partition sort by when they were made, as well as the clocks of the daemons agree.
@@ -47,6 +49,32 @@ impl fmt::Display for JobId {
         let mut text = [0; 32];
         digits(&mut text, &self.0.to_be_bytes());
         show(&text, formatter)
+    }
+}
+
+/// A map by jobs that are known. Whoever asks chooses no id, and half of each is random: so there is nothing to hash.
+pub type JobMap<V> = HashMap<JobId, V, BuildHasherDefault<JobHasher>>;
+
+/// The same of a set.
+pub type JobSet = HashSet<JobId, BuildHasherDefault<JobHasher>>;
+
+/// Takes the random bits of an id for its hash.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct JobHasher(u64);
+
+impl Hasher for JobHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        let bytes = bytes.iter().map(|byte| u64::from(*byte));
+        self.0 = bytes.fold(self.0, |hash, byte| hash.rotate_left(8) ^ byte);
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "the others are not random")]
+    fn write_u128(&mut self, id: u128) {
+        self.0 = id as u64;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 

@@ -1,11 +1,11 @@
 //! What is known of one job.
 
-use super::charges::Taken;
+use super::charges::{ChargedBuckets, Taken};
 use super::ids::LeaseId;
 use super::spec::{DEFAULT_RETRY, JobOptions};
 use super::stream::Stream;
 use crate::log::Offset;
-use crate::{Name, Time};
+use crate::{Name, Namespace, Time};
 
 /// Where bytes of a job stand in the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -172,7 +172,24 @@ pub struct Job {
     pub(super) tag: Option<u64>,
     /// Its queue, in the index.
     pub(super) queue: usize,
-    pub(super) options: Option<Box<JobOptions>>,
+    pub(super) asked: Option<Box<Asked>>,
+}
+
+/// What was asked for, where that is not what most jobs leave as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Asked {
+    options: JobOptions,
+    /// What these charge.
+    pub buckets: Option<ChargedBuckets>,
+}
+
+impl Asked {
+    /// The options of a job of a namespace.
+    pub fn new(options: &JobOptions, namespace: &Namespace) -> Option<Box<Self>> {
+        let buckets = ChargedBuckets::of(&options.charges, namespace);
+        let options = (!options.is_common()).then(|| options.clone())?;
+        Some(Box::new(Self { options, buckets }))
+    }
 }
 
 /// What a job has that leaves everything as it is.
@@ -196,7 +213,7 @@ impl Job {
     /// What was asked for.
     #[must_use]
     pub fn options(&self) -> &JobOptions {
-        self.options.as_deref().unwrap_or(&COMMON)
+        self.asked.as_ref().map_or(&COMMON, |asked| &asked.options)
     }
 
     /// Bytes of what its worker gets: payload, checkpoint and options.
@@ -204,8 +221,7 @@ impl Job {
     pub fn bytes(&self) -> usize {
         let left = self.left.map_or(0, |left| left.bytes);
         let bytes = u64::from(self.payload.bytes) + u64::from(left);
-        let options = self.options.as_ref().map_or(0, |options| options.bytes());
-        usize::try_from(bytes).unwrap_or(usize::MAX) + options
+        usize::try_from(bytes).unwrap_or(usize::MAX) + self.options().bytes()
     }
 
     /// Phase or outcome.

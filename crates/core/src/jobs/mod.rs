@@ -42,6 +42,7 @@ mod spec;
 mod status;
 mod stream;
 mod submit;
+mod table;
 mod watch;
 mod wire;
 mod writer;
@@ -49,11 +50,11 @@ mod writer;
 pub use batch::{Batch, BatchSpec, BatchState, InBatch, MAX_BATCH_JOBS, OnFailure, Stop};
 pub use charges::{ChargedBucket, ChargedBuckets, MAX_CHARGES, SettleDue, Taken, check_used};
 pub use fold::{Batching, Change, Chunking, JobFold, Submission, Verdict};
-pub use ids::{BatchId, Epoch, JobId, LeaseId};
+pub use ids::{BatchId, Epoch, JobHasher, JobId, JobMap, JobSet, LeaseId};
 pub use job::{Ending, Job, JobState, Lease, Outcome, Phase, Place};
 pub use join::Cached;
 pub use port::{
-    Assigned, Attempt, Decision, JobView, Jobs, ListJobs, Over, QueueState, Reserve, Submitted,
+    Assigned, Attempt, Decision, JobView, Jobs, ListJobs, QueueState, Reserve, Submitted,
     Submitting, SubmittingBatch,
 };
 pub use purge::{MAX_PURGED, check_purged};
@@ -67,7 +68,9 @@ pub use spec::{
 };
 pub use status::{JobsStatus, PICKUP_BOUNDS, Pickups};
 pub use stream::{Chunk, ChunkBounds, Progress, Report, Said, Stream};
-pub use watch::{BatchEvent, BatchNews, BatchView, BatchWatch, JobEvent, JobNews, JobWatch};
+pub use watch::{
+    BatchEvent, BatchNews, BatchView, BatchWatch, JobEvent, JobNews, JobWatch, WatchAttempts,
+};
 pub use writer::{JobWriter, Sheet};
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use super::record::AttemptEnd;
 use super::spec::{JobOptions, JobSpec, Payload, QueueId, QueueSpec, Request};
 use super::status::JobsStatus;
 use super::stream::{Chunk, Progress};
-use super::watch::{BatchView, BatchWatch, JobWatch};
+use super::watch::{BatchView, BatchWatch, JobWatch, WatchAttempts};
 use crate::limits::ActualAmount;
 use crate::log::Durability;
 use crate::{Micros, Name, Namespace, Result, Scope, Time};
@@ -20,9 +20,6 @@ pub type Submitting = Pin<Box<dyn Future<Output = Result<Submitted>> + Send>>;
 
 /// Submissions under way, each answered by itself, in order: they go on when this is dropped.
 pub type SubmittingBatch = Pin<Box<dyn Future<Output = Vec<Result<Submitted>>> + Send>>;
-
-/// Done once an attempt is over.
-pub type Over = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What became of a submission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -216,9 +213,8 @@ pub trait Jobs: Send + Sync {
     /// extended. Those that are over are passed over. Never waits.
     fn let_go(&self, namespace: &Namespace, attempts: &[Attempt], within: Micros);
 
-    /// Tells when an attempt is over, whoever ended it; at once if it is. Only the last caller for an attempt is told late: one before is told
-    /// when another one comes.
-    fn over(&self, namespace: &Namespace, attempt: Attempt) -> Over;
+    /// For one who watches attempts of a namespace, which are to be added. Never waits.
+    fn watch_attempts(&self, namespace: &Namespace) -> Box<dyn WatchAttempts>;
 
     /// Tells how far an attempt is, and keeps what the next one, if there is one, is to go on from: each if it is there. Errors: `LeaseLost`,
     /// `JobNotFound`, `InvalidField`, `TooManyBytes`.

@@ -137,8 +137,7 @@ impl Queue {
     /// Whether a ready job may start now.
     pub fn may_start(&self, job: &Job) -> bool {
         let most = self.spec.concurrency.map_or(u64::MAX, u64::from);
-        let buckets = job.buckets(&self.id.namespace);
-        let ready = self.ready.contains(Order::of(job), buckets.as_ref());
+        let ready = self.ready.contains(Order::of(job), job.buckets());
         ready && !self.spec.paused && self.running() < most
     }
 
@@ -162,11 +161,11 @@ impl Queue {
         let order = Order::of(job);
         match (&job.phase, self.line_of(job)) {
             (Phase::Ready, None) => {
-                let buckets = job.buckets(&self.id.namespace);
+                let buckets = job.buckets().cloned();
                 self.ready.insert(order, Waiting { id, buckets });
             }
             (Phase::Ready, Some(key)) => {
-                let buckets = job.buckets(&self.id.namespace);
+                let buckets = job.buckets().cloned();
                 let line = self.lines.entry(key.clone()).or_default();
                 line.hidden.insert(order, Waiting { id, buckets });
                 self.level(&key);
@@ -196,10 +195,7 @@ impl Queue {
         }
         let order = Order::of(job);
         match &job.phase {
-            Phase::Ready => {
-                let buckets = job.buckets(&self.id.namespace);
-                self.ready.remove(order, buckets.as_ref());
-            }
+            Phase::Ready => self.ready.remove(order, job.buckets()),
             Phase::Running(_) => {}
             Phase::Delayed(_) | Phase::Ended(_) => return,
         }

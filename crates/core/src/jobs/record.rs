@@ -120,8 +120,8 @@ pub enum JobRecord {
         /// What is not named was used as reserved.
         used: Vec<ActualAmount>,
     },
-    /// What this attempt has taken was settled.
-    Settled(LeaseId),
+    /// What these attempts have taken was settled.
+    Settled(Vec<LeaseId>),
     /// An attempt has ended.
     Ended {
         /// Of which job.

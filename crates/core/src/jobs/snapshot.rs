@@ -5,10 +5,11 @@ use super::charges::SettleDue;
 use super::fold::{Head, JobFold};
 use super::ids::{BatchId, JobId, LeaseId};
 use super::index::{TurnKey, Turns};
-use super::job::{Job, Outcome, Phase, Place};
+use super::job::{Asked, Job, Outcome, Phase, Place};
 use super::record::Part;
 use super::slice::{BatchSlice, HeadSlice, JobSlice, QueueSlice, SettleSlice, Slice, TurnSlice};
 use super::spec::QueueId;
+use super::table::JobTable;
 use crate::log::Offset;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
@@ -48,17 +49,20 @@ impl<K: Ord + Clone, V: Clone> Frozen<K, V> {
         }
     }
 
-    /// The next ones, after those that were told, until they weigh so much; none when all were told.
-    fn next(
+    /// The next ones, after those that were told, of what `after` tells of the state as it is, until they weigh so much; none when all were told.
+    fn next<'a>(
         &mut self,
-        live: &BTreeMap<K, V>,
+        after: impl Fn(Option<&K>) -> Option<(&'a K, &'a V)>,
         most: usize,
         weigh: impl Fn(&V) -> usize,
-    ) -> Vec<(K, V)> {
+    ) -> Vec<(K, V)>
+    where
+        K: 'a,
+        V: 'a,
+    {
         let (mut next, mut weight) = (Vec::new(), 0);
         while weight < most {
-            let from = self.told.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-            let live = live.range((from, Bound::Unbounded)).next();
+            let live = after(self.told.as_ref());
             let kept = self.kept.first_key_value();
             let is_kept = match (&live, &kept) {
                 (None, None) => break,
@@ -83,6 +87,16 @@ impl<K: Ord + Clone, V: Clone> Frozen<K, V> {
     }
 }
 
+/// Tells the first of a map behind a key.
+fn behind<'a, K: Ord, V>(
+    live: &'a BTreeMap<K, V>,
+) -> impl Fn(Option<&K>) -> Option<(&'a K, &'a V)> {
+    move |key| {
+        let from = key.map_or(Bound::Unbounded, Bound::Excluded);
+        live.range((from, Bound::Unbounded)).next()
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Snapshot {
@@ -103,7 +117,7 @@ struct Live<'a> {
     turns: &'a BTreeMap<TurnKey, Turns>,
     settlements: &'a BTreeMap<LeaseId, SettleDue>,
     batches: &'a BTreeMap<BatchId, Batch>,
-    jobs: &'a BTreeMap<JobId, Job>,
+    jobs: &'a JobTable,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,7 +194,7 @@ impl Snapshot {
                 Some(Slice::Queues(some))
             }
             Stage::Turns => {
-                let some = self.turns.next(live.turns, most, |_| TURNS_BYTES);
+                let some = self.turns.next(behind(live.turns), most, |_| TURNS_BYTES);
                 if some.is_empty() {
                     self.stage = Stage::Settlements;
                 }
@@ -192,7 +206,7 @@ impl Snapshot {
             Stage::Settlements => {
                 let some = self
                     .settlements
-                    .next(live.settlements, most, |_| SETTLEMENT_BYTES);
+                    .next(behind(live.settlements), most, |_| SETTLEMENT_BYTES);
                 if some.is_empty() {
                     self.stage = Stage::Batches;
                 }
@@ -202,7 +216,9 @@ impl Snapshot {
             }
             // Before jobs, which stand in their lines.
             Stage::Batches => {
-                let some = self.batches.next(live.batches, most, |_| BATCH_BYTES);
+                let some = self
+                    .batches
+                    .next(behind(live.batches), most, |_| BATCH_BYTES);
                 if some.is_empty() {
                     self.stage = Stage::Jobs;
                 }
@@ -211,7 +227,7 @@ impl Snapshot {
                 Some(Slice::Batches(some.collect()))
             }
             Stage::Jobs => {
-                let some = self.jobs.next(live.jobs, most, Job::weight);
+                let some = self.jobs.next(|id| live.jobs.after(id), most, Job::weight);
                 if some.is_empty() {
                     self.stage = Stage::Told;
                 }
@@ -368,7 +384,7 @@ impl JobFold {
             error: it.error.clone(),
             tag: it.tag,
             queue: self.index.find_or_make(&it.queue),
-            options: (!it.options.is_common()).then(|| Box::new(it.options.clone())),
+            asked: Asked::new(&it.options, &it.queue.namespace),
         };
         self.index.enlist(it.id, &job);
         self.jobs.insert(it.id, job);

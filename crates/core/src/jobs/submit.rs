@@ -3,7 +3,7 @@
 use super::fold::{Change, JobFold, Submission, Verdict, place};
 use super::ids::JobId;
 use super::index::turn_key;
-use super::job::{Job, Outcome, Phase};
+use super::job::{Asked, Job, Outcome, Phase};
 use super::queue::Queue;
 use super::spec::{JobSpec, OnConflict};
 use crate::log::Offset;
@@ -32,7 +32,6 @@ impl JobFold {
                 return Verdict::Submitted(decision);
             }
         }
-        let options = &spec.options;
         let mut job = Job {
             number: offset.0,
             submitted: self.head.time,
@@ -51,7 +50,7 @@ impl JobFold {
             error: None,
             tag: None,
             queue,
-            options: (!options.is_common()).then(|| Box::new(options.clone())),
+            asked: Asked::new(&spec.options, &spec.queue.namespace),
         };
         if let Some(snapshot) = &mut self.snapshot {
             let key = turn_key(&job);

@@ -1,12 +1,14 @@
-//! What a reader of a job learns: what its attempts tell, and how it ends; and what a reader of a batch does: how its jobs end, one after the other.
+//! What a reader of a job learns: what its attempts tell, and how it ends; what a reader of a batch does: how its jobs end, one after the other; and
+//! whoever watches attempts.
 
 use super::batch::Batch;
 use super::ids::{BatchId, LeaseId};
-use super::port::JobView;
+use super::port::{Attempt, JobView};
 use super::stream::Report;
 use crate::Result;
 use async_trait::async_trait;
 use bytes::Bytes;
+use std::task::{Context, Poll};
 
 /// One thing that a reader learns.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,4 +94,13 @@ pub trait BatchWatch: Send {
     ///
     /// Errors: `JobNotFound` when the batch is not kept any more, `StoreUnavailable`, `Draining`.
     async fn next(&mut self) -> Result<Option<BatchEvent>>;
+}
+
+/// Attempts that somebody watches, as long as this is there.
+pub trait WatchAttempts: Send {
+    /// One more. Only the last who watches an attempt is told late: one before is told when another one comes.
+    fn add(&mut self, attempt: Attempt);
+
+    /// Those that are over, whoever ended them; at once those that were when they came. Pending while there are none.
+    fn poll_over(&mut self, task: &mut Context<'_>) -> Poll<Vec<Attempt>>;
 }

@@ -7,6 +7,9 @@ use crate::log::{RECORD_OVERHEAD, Record};
 use crate::wire::Put;
 use bytes::Bytes;
 
+/// Bytes of a usual key, by which room is made.
+const USUAL_BYTES: usize = 96;
+
 /// The checksum over all records up to one, from that up to the one before.
 pub(super) fn chained(before: u32, checksum: u32) -> u32 {
     crc32c::crc32c_append(before, &checksum.to_be_bytes())
@@ -46,17 +49,32 @@ impl JobWriter {
 
     /// The next record as the log has it. The first must be `EpochStart`, and no other.
     pub fn write(&mut self, record: &JobRecord, now: Time) -> Record {
-        let mut sheet = Sheet::default();
-        self.write_on(&mut sheet, record, now);
-        sheet.into_records().pop().unwrap_or_default()
+        let mut key = Put::default();
+        self.put(&mut key, record, now);
+        Record {
+            key: key.0.into(),
+            value: record.data().clone(),
+            ..Record::default()
+        }
     }
 
     /// The same, behind those that a sheet has.
-    pub fn write_on(&mut self, sheet: &mut Sheet, record: &JobRecord, now: Time) {
+    pub fn write_on(&mut self, sheet: &mut Sheet, record: JobRecord, now: Time) {
+        let checksum = self.put(&mut sheet.keys, &record, now);
+        sheet.ends.push(sheet.keys.0.len());
+        sheet.entries.push(Entry {
+            mark: Some(self.last),
+            record,
+            checksum,
+        });
+    }
+
+    /// Writes the key of a record, and tells the checksum over what it says.
+    fn put(&mut self, out: &mut Put, record: &JobRecord, now: Time) -> u32 {
         let (start, last) = (!self.begun, self.last);
         debug_assert_eq!(start, *record == JobRecord::EpochStart);
         self.begun = true;
-        Entry::put(&mut sheet.keys, record, |checksum| {
+        Entry::put(out, record, |checksum| {
             self.last = Mark {
                 epoch: last.epoch,
                 sequence: if start { 0 } else { last.sequence + 1 },
@@ -64,8 +82,7 @@ impl JobWriter {
                 chain: chained(if start { 0 } else { last.chain }, checksum),
             };
             self.last
-        });
-        sheet.ends.push((sheet.keys.0.len(), record.data()));
+        })
     }
 }
 
@@ -73,55 +90,66 @@ impl JobWriter {
 #[derive(Default)]
 pub struct Sheet {
     keys: Put,
-    /// Where the key of each ends, and its data.
-    ends: Vec<(usize, Bytes)>,
+    /// Where the key of each ends.
+    ends: Vec<usize>,
+    entries: Vec<Entry>,
 }
 
 impl Sheet {
+    /// An empty one with room for so many.
+    #[must_use]
+    pub fn for_records(count: usize) -> Self {
+        Self {
+            keys: Put(Vec::with_capacity(count * USUAL_BYTES)),
+            ends: Vec::with_capacity(count),
+            entries: Vec::with_capacity(count),
+        }
+    }
+
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.ends.len()
+        self.entries.len()
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
+        self.entries.is_empty()
     }
 
     /// The size of the last one, as [`Record::bytes`] counts it.
     #[must_use]
     pub fn last_bytes(&self) -> usize {
-        let mut ends = self.ends.iter().rev();
-        let Some((end, data)) = ends.next() else {
+        let Some(entry) = self.entries.last() else {
             return 0;
         };
-        let start = ends.next().map_or(0, |(end, _)| *end);
-        end - start + data.len() + RECORD_OVERHEAD
+        let before = self.ends.len().checked_sub(2);
+        let start = before.map_or(0, |before| self.ends[before]);
+        self.keys.0.len() - start + entry.record.data().len() + RECORD_OVERHEAD
     }
 
-    /// Takes the last one away.
-    pub fn strike_last(&mut self) {
+    /// Takes the last one away, and gives back what it says.
+    pub fn strike_last(&mut self) -> Option<JobRecord> {
         self.ends.pop();
-        let end = self.ends.last().map_or(0, |(end, _)| *end);
-        self.keys.0.truncate(end);
+        self.keys.0.truncate(self.ends.last().copied().unwrap_or(0));
+        self.entries.pop().map(|entry| entry.record)
     }
 
-    /// As the log takes them.
+    /// As the log takes them; and as they are read from it, so that whoever wrote them need not.
     #[must_use]
-    pub fn into_records(self) -> Vec<Record> {
+    pub fn into_records(self) -> (Vec<Record>, Vec<Entry>) {
         let keys = Bytes::from(self.keys.0);
         let mut start = 0;
-        let records = self.ends.into_iter().map(|(end, value)| {
-            let key = keys.slice(start..end);
-            start = end;
+        let records = self.ends.iter().zip(&self.entries).map(|(end, entry)| {
+            let key = keys.slice(start..*end);
+            start = *end;
             Record {
                 key,
-                value,
+                value: entry.record.data().clone(),
                 ..Record::default()
             }
         });
-        records.collect()
+        (records.collect(), self.entries)
     }
 }

@@ -4,11 +4,10 @@
 
 use super::calls::{Call, Called};
 use bytes::Bytes;
-use std::collections::HashMap;
 use std::sync::Arc;
 use trellis_core::Namespace;
 use trellis_core::cache::{Cache, Content, Cost, GetOptions, NewEntry, Policy, Precondition};
-use trellis_core::jobs::{Cached, JobFold, JobId, MAX_PAYLOAD_BYTES};
+use trellis_core::jobs::{Cached, JobFold, JobId, JobMap, MAX_PAYLOAD_BYTES};
 
 /// Results that are looked for at once; others wait.
 const MOST_LOOKING: usize = 1_000;
@@ -21,7 +20,7 @@ const MOST_KEEPING: usize = 1_000;
 pub(super) struct Caching {
     cache: Option<Arc<dyn Cache>>,
     /// Open jobs whose results were looked for in this life, and whether that is over.
-    looked: HashMap<JobId, bool>,
+    looked: JobMap<bool>,
     /// Calls on their way.
     looking: usize,
     keeping: usize,

@@ -11,11 +11,11 @@ pub(super) use settling::RENEWAL;
 
 use super::calls::{Call, Called};
 use futures::future::{AbortHandle, Abortable, Aborted};
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use trellis_core::jobs::{
-    ChargedBucket, ChargedBuckets, Job, JobFold, JobId, JobState, LeaseId, QueueId,
+    ChargedBucket, ChargedBuckets, Job, JobFold, JobId, JobMap, JobState, LeaseId, QueueId,
 };
 use trellis_core::limits::{
     AcquireRequest, Acquired, Acquiring, Charge, FairShare, LimitSpec, Limits, Mode, Outcome,
@@ -70,21 +70,24 @@ pub(super) struct Charging {
     shut: HashMap<ChargedBucket, Time>,
     opens: BTreeSet<(Time, ChargedBucket)>,
     /// Jobs that are asked for.
-    underway: HashMap<JobId, QueueId>,
+    underway: JobMap<QueueId>,
     /// Jobs in the limits' line.
-    standing: HashMap<JobId, Standing>,
+    standing: JobMap<Standing>,
     /// Their buckets, of which each has one.
     stood_for: HashSet<ChargedBucket>,
     /// What was taken for jobs that are about to be leased.
-    granted: HashMap<JobId, Grant>,
+    granted: JobMap<Grant>,
     /// How many of them stand in each line, which is not passed by then, whatever is shut.
     offered: HashMap<u64, usize>,
-    settling: HashSet<LeaseId>,
+    /// Attempts whose settlement is on its way, or stands and is not logged.
+    settling: BTreeSet<LeaseId>,
+    /// Those of them of which it is to be logged.
+    settled: Vec<LeaseId>,
     /// When settlements are tried again.
     settle_at: Time,
     renewals: BTreeSet<(Time, JobId, LeaseId)>,
     /// When each of those is.
-    held: HashMap<LeaseId, Time>,
+    held: BTreeMap<LeaseId, Time>,
     /// Calls that have begun, for the task to carry on.
     calls: Vec<Call>,
 }
@@ -117,7 +120,7 @@ impl Charging {
 
     /// Whether jobs of a queue that charge these buckets are passed by.
     pub fn is_shut(&self, queue: &QueueId, buckets: &ChargedBuckets) -> bool {
-        let shut = !self.shut.is_empty() && buckets.iter().any(|it| self.shut.contains_key(it));
+        let shut = self.is_any_shut(buckets);
         shut && (self.offered.is_empty() || !self.offered.contains_key(&line(queue, buckets)))
     }
 
@@ -167,14 +170,13 @@ impl Charging {
             return Asked::Underway;
         }
         let queue = fold.queue_of(job);
-        let mut buckets = buckets(job, &queue.namespace);
-        let shut = !self.shut.is_empty() && buckets.any(|it| self.shut.contains_key(&it));
+        let shut = self.is_any_shut(buckets(job));
         if shut || self.standing.contains_key(&id) {
             return Asked::Shut;
         }
         let limits = self.limits.clone();
         let Some(limits) = limits.filter(|_| fold.due_settlements().len() < MOST_DUE) else {
-            self.shut_all(job, &queue.namespace, now + RETRY);
+            self.shut_all(job, now + RETRY);
             return Asked::Shut;
         };
         let request = request(job, &queue.namespace, Mode::Try);
@@ -232,14 +234,13 @@ impl Charging {
                 ..
             }) = acquired
             {
-                self.refund(queue.namespace, it.id);
+                self.refund(queue.namespace, it.id, now);
             }
             return None;
         };
         match self.decide((id, job), &queue, acquired, now) {
             Asked::May(reservation) => {
-                let charged: Vec<_> = buckets(job, &queue.namespace).collect();
-                let line = line(&queue, &charged);
+                let line = line(&queue, buckets(job));
                 *self.offered.entry(line).or_default() += 1;
                 let grant = Grant {
                     namespace: queue.namespace,
@@ -279,7 +280,7 @@ impl Charging {
             Err(error) => {
                 tracing::warn!(job = %id, error = %error.message, "the limits that a job charges cannot be asked now; it waits");
                 let wait = error.retry_after.unwrap_or_default().max(RETRY);
-                self.shut_all(job, namespace, now + wait);
+                self.shut_all(job, now + wait);
                 return Asked::Shut;
             }
         };
@@ -300,21 +301,25 @@ impl Charging {
                 }
                 if !told {
                     // Others wait there.
-                    self.shut_all(job, namespace, now + wait.max(Micros::TICK));
+                    self.shut_all(job, now + wait.max(Micros::TICK));
                 }
                 self.stand(id, job, queue, now);
             }
             // It stood in the line for as long as one may.
             Outcome::TimedOut { .. } => {}
-            Outcome::Lost => self.shut_all(job, namespace, now + RETRY),
+            Outcome::Lost => self.shut_all(job, now + RETRY),
         }
         Asked::Shut
     }
 
-    fn shut_all(&mut self, job: &Job, namespace: &Namespace, until: Time) {
-        for bucket in buckets(job, namespace) {
-            self.shut(bucket, until);
+    fn shut_all(&mut self, job: &Job, until: Time) {
+        for bucket in buckets(job) {
+            self.shut(bucket.clone(), until);
         }
+    }
+
+    fn is_any_shut(&self, buckets: &[ChargedBucket]) -> bool {
+        !self.shut.is_empty() && buckets.iter().any(|it| self.shut.contains_key(it))
     }
 
     /// Has a job stand in the limits' line of the one bucket that it charges, unless another one stands there or too many do elsewhere.
@@ -359,11 +364,11 @@ impl Charging {
     }
 
     /// Gives back what no worker will come for, at the end.
-    pub fn close(&mut self) {
+    pub fn close(&mut self, now: Time) {
         self.standing.clear();
         for (_, grant) in std::mem::take(&mut self.granted) {
             if let Some(reservation) = grant.reservation {
-                self.refund(grant.namespace, reservation);
+                self.refund(grant.namespace, reservation, now);
             }
         }
     }
@@ -407,9 +412,8 @@ fn line(queue: &QueueId, buckets: &[ChargedBucket]) -> u64 {
 }
 
 /// What a job charges.
-fn buckets(job: &Job, namespace: &Namespace) -> impl Iterator<Item = ChargedBucket> {
-    let charges = job.options().charges.iter();
-    charges.map(|charge| bucket(namespace, charge))
+fn buckets(job: &Job) -> &[ChargedBucket] {
+    job.buckets().map_or(&[], |buckets| buckets)
 }
 
 fn bucket(namespace: &Namespace, charge: &Charge) -> ChargedBucket {

@@ -33,7 +33,8 @@ impl State {
 
     fn changed(&mut self, change: &Change, now: Time, lease: Micros) {
         let job = change.job;
-        self.tally.note(change, self.fold.job(job), now);
+        let found = self.fold.job(job);
+        self.tally.note(change, found, now);
         if let Some(lease) = change.over {
             self.leases.remove(job);
             self.charging.release(Attempt { job, lease });
@@ -43,7 +44,6 @@ impl State {
             Some(JobState::Running) => {
                 // What was told before is void.
                 self.held.remove_chunks(job);
-                let found = self.fold.job(job);
                 if let Some(id) = found.and_then(Job::lease).map(|lease| lease.id) {
                     let attempt = Attempt { job, lease: id };
                     self.leases.insert(attempt, lease, now);
@@ -53,7 +53,7 @@ impl State {
                 }
             }
             Some(state) if state.is_ended() => {
-                if let Some(ended) = self.fold.job(job) {
+                if let Some(ended) = found {
                     self.tell_end(job, ended);
                 }
                 if state == JobState::Succeeded {
@@ -62,7 +62,6 @@ impl State {
                 self.watchers.ended(job);
                 self.caching.forget(job);
                 self.charging.leave(job);
-                let found = self.fold.job(job);
                 if let Some(place) = found.and_then(|found| found.options().batch) {
                     self.readers.wake(place.batch.0);
                 }
@@ -113,8 +112,8 @@ impl State {
                 ) =>
             {
                 self.held.put(*id, Part::Payload, &spec.payload.data);
-                let joins = self.fold.job(*id).is_some_and(Job::has_joined);
-                if !joins {
+                let joins = || self.fold.job(*id).is_some_and(Job::has_joined);
+                if spec.options.cached.is_some() && !joins() {
                     self.caching.is_missing(&self.fold, *id);
                 }
             }

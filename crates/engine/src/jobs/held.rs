@@ -1,11 +1,10 @@
 //! Bytes of jobs in memory, so that they need not be read from the log. Where that keeps nothing they stand here alone.
 
 use bytes::Bytes;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::Notify;
-use trellis_core::jobs::{JobId, Part};
+use trellis_core::jobs::{JobId, JobMap, Part};
 
 /// Bytes that all partitions may hold together.
 pub(super) struct Budget {
@@ -34,9 +33,10 @@ impl Budget {
 
 /// See the module.
 pub(super) struct Held {
-    parts: HashMap<(JobId, Part), Bytes>,
-    /// The chunks in them, by their jobs.
-    chunks: HashMap<JobId, Vec<u64>>,
+    payloads: JobMap<Bytes>,
+    left: JobMap<Bytes>,
+    /// By their numbers.
+    chunks: JobMap<Vec<(u64, Bytes)>>,
     bytes: usize,
     /// In which these bytes count.
     budget: Arc<Budget>,
@@ -53,8 +53,9 @@ const NEAR: usize = 16;
 impl Held {
     pub fn new(budget: Arc<Budget>, alone: bool) -> Self {
         Self {
-            parts: HashMap::new(),
-            chunks: HashMap::new(),
+            payloads: JobMap::default(),
+            left: JobMap::default(),
+            chunks: JobMap::default(),
             bytes: 0,
             budget,
             alone,
@@ -100,33 +101,61 @@ impl Held {
 
     /// Takes bytes in, in place of those before, if there is room, or if nothing else has them.
     pub fn put(&mut self, job: JobId, part: Part, data: &Bytes) {
-        self.remove(job, part);
         let size = data.len() + OVERHEAD;
-        if !data.is_empty() && (self.alone || self.budget.has_room(size)) {
-            self.bytes += size;
-            self.budget.held.fetch_add(size, Ordering::Relaxed);
-            self.parts.insert((job, part), data.clone());
-            if let Part::Chunk(number) = part {
-                self.chunks.entry(job).or_default().push(number);
-            }
+        if data.is_empty() || !self.alone && !self.budget.has_room(size) {
+            self.remove(job, part);
+            return;
         }
+        self.bytes += size;
+        self.budget.held.fetch_add(size, Ordering::Relaxed);
+        let data = data.clone();
+        let before = match part {
+            Part::Payload => self.payloads.insert(job, data),
+            Part::Left => self.left.insert(job, data),
+            Part::Chunk(number) => {
+                // None has the number of another.
+                self.chunks.entry(job).or_default().push((number, data));
+                None
+            }
+        };
+        self.give_up(before.iter());
     }
 
     pub fn get(&self, job: JobId, part: Part) -> Option<Bytes> {
-        self.parts.get(&(job, part)).cloned()
+        let found = match part {
+            Part::Payload => self.payloads.get(&job),
+            Part::Left => self.left.get(&job),
+            Part::Chunk(number) => {
+                let mut chunks = self.chunks.get(&job)?.iter();
+                chunks.find(|(at, _)| *at == number).map(|(_, data)| data)
+            }
+        };
+        found.cloned()
     }
 
+    /// Lets go of a payload, or of what is left.
     pub fn remove(&mut self, job: JobId, part: Part) {
-        if let Some(data) = self.parts.remove(&(job, part)) {
-            let size = data.len() + OVERHEAD;
-            self.bytes -= size;
-            self.budget.held.fetch_sub(size, Ordering::Relaxed);
-        }
+        let gone = match part {
+            Part::Payload => self.payloads.remove(&job),
+            Part::Left => self.left.remove(&job),
+            Part::Chunk(_) => None,
+        };
+        self.give_up(gone.iter());
     }
 
     pub fn remove_chunks(&mut self, job: JobId) {
-        for number in self.chunks.remove(&job).unwrap_or_default() {
-            self.remove(job, Part::Chunk(number));
+        if self.chunks.is_empty() {
+            return;
+        }
+        let gone = self.chunks.remove(&job).unwrap_or_default();
+        self.give_up(gone.iter().map(|(_, data)| data));
+    }
+
+    fn give_up<'a>(&mut self, gone: impl Iterator<Item = &'a Bytes>) {
+        for data in gone {
+            let size = data.len() + OVERHEAD;
+            self.bytes -= size;
+            self.budget.held.fetch_sub(size, Ordering::Relaxed);
         }
     }
 }

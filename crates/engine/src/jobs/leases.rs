@@ -1,8 +1,8 @@
 //! Until when workers have their jobs. That a lease began and ended is logged, what keeps it alive is not.
 
-use std::collections::{BTreeSet, HashMap};
-use tokio::sync::oneshot;
-use trellis_core::jobs::{Attempt, JobId};
+use super::over::Overs;
+use std::collections::BTreeSet;
+use trellis_core::jobs::{Attempt, JobId, JobMap};
 use trellis_core::{Micros, Time};
 
 struct Lease {
@@ -11,14 +11,14 @@ struct Lease {
     until: Time,
     /// When it is looked at; never later than it ends.
     look: Time,
-    /// Dropped with the lease: who waits for its end.
-    over: Option<oneshot::Sender<()>>,
+    /// Who is told when it is over.
+    watched: Option<Overs>,
 }
 
 /// See the module.
 #[derive(Default)]
 pub(super) struct Leases {
-    held: HashMap<JobId, Lease>,
+    held: JobMap<Lease>,
     /// When each is to be looked at: most jobs are done by then, however often their leases were moved.
     looks: BTreeSet<(Time, JobId)>,
 }
@@ -33,7 +33,7 @@ impl Leases {
             span,
             until,
             look: until,
-            over: None,
+            watched: None,
         };
         self.held.insert(attempt.job, lease);
     }
@@ -41,6 +41,9 @@ impl Leases {
     pub fn remove(&mut self, job: JobId) {
         if let Some(lease) = self.held.remove(&job) {
             self.looks.remove(&(lease.look, job));
+            if let Some(overs) = lease.watched {
+                overs.tell(lease.attempt);
+            }
         }
     }
 
@@ -60,12 +63,15 @@ impl Leases {
         }
     }
 
-    /// Tells when an attempt is over; `None` if it is.
-    pub fn watch(&mut self, attempt: Attempt) -> Option<oneshot::Receiver<()>> {
-        let lease = self.own(attempt)?;
-        let (over, told) = oneshot::channel();
-        lease.over = Some(over);
-        Some(told)
+    /// Has it told when an attempt is over, to this one and nobody else; whether it is not.
+    pub fn watch(&mut self, attempt: Attempt, overs: &Overs) -> bool {
+        let Some(lease) = self.own(attempt) else {
+            return false;
+        };
+        if let Some(before) = lease.watched.replace(overs.clone()) {
+            before.tell(attempt);
+        }
+        true
     }
 
     fn own(&mut self, attempt: Attempt) -> Option<&mut Lease> {

@@ -4,8 +4,8 @@
 //! daemon beside it. One task per shard writes. What was proposed while a batch was on its way makes the next one; it is read back, applied,
 //! and only then answered. A batch of unknown end is sent again as it is, marks and all, until it was read back: copies are void.
 //!
-//! Files: `shard` what a partition knows, `round` what it does next, `task` the one that writes, `effects` what a record that counts does beside
-//! the fold; `held` bytes of jobs, `leases` and `lines` who has a job and who waits for one, `watch` who waits for an end,
+//! Files: `shard` what a partition knows, `round` what it does next, `task` the one that writes, `sent` what it has on its way, `effects` what a record that counts does beside
+//! the fold; `held` bytes of jobs, `leases` and `lines` who has a job and who waits for one, `over` who watches attempts, `watch` who waits for an end,
 //! `reading` who reads what is told; `charging` what jobs take of limits, `caching` which results are in the cache, `calls` both on their way; `batches` jobs that are counted together, `bulk` many of a queue at once;
 //! `ends` whoever is told of ends, `tally` what has happened; `begin` how a life begins, `replay` how a partition is read, `port`, `working` and `telling` the port.
 
@@ -21,11 +21,13 @@ mod ends;
 mod held;
 mod leases;
 mod lines;
+mod over;
 mod port;
 mod reading;
 mod replay;
 mod room;
 mod round;
+mod sent;
 mod shard;
 mod tally;
 mod task;
@@ -92,9 +94,13 @@ impl JobEngine {
 
     /// Where a job stands, if there is such a place.
     fn shard_of(&self, job: JobId) -> Result<&Arc<Shard>> {
-        let index = usize::try_from(job.partition().0).unwrap_or(usize::MAX);
-        self.shards.get(index).ok_or_else(|| not_found("job", job))
+        shard_in(&self.shards, job).ok_or_else(|| not_found("job", job))
     }
+}
+
+fn shard_in(shards: &[Arc<Shard>], job: JobId) -> Option<&Arc<Shard>> {
+    let index = usize::try_from(job.partition().0).ok()?;
+    shards.get(index)
 }
 
 /// The backend is being closed.

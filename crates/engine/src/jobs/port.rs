@@ -9,9 +9,9 @@ use std::sync::Arc;
 use tokio::time::timeout;
 use trellis_core::jobs::{
     Assigned, Attempt, AttemptEnd, BatchId, BatchSpec, BatchView, BatchWatch, Chunk, Decision,
-    JobId, JobRecord, JobSpec, JobState, JobView, JobWatch, Jobs, JobsStatus, ListJobs, Over, Part,
+    JobId, JobRecord, JobSpec, JobState, JobView, JobWatch, Jobs, JobsStatus, ListJobs, Part,
     Progress, QueueId, QueueSpec, QueueState, Request, Reserve, Submission, Submitted, Submitting,
-    SubmittingBatch, Verdict,
+    SubmittingBatch, Verdict, WatchAttempts,
 };
 use trellis_core::limits::ActualAmount;
 use trellis_core::log::Durability;
@@ -152,18 +152,8 @@ impl Jobs for JobEngine {
         }
     }
 
-    fn over(&self, namespace: &Namespace, attempt: Attempt) -> Over {
-        let told = self.shard_of(attempt.job).ok().and_then(|shard| {
-            let mut state = shard.state.lock();
-            state.find(namespace, attempt.job).ok()?;
-            state.leases.watch(attempt)
-        });
-        Box::pin(async move {
-            if let Some(told) = told {
-                // Nothing is sent: it ends with the lease.
-                let _ = told.await;
-            }
-        })
+    fn watch_attempts(&self, namespace: &Namespace) -> Box<dyn WatchAttempts> {
+        self.watched(namespace)
     }
 
     async fn progress(

@@ -2,18 +2,18 @@
 
 use super::shard::{Shard, State};
 use async_trait::async_trait;
-use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::Notify;
 use trellis_core::jobs::{
-    Job, JobEvent, JobId, JobNews, JobState, JobView, JobWatch, LeaseId, Part, Place, Report, Said,
+    Job, JobEvent, JobId, JobMap, JobNews, JobState, JobView, JobWatch, LeaseId, Part, Place,
+    Report, Said,
 };
 use trellis_core::{Namespace, Result};
 
 /// Readers that are there, by what they read: a job, or a batch, by the id in its own.
 #[derive(Default)]
 pub(super) struct Readers {
-    by_job: HashMap<JobId, Vec<Arc<Notify>>>,
+    by_job: JobMap<Vec<Arc<Notify>>>,
     count: usize,
 }
 

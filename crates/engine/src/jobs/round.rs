@@ -56,8 +56,8 @@ impl Round {
     }
 
     fn put(&mut self, proposal: Proposal) {
-        if let JobRecord::Settled(lease) = &proposal.record {
-            self.settled.push(*lease);
+        if let JobRecord::Settled(leases) = &proposal.record {
+            self.settled.extend_from_slice(leases);
         }
         if let JobRecord::Found { job, .. } = &proposal.record {
             self.found.push(*job);
@@ -85,8 +85,20 @@ impl Round {
         }
     }
 
+    /// A record does not stand.
+    pub fn fail(&mut self, tell: Tell, error: &Error) {
+        match tell {
+            Tell::Caller(tell) => {
+                // Whoever has gone does not need to know.
+                let _ = tell.send(Err(error.clone()));
+            }
+            Tell::Worker(place) => self.failed(place, error),
+            Tell::Nobody => {}
+        }
+    }
+
     /// A worker has none.
-    pub fn failed(&mut self, place: usize, error: &Error) {
+    fn failed(&mut self, place: usize, error: &Error) {
         if let Some(served) = self.served.get_mut(place) {
             served.error = Some(error.clone());
         }
@@ -117,8 +129,11 @@ impl Shard {
         }
         let State { fold, charging, .. } = &mut *state;
         charging.keep_up(fold, now);
+        if let Some(settled) = charging.take_settled() {
+            round.push(settled);
+        }
         if state.closed {
-            state.charging.close();
+            state.charging.close(now);
         } else {
             state.deal(&mut round, now);
         }
@@ -153,7 +168,7 @@ impl Shard {
             state.caching.missed(job);
         }
         for (namespace, reservation) in round.spare {
-            state.charging.refund(namespace, reservation);
+            state.charging.refund(namespace, reservation, now);
         }
         for served in round.served.into_iter().rev() {
             let Served { waiter, got, error } = served;
@@ -203,12 +218,15 @@ impl State {
             let (place, before) = (round.served.len(), round.proposals.len());
             let (mut room, mut bytes) = (waiter.reserve.max_jobs, 0_usize);
             while room > 0
-                && let Some(job) = next.next_if(|job| {
-                    let more = bytes.saturating_add(fold.job(*job).map_or(0, Job::bytes));
-                    bytes == 0 || more <= waiter.reserve.max_bytes
-                })
+                && let Some(job) = next.peek().copied()
             {
-                let asked = if fold.job(job).is_some_and(needs_nothing) {
+                let found = fold.job(job);
+                let more = bytes.saturating_add(found.map_or(0, Job::bytes));
+                if bytes > 0 && more > waiter.reserve.max_bytes {
+                    break;
+                }
+                next.next();
+                let asked = if found.is_some_and(needs_nothing) {
                     Asked::May(None)
                 } else if self.caching.is_missing(fold, job) {
                     charging.borrow_mut().ask(fold, job, now)
@@ -217,7 +235,7 @@ impl State {
                 };
                 match asked {
                     Asked::May(reservation) => {
-                        bytes += fold.job(job).map_or(0, Job::bytes);
+                        bytes = more;
                         let worker = waiter.reserve.worker.clone();
                         round.put(Proposal {
                             record: JobRecord::Leased {
@@ -272,8 +290,8 @@ impl State {
                 never.map(|error| JobRecord::Refused { job, error })
             }
             Called::Settled(lease, namespace, settled) => {
-                let lease = self.charging.settled(lease, &namespace, settled, now);
-                lease.map(JobRecord::Settled)
+                self.charging.settled(lease, &namespace, settled, now);
+                None
             }
             Called::Nothing => None,
             Called::Looked(job, result) => {

@@ -1,10 +1,9 @@
 //! What has happened in one partition since the start, for operators.
 
 use super::shard::Shard;
-use std::collections::HashSet;
 use trellis_core::Time;
 use trellis_core::jobs::{
-    AttemptEnd, Change, Job, JobId, JobRecord, JobState, JobsStatus, Submission, Verdict,
+    AttemptEnd, Change, Job, JobId, JobRecord, JobSet, JobState, JobsStatus, Submission, Verdict,
 };
 
 /// See the module.
@@ -12,7 +11,7 @@ use trellis_core::jobs::{
 pub(super) struct Tally {
     status: JobsStatus,
     /// Jobs that have waited for their time: how long they took to be picked up tells nothing.
-    delayed: HashSet<JobId>,
+    delayed: JobSet,
 }
 
 impl Tally {

@@ -3,15 +3,17 @@
 use super::calls::Call;
 use super::replay::read_from;
 use super::round::{Next, Round};
-use super::shard::{Proposal, Shard, Tell};
+use super::sent::Sent;
+use super::shard::{Proposal, Shard};
 use super::upkeep::Upkeep;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
-use trellis_core::jobs::{Attempt, Entry, JobRecord, JobWriter, LeaseId, Sheet, Verdict};
-use trellis_core::log::{Batch, Durability, LogError, LogRecord, Offset, Record};
+use trellis_core::jobs::{Entry, JobWriter, Verdict};
+use trellis_core::log::{Durability, LogError, LogRecord, Offset};
 use trellis_core::{Error, ErrorCode, Result, Time};
 
 /// How long to wait when the log cannot be read or does not tell.
@@ -34,13 +36,6 @@ pub(super) struct ShardTask {
     pub lost: u64,
     /// Calls of other ports on their way.
     pub calls: FuturesUnordered<Call>,
-}
-
-/// Records on their way.
-struct Underway {
-    /// The sequence of the first.
-    first: u64,
-    verdicts: Vec<Verdict>,
 }
 
 impl ShardTask {
@@ -96,8 +91,9 @@ impl ShardTask {
         let parting = async {
             while let Some(called) = self.calls.next().await {
                 let mut state = self.shard.state.lock();
-                state.called(called, self.shard.now());
-                state.charging.close();
+                let now = self.shard.now();
+                state.called(called, now);
+                state.charging.close(now);
                 self.calls.extend(state.take_calls());
             }
         };
@@ -123,56 +119,27 @@ impl ShardTask {
 
     /// Writes a round in as few batches as the log allows. Errors: the partition cannot be gone on with.
     async fn write(&mut self, round: &mut Round) -> Result<()> {
-        let mut proposals = std::mem::take(&mut round.proposals);
+        let mut proposals = VecDeque::from(std::mem::take(&mut round.proposals));
         let now = self.shard.now();
         let limits = self.shard.log.limits();
-        let mut fatal = None;
-        while !proposals.is_empty() && fatal.is_none() {
+        while !proposals.is_empty() {
             let before = self.writer;
-            let (mut sheet, mut bytes) = (Sheet::default(), 0);
-            for proposal in &proposals {
-                let pen = self.writer;
-                self.writer.write_on(&mut sheet, &proposal.record, now);
-                bytes += sheet.last_bytes();
-                let full = sheet.len() > limits.batch_records || bytes > limits.batch_bytes;
-                if full && sheet.len() > 1 {
-                    sheet.strike_last();
-                    self.writer = pen;
-                    break;
-                }
-            }
-            let records = sheet.into_records();
-            let rest = proposals.split_off(records.len());
-            let first = LeaseId {
-                sequence: before.last().sequence + 1,
-                epoch: before.epoch().number,
-            };
-            let mut underway = Underway {
-                first: first.sequence,
-                verdicts: vec![Verdict::Void; records.len()],
-            };
-            let outcome = self.commit(records, &mut underway).await;
-            let verdicts = underway.verdicts;
-            let failed = match outcome {
-                Ok(None) => None,
+            let mut sent = Sent::write(&mut proposals, &mut self.writer, limits, now);
+            match self.commit(&mut sent).await {
+                Ok(None) => sent.tell(round),
                 Ok(Some(error)) => {
                     self.writer = before;
                     self.upkeep.give_up(&self.shard);
-                    Some(error)
+                    sent.fail(round, &error);
                 }
                 Err(error) => {
-                    fatal = Some(error.clone());
-                    Some(error)
+                    sent.fail(round, &error);
+                    for Proposal { tell, .. } in proposals {
+                        round.fail(tell, &error);
+                    }
+                    return Err(error);
                 }
-            };
-            let told = proposals.into_iter().zip(verdicts);
-            tell(round, told, failed.as_ref(), first);
-            proposals = rest;
-        }
-        if let Some(error) = fatal {
-            let rest = proposals.into_iter().map(|it| (it, Verdict::Void));
-            tell(round, rest, Some(&error), LeaseId::default());
-            return Err(error);
+            }
         }
         if self.shard.log.durability() == Durability::Volatile {
             // What was read back is in memory already; what cannot be dropped now is with the next.
@@ -184,18 +151,13 @@ impl ShardTask {
 
     /// Appends a batch until it was read back. Tells the error if it is certain that it does not stand. Errors: the partition cannot be gone
     /// on with.
-    async fn commit(
-        &mut self,
-        records: Vec<Record>,
-        underway: &mut Underway,
-    ) -> Result<Option<Error>> {
+    async fn commit(&mut self, sent: &mut Sent) -> Result<Option<Error>> {
         let log = Arc::clone(&self.shard.log);
         let partition = self.shard.partition;
         let last = self.writer.last();
         let (mut in_doubt, mut attempts) = (false, 0);
         loop {
-            let batch = Batch::new(records.clone())?;
-            let end = match log.append(partition, batch).outcome().await {
+            let end = match log.append(partition, sent.batch()?).outcome().await {
                 Ok(appended) => Some(appended.end),
                 Err(LogError::Unknown { .. }) => {
                     in_doubt = true;
@@ -206,7 +168,7 @@ impl ShardTask {
                 Err(_) => None,
             };
             if let Some(end) = end {
-                self.read_to(end, underway).await?;
+                self.read_to(end, sent).await?;
             }
             let mark = self.shard.state.lock().fold.mark().unwrap_or_default();
             if mark.epoch != last.epoch {
@@ -230,7 +192,7 @@ impl ShardTask {
     }
 
     /// Reads back and applies up to an offset, waiting for it.
-    async fn read_to(&mut self, end: Offset, underway: &mut Underway) -> Result<()> {
+    async fn read_to(&mut self, end: Offset, sent: &mut Sent) -> Result<()> {
         let shard = Arc::clone(&self.shard);
         while self.next < end {
             let read = match read_from(&*shard.log, shard.partition, self.next).await {
@@ -242,7 +204,7 @@ impl ShardTask {
             };
             let now = shard.now();
             for found in &read.records {
-                self.apply((found, now), underway)?;
+                self.apply((found, now), sent)?;
             }
             if read.next > self.next {
                 self.next = read.next;
@@ -254,12 +216,19 @@ impl ShardTask {
         Ok(())
     }
 
-    fn apply(&mut self, (found, now): (&LogRecord, Time), underway: &mut Underway) -> Result<()> {
-        let entry = Entry::decode(&found.record)?;
+    fn apply(&mut self, (found, now): (&LogRecord, Time), sent: &mut Sent) -> Result<()> {
+        let read;
+        let entry = if let Some(entry) = sent.next_if(&found.record) {
+            entry
+        } else {
+            read = Entry::decode(&found.record)?;
+            &read
+        };
+        debug_assert_eq!(Entry::decode(&found.record).as_ref(), Ok(entry));
         let verdict = {
             let mut state = self.shard.state.lock();
             let lease = self.shard.config.lease;
-            let verdict = state.apply((found.offset, &entry), (now, lease));
+            let verdict = state.apply((found.offset, entry), (now, lease));
             if state.fold.lost() > self.lost {
                 self.lost = state.fold.lost();
                 tracing::error!(
@@ -276,46 +245,7 @@ impl ShardTask {
         }
         self.upkeep.see(found.offset, &entry.record);
         let sequence = entry.mark.map_or(0, |mark| mark.sequence);
-        let place = sequence.checked_sub(underway.first);
-        let place = place.and_then(|place| usize::try_from(place).ok());
-        if let Some(place) = place.and_then(|place| underway.verdicts.get_mut(place)) {
-            *place = verdict;
-        }
+        sent.set_verdict(sequence, verdict);
         Ok(())
-    }
-}
-
-/// Tells what became of records; the first of them has this mark.
-fn tell(
-    round: &mut Round,
-    told: impl Iterator<Item = (Proposal, Verdict)>,
-    failed: Option<&Error>,
-    first: LeaseId,
-) {
-    for (sequence, (proposal, verdict)) in (first.sequence..).zip(told) {
-        let result = failed.map_or(Ok(verdict), |error| Err(error.clone()));
-        match (proposal.tell, result) {
-            (Tell::Caller(tell), result) => {
-                // Whoever has gone does not need to know.
-                let _ = tell.send(result);
-            }
-            (Tell::Worker(place), Err(error)) => round.failed(place, &error),
-            (Tell::Worker(place), Ok(Verdict::Done)) => {
-                if let JobRecord::Leased { job, .. } = proposal.record {
-                    let lease = LeaseId { sequence, ..first };
-                    round.got(place, Attempt { job, lease });
-                }
-            }
-            (Tell::Worker(place), Ok(_)) => {
-                if let JobRecord::Leased {
-                    reservation: Some(reservation),
-                    ..
-                } = proposal.record
-                {
-                    round.spare(place, reservation);
-                }
-            }
-            (Tell::Nobody, _) => {}
-        }
     }
 }

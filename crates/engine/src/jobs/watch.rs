@@ -1,13 +1,12 @@
 //! Callers that wait for jobs to end.
 
-use std::collections::HashMap;
 use tokio::sync::oneshot;
-use trellis_core::jobs::JobId;
+use trellis_core::jobs::{JobId, JobMap};
 
 /// See the module.
 #[derive(Default)]
 pub(super) struct Watchers {
-    by_job: HashMap<JobId, Vec<oneshot::Sender<()>>>,
+    by_job: JobMap<Vec<oneshot::Sender<()>>>,
     count: usize,
 }
 

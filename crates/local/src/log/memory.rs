@@ -85,8 +85,10 @@ impl Kept {
         };
         let mut bytes = 0;
         let begin = self.batches.partition_point(|batch| batch.end <= from);
+        let count = self.end.0.saturating_sub(from.0);
         let most = max_bytes / USUAL_BYTES;
-        read.records.reserve((self.batches.len() - begin).min(most));
+        let count = usize::try_from(count).unwrap_or(most).min(most);
+        read.records.reserve(count);
         for batch in self.batches.range(begin..) {
             for (offset, record) in (batch.first.0..).map(Offset).zip(&batch.records) {
                 if offset < from {

@@ -1,12 +1,10 @@
 //! What a worker has on its stream, which is let go with this.
 
 use super::JobRpc;
-use futures::future::BoxFuture;
-use futures::stream::FuturesUnordered;
-use futures::{FutureExt as _, StreamExt as _};
-use std::collections::HashMap;
+use futures::FutureExt as _;
+use std::future::poll_fn;
 use std::sync::Arc;
-use trellis_core::jobs::{Attempt, JobId, LeaseId};
+use trellis_core::jobs::{Attempt, JobMap, LeaseId, WatchAttempts};
 use trellis_core::{ErrorCode, Micros, Namespace, Result, Time};
 
 /// A job that a worker has.
@@ -22,9 +20,9 @@ struct Has {
 pub(super) struct Held {
     rpc: Arc<JobRpc>,
     pub namespace: Namespace,
-    jobs: HashMap<JobId, Has>,
+    jobs: JobMap<Has>,
     finishing: usize,
-    over: FuturesUnordered<BoxFuture<'static, Attempt>>,
+    watched: Box<dyn WatchAttempts>,
     /// The daemon ends the stream: leases have their time.
     pub keeps: bool,
 }
@@ -32,11 +30,11 @@ pub(super) struct Held {
 impl Held {
     pub fn new(rpc: Arc<JobRpc>, namespace: Namespace) -> Self {
         Self {
+            watched: rpc.jobs.watch_attempts(&namespace),
             rpc,
             namespace,
-            jobs: HashMap::new(),
+            jobs: JobMap::default(),
             finishing: 0,
-            over: FuturesUnordered::new(),
             keeps: false,
         }
     }
@@ -58,8 +56,7 @@ impl Held {
             until: None,
         };
         self.jobs.insert(attempt.job, has);
-        let over = self.rpc.jobs.over(&self.namespace, attempt);
-        self.over.push(over.map(move |()| attempt).boxed());
+        self.watched.add(attempt);
     }
 
     fn own(&mut self, attempt: Attempt) -> Option<&mut Has> {
@@ -104,12 +101,9 @@ impl Held {
         }
     }
 
-    /// Waits for an attempt that is over; never when there is none.
-    pub async fn next_over(&mut self) -> Attempt {
-        match self.over.next().await {
-            Some(attempt) => attempt,
-            None => std::future::pending().await,
-        }
+    /// Waits for attempts that are over.
+    pub async fn next_over(&mut self) -> Vec<Attempt> {
+        poll_fn(|task| self.watched.poll_over(task)).await
     }
 
     /// An attempt is over: whether its worker does not know.
@@ -140,7 +134,7 @@ impl Drop for Held {
             return;
         }
         // What another stream has taken up is not ours to let go.
-        while let Some(Some(attempt)) = self.over.next().now_or_never() {
+        for attempt in self.next_over().now_or_never().unwrap_or_default() {
             self.remove(attempt);
         }
         let now = self.rpc.clock.mono();

@@ -55,7 +55,7 @@ enum Phase {
 /// What wakes a stream.
 enum Event {
     Answered(Answered),
-    Over(Attempt),
+    Over(Vec<Attempt>),
     Request(Option<std::result::Result<JobServiceWorkRequest, Status>>),
     Received(Result<Vec<Assigned>>),
     Beat,
@@ -165,7 +165,7 @@ impl Work {
         Some(tokio::select! {
             biased;
             Some(answered) = self.answering.next(), if answering => Event::Answered(answered),
-            attempt = held.next_over() => Event::Over(attempt),
+            over = held.next_over() => Event::Over(over),
             () = &mut self.drained, if !drains => Event::Drained,
             () = drain => Event::Drain,
             () = &mut worker.beat => Event::Beat,
@@ -178,7 +178,7 @@ impl Work {
         match event {
             None => self.end(),
             Some(Event::Answered(answered)) => self.answer(answered),
-            Some(Event::Over(attempt)) => self.over(attempt),
+            Some(Event::Over(over)) => over.into_iter().for_each(|it| self.over(it)),
             Some(Event::Received(received)) => return self.receive(received).map_err(status),
             Some(Event::Beat) => self.beat(),
             Some(Event::Drained) => self.drain(),

@@ -16,8 +16,8 @@ use tokio::sync::oneshot;
 use tonic::transport::Channel;
 use trellis_core::jobs::{
     Assigned, Attempt, AttemptEnd, BatchId, BatchSpec, BatchView, BatchWatch, Chunk, JobId,
-    JobSpec, JobState, JobView, JobWatch, Jobs, JobsStatus, ListJobs, Over, Progress, QueueId,
-    QueueSpec, QueueState, Request, Reserve, Submitted, Submitting, SubmittingBatch,
+    JobSpec, JobState, JobView, JobWatch, Jobs, JobsStatus, ListJobs, Progress, QueueId, QueueSpec,
+    QueueState, Request, Reserve, Submitted, Submitting, SubmittingBatch, WatchAttempts,
 };
 use trellis_core::limits::ActualAmount;
 use trellis_core::log::Durability;
@@ -170,8 +170,8 @@ impl Jobs for GrpcJobs {
         ));
     }
 
-    fn over(&self, namespace: &Namespace, attempt: Attempt) -> Over {
-        Box::pin(worker::over(self.stub(), namespace.clone(), attempt))
+    fn watch_attempts(&self, namespace: &Namespace) -> Box<dyn WatchAttempts> {
+        Box::new(worker::Watched::new(self.stub(), namespace.clone()))
     }
 
     async fn progress(

@@ -2,10 +2,12 @@
 
 use super::super::events::outgoing;
 use super::{JobServiceClient, call, convert, error};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use tokio::sync::mpsc;
 use tonic::Streaming;
 use tonic::transport::Channel;
-use trellis_core::jobs::Attempt;
+use trellis_core::jobs::{Attempt, WatchAttempts};
 use trellis_core::{Namespace, Result};
 use trellis_proto::v1;
 use v1::job_service_work_request::Request;
@@ -67,8 +69,47 @@ pub(super) async fn come_and_go(
     Worker::open(stub, namespace, &attempts).await.unwrap();
 }
 
-/// Takes a lease up until it is over.
-pub(super) async fn over(stub: JobServiceClient<Channel>, namespace: Namespace, attempt: Attempt) {
-    let worker = Worker::open(stub, namespace, &[attempt]).await;
-    worker.unwrap().cancelled(attempt).await;
+/// Takes leases up until they are over, each by a worker of its own.
+pub(super) struct Watched {
+    stub: JobServiceClient<Channel>,
+    namespace: Namespace,
+    waiting: Vec<Pin<Box<dyn Future<Output = Attempt> + Send>>>,
+}
+
+impl Watched {
+    pub fn new(stub: JobServiceClient<Channel>, namespace: Namespace) -> Self {
+        Self {
+            stub,
+            namespace,
+            waiting: Vec::new(),
+        }
+    }
+}
+
+impl WatchAttempts for Watched {
+    fn add(&mut self, attempt: Attempt) {
+        let (stub, namespace) = (self.stub.clone(), self.namespace.clone());
+        self.waiting.push(Box::pin(async move {
+            let worker = Worker::open(stub, namespace, &[attempt]).await;
+            worker.unwrap().cancelled(attempt).await;
+            attempt
+        }));
+    }
+
+    fn poll_over(&mut self, task: &mut Context<'_>) -> Poll<Vec<Attempt>> {
+        let mut over = Vec::new();
+        self.waiting
+            .retain_mut(|waiting| match waiting.as_mut().poll(task) {
+                Poll::Ready(attempt) => {
+                    over.push(attempt);
+                    false
+                }
+                Poll::Pending => true,
+            });
+        if over.is_empty() {
+            Poll::Pending
+        } else {
+            Poll::Ready(over)
+        }
+    }
 }

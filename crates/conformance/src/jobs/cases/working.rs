@@ -4,6 +4,7 @@ use crate::jobs::bench::attempt;
 use crate::jobs::prelude::*;
 use crate::spawn;
 use std::collections::BTreeSet;
+use std::future::poll_fn;
 use std::pin::pin;
 use tokio::time::Instant;
 use trellis_core::jobs::Assigned;
@@ -150,8 +151,10 @@ pub async fn a_lease_that_was_let_go_stands_if_it_is_extended(bench: &Bench) {
 
 pub async fn a_worker_is_told_when_its_attempt_is_over(bench: &Bench) {
     let over = |got: &Assigned| {
-        let over = bench.backend().over(&bench.namespace, attempt(got));
-        spawn(over)
+        let mut watched = bench.backend().watch_attempts(&bench.namespace);
+        watched.add(attempt(got));
+        let own = attempt(got);
+        spawn(async move { assert_eq!(poll_fn(|task| watched.poll_over(task)).await, [own]) })
     };
     let job = bench.submit(bench.job("a")).await;
     let cancelled = over(&bench.one().await);

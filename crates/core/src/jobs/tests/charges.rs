@@ -60,8 +60,8 @@ fn what_an_attempt_has_taken_is_to_be_settled_once_however_it_ends() {
         assert!(settlements(&run).is_empty());
         run.end(held, how);
         assert_eq!(settlements(&run), [(held.1, as_reserved())]);
-        assert_eq!(run.put(&JobRecord::Settled(held.1)), Verdict::Done);
-        assert_eq!(run.put(&JobRecord::Settled(held.1)), Verdict::Void);
+        assert_eq!(run.put(&JobRecord::Settled(vec![held.1])), Verdict::Done);
+        assert_eq!(run.put(&JobRecord::Settled(vec![held.1])), Verdict::Void);
         assert!(settlements(&run).is_empty());
     }
     let mut run = Run::new();
@@ -78,7 +78,7 @@ fn what_was_not_begun_is_refunded_and_what_was_used_is_what_the_worker_said_last
     let held = run.next().unwrap();
     run.end(held, AttemptEnd::Released);
     assert_eq!(settlements(&run), [(held.1, Usage::RefundAll)]);
-    run.put(&JobRecord::Settled(held.1));
+    run.put(&JobRecord::Settled(vec![held.1]));
     let held = run.next().unwrap();
     for amount in [9, 2] {
         let (job, lease) = held;

@@ -75,8 +75,9 @@ impl World {
             }
             18 => Some(self.queue_set(queue)),
             20 => {
-                let (lease, _) = fold.due_settlements().next()?;
-                Some(JobRecord::Settled(lease))
+                let due = fold.due_settlements().map(|(lease, _)| lease);
+                let some: Vec<LeaseId> = due.take(1 + self.random.below(3)).collect();
+                (!some.is_empty()).then_some(JobRecord::Settled(some))
             }
             19 if !jobs.is_empty() => {
                 let (id, job) = &jobs[self.random.below(jobs.len())];

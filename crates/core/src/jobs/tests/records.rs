@@ -111,7 +111,7 @@ fn charged() -> impl Strategy<Value = JobRecord> {
             job,
             error: "never".into()
         }),
-        lease().prop_map(JobRecord::Settled),
+        proptest::collection::vec(lease(), 0..5).prop_map(JobRecord::Settled),
         (id(), lease(), 0..99_i64).prop_map(|(job, lease, amount)| JobRecord::Used {
             job,
             lease,
@@ -234,15 +234,16 @@ proptest! {
         writer.write(&JobRecord::EpochStart, BEGIN);
         let (mut other, mut sheet, mut written) = (writer, Sheet::default(), Vec::new());
         for record in records.iter().filter(|it| **it != JobRecord::EpochStart) {
-            writer.write_on(&mut sheet, record, BEGIN);
+            writer.write_on(&mut sheet, record.clone(), BEGIN);
             let one = other.write(record, BEGIN);
             prop_assert_eq!(sheet.last_bytes(), one.bytes());
             written.push(one);
         }
-        writer.write_on(&mut sheet, &JobRecord::Tick, BEGIN);
-        sheet.strike_last();
+        writer.write_on(&mut sheet, JobRecord::Tick, BEGIN);
+        prop_assert_eq!(sheet.strike_last(), Some(JobRecord::Tick));
         prop_assert_eq!(sheet.len(), written.len());
-        prop_assert_eq!(sheet.into_records(), written);
+        let read: Vec<Entry> = written.iter().map(|it| Entry::decode(it).unwrap()).collect();
+        prop_assert_eq!(sheet.into_records(), (written, read));
     }
 
     #[test]
@@ -283,6 +284,19 @@ fn a_checkpoint_of_an_attempt_is_read_as_it_was_written_before_there_were_report
     // Two flags tell what else there is.
     record.key = record.key.slice(..record.key.len() - 2);
     assert_eq!(Entry::decode(&record).unwrap().record, told);
+}
+
+#[test]
+fn a_settlement_is_read_as_it_was_written_for_each_attempt_by_itself() {
+    let (epoch, sequence) = (3_u64, 9_u64);
+    let lease = [epoch.to_be_bytes(), sequence.to_be_bytes()].concat();
+    let key = [&[1, 0, 16], lease.as_slice()].concat();
+    let record = Record {
+        key: key.into(),
+        ..Record::default()
+    };
+    let settled = JobRecord::Settled(vec![LeaseId { epoch, sequence }]);
+    assert_eq!(Entry::decode(&record).unwrap().record, settled);
 }
 
 #[test]

@@ -16,9 +16,12 @@ impl Put {
                 self.lease(*lease);
                 self.used(used);
             }
-            JobRecord::Settled(lease) => {
-                self.byte(16);
-                self.lease(*lease);
+            JobRecord::Settled(leases) => {
+                self.byte(23);
+                self.number(leases.len() as u64);
+                for lease in leases {
+                    self.lease(*lease);
+                }
             }
             JobRecord::Refused { job, error } => {
                 self.byte(17);
@@ -75,11 +78,13 @@ impl Take<'_> {
                 lease: self.lease()?,
                 used: self.used()?,
             },
-            16 => JobRecord::Settled(self.lease()?),
+            // As it was written for each attempt by itself.
+            16 => JobRecord::Settled(vec![self.lease()?]),
             17 => JobRecord::Refused {
                 job: self.job()?,
                 error: self.text()?.into(),
             },
+            23 => JobRecord::Settled(self.list(Take::lease)?),
             _ => return None,
         })
     }

@@ -19,6 +19,9 @@ use bytes::Bytes;
 /// The first byte of every record of this version.
 const VERSION: u8 = 1;
 
+/// What most records carry of a job.
+static NO_BYTES: Bytes = Bytes::new();
+
 /// What a mark takes: five numbers.
 const MARK_BYTES: usize = 5 * 8;
 
@@ -28,9 +31,9 @@ const BODY_BYTES: usize = 96;
 impl JobRecord {
     /// The bytes of a job that it carries.
     #[must_use]
-    pub fn data(&self) -> Bytes {
+    pub fn data(&self) -> &Bytes {
         match self {
-            Self::Submitted { spec, .. } => spec.payload.data.clone(),
+            Self::Submitted { spec, .. } => &spec.payload.data,
             Self::Ended {
                 how: AttemptEnd::Succeeded(data),
                 ..
@@ -48,15 +51,15 @@ impl JobRecord {
                 ..
             }
             | Self::Found { result: data, .. }
-            | Self::Moved { data, .. } => data.clone(),
-            _ => Bytes::new(),
+            | Self::Moved { data, .. } => data,
+            _ => &NO_BYTES,
         }
     }
 }
 
 impl Entry {
-    /// Writes the key of an owner's record, whose mark follows from the checksum over what it says and its data.
-    pub(super) fn put(out: &mut Put, record: &JobRecord, mark: impl FnOnce(u32) -> Mark) {
+    /// Writes the key of an owner's record, whose mark follows from the checksum over what it says and its data. Tells that checksum.
+    pub(super) fn put(out: &mut Put, record: &JobRecord, mark: impl FnOnce(u32) -> Mark) -> u32 {
         out.0.reserve(MARK_BYTES + BODY_BYTES);
         out.byte(VERSION);
         out.flag(true);
@@ -64,7 +67,8 @@ impl Entry {
         let said = at + MARK_BYTES;
         out.0.resize(said, 0);
         put_record(out, record);
-        let mark = mark(checksum(&out.0[said..], &record.data()));
+        let checksum = checksum(&out.0[said..], record.data());
+        let mark = mark(checksum);
         let numbers = [
             mark.epoch.number,
             mark.epoch.owner,
@@ -76,6 +80,7 @@ impl Entry {
         for (place, number) in places.zip(numbers) {
             place.copy_from_slice(&number.to_be_bytes());
         }
+        checksum
     }
 
     /// The first record of a partition, the only one without a mark.
@@ -320,7 +325,7 @@ fn take_record(rest: &mut Take<'_>, data: &Bytes) -> Option<JobRecord> {
             states: rest.states()?,
         },
         22 => JobRecord::Forgotten(rest.job()?),
-        kind @ 15..=17 => return rest.charged(kind),
+        kind @ (15..=17 | 23) => return rest.charged(kind),
         _ => return None,
     })
 }

@@ -1,15 +1,18 @@
 //! What was taken of limits is given back, settled and held.
 
 use super::{Called, Charging, Grant, RESERVATION, RETRY};
-use trellis_core::jobs::{Attempt, ChargedBucket, Job, JobFold, JobId, JobState, LeaseId, Taken};
+use futures::FutureExt as _;
+use trellis_core::jobs::{
+    Attempt, ChargedBucket, Job, JobFold, JobId, JobRecord, JobState, LeaseId, Taken,
+};
 use trellis_core::limits::{ExtendReservation, ReservationId, Settle, Settled, Usage};
 use trellis_core::{ErrorCode, Micros, Namespace, Result, Time};
 
 /// When what was taken is renewed.
 pub(crate) const RENEWAL: Micros = Micros(RESERVATION.0 / 2);
 
-/// Settlements on their way at once.
-const MOST_SETTLING: usize = 64;
+/// Settlements at once that are on their way, or stand and are not logged.
+const MOST_SETTLING: usize = 256;
 
 impl Charging {
     /// Gives back what was taken for jobs that nobody came to get, or that are over.
@@ -25,31 +28,36 @@ impl Charging {
         let over = over.into_iter().filter_map(|id| self.take_grant(id));
         for grant in over.collect::<Vec<_>>() {
             if let Some(reservation) = grant.reservation {
-                self.refund(grant.namespace, reservation);
+                self.refund(grant.namespace, reservation, now);
             }
         }
     }
 
     /// Gives back what was taken, and no lease was logged for.
-    pub fn refund(&mut self, namespace: Namespace, reservation: ReservationId) {
+    pub fn refund(&mut self, namespace: Namespace, reservation: ReservationId, now: Time) {
         let taken = Taken {
             reservation,
             usage: Usage::RefundAll,
         };
-        self.settle(None, namespace, taken);
+        self.settle(None, namespace, taken, now);
     }
 
-    fn settle(&mut self, lease: Option<LeaseId>, namespace: Namespace, taken: Taken) {
+    fn settle(&mut self, lease: Option<LeaseId>, namespace: Namespace, taken: Taken, now: Time) {
         let Some(limits) = self.limits.clone() else {
             return;
         };
+        let settle = Settle {
+            namespace: namespace.clone(),
+            reservation: taken.reservation,
+            usage: taken.usage,
+        };
+        let mut settling = Box::pin(async move { limits.settle(settle).await });
+        // Limits in memory know at once.
+        if let Some(settled) = (&mut settling).now_or_never() {
+            return self.settled(lease, &namespace, settled, now);
+        }
         self.calls.push(Box::pin(async move {
-            let settle = Settle {
-                namespace: namespace.clone(),
-                reservation: taken.reservation,
-                usage: taken.usage,
-            };
-            Called::Settled(lease, namespace, limits.settle(settle).await)
+            Called::Settled(lease, namespace, settling.await)
         }));
     }
 
@@ -62,10 +70,9 @@ impl Charging {
             let room = MOST_SETTLING.saturating_sub(self.settling.len());
             let due = fold.due_settlements();
             let due = due.filter(|(lease, _)| !self.settling.contains(lease));
-            let due: Vec<_> = due.take(room).map(|(at, due)| (at, due.clone())).collect();
-            for (lease, due) in due {
+            for (lease, due) in due.take(room).collect::<Vec<_>>() {
                 self.settling.insert(lease);
-                self.settle(Some(lease), due.namespace, due.taken);
+                self.settle(Some(lease), due.namespace.clone(), due.taken.clone(), now);
             }
         }
         while self.renewals.first().is_some_and(|(at, ..)| *at <= now)
@@ -116,16 +123,20 @@ impl Charging {
         }
     }
 
-    /// A settlement has come to something: whether that is to be logged.
+    /// A settlement has come to something: of an attempt, or of what no lease was logged for.
     pub fn settled(
         &mut self,
         lease: Option<LeaseId>,
         namespace: &Namespace,
         settled: Result<Settled>,
         now: Time,
-    ) -> Option<LeaseId> {
+    ) {
         match settled {
             Ok(settled) => {
+                self.settled.extend(lease);
+                if self.shut.is_empty() {
+                    return;
+                }
                 for it in settled.charges {
                     let bucket = ChargedBucket {
                         namespace: namespace.clone(),
@@ -137,17 +148,21 @@ impl Charging {
                         self.unshut(&bucket);
                     }
                 }
-                lease
             }
-            Err(error) if is_over(error.code) => lease,
+            Err(error) if is_over(error.code) => self.settled.extend(lease),
             Err(error) => {
-                let lease = lease?;
+                let Some(lease) = lease else { return };
                 tracing::warn!(%lease, error = %error.message, "what a job has used of limits cannot be settled now");
                 self.settling.remove(&lease);
                 self.settle_at = now + RETRY;
-                None
             }
         }
+    }
+
+    /// What is to be logged of settlements that stand.
+    pub fn take_settled(&mut self) -> Option<JobRecord> {
+        let settled = std::mem::take(&mut self.settled);
+        (!settled.is_empty()).then_some(JobRecord::Settled(settled))
     }
 
     /// That it was settled is logged; or is not, and it is settled again.

@@ -29,8 +29,10 @@ impl Model {
                     *usage = Usage::Actual(used.clone());
                 }
             }
-            JobRecord::Settled(lease) => {
-                self.settlements.remove(lease);
+            JobRecord::Settled(leases) => {
+                for lease in leases {
+                    self.settlements.remove(lease);
+                }
             }
             _ => {}
         }
