@@ -26,7 +26,7 @@ pub(crate) fn entry_key(key: String, field: &str) -> Result<EntryKey> {
 }
 
 /// The key at this place of `keys`.
-pub(crate) fn entry_key_at(key: String, index: usize) -> Result<EntryKey> {
+pub(crate) fn entry_key_at(key: String, index: impl std::fmt::Display) -> Result<EntryKey> {
     EntryKey::new(key, "keys").map_err(|error| error.at(format_args!("keys[{index}]")))
 }
 
