@@ -16,22 +16,23 @@ function op()
   if request and not dry_run then
     requests.recall(request)
   end
-  local places, never, slotted = charges.locate_all(list)
+  local wants, never, slotted = charges.locate_all(list)
   local payload
   if never then
-    payload = charges.never(list, places, priority)
+    payload = charges.never(list, wants, priority)
   elseif dry_run then
-    local wait, states = charges.preview(list, places, priority)
+    local wait, states = charges.preview(list, wants, priority)
     return {wait and DENIED or GRANTED, wait or false, states}
   else
     if ttl ~= NONE or slotted then
       reservations.check_bound()
     end
     local full = mode == WAIT and is_full()
-    if full and charges.preview(list, places, priority) then
+    if full and charges.preview(list, wants, priority) then
       fail('TOO_MANY_WAITERS', NONE, full)
     end
-    local wants, hopeless = charges.place_all(list, places)
+    local hopeless
+    wants, hopeless = charges.place_all(list, wants)
     if hopeless then
       local _, states = charges.refusal(wants, priority)
       payload = {NEVER, false, states}

@@ -1,73 +1,74 @@
 -- Where the charges of a call go: their limits, their buckets, and what they would meet there. A charge is
--- {limit, key, amount, spec or false, require_spec}. Mirrors `core/src/limits/machine/acquire.rs`.
+-- {limit, key, amount, spec or false, require_spec}; what it wants is {limit, key, amount, replaced, entry, found, spec},
+-- by names: whether it replaces the spec, the bucket and the limit once there are such, the spec that will be in force.
+-- Mirrors `core/src/limits/machine/acquire.rs`.
 -- Loops count instead of asking `ipairs`, which costs a call for each charge.
 
 local function locate(charge, index)
   local limit = store.limit(charge[1])
-  if not limit then
-    if not charge[4] then
-      fail('LIMIT_NOT_FOUND', index)
-    end
-    return {limit = false, spec = charge[4], source = INLINE, replaces = false, entry = false}
+  if not limit and not charge[4] then
+    fail('LIMIT_NOT_FOUND', index)
   end
-  local spec, replaces = store.spec_for(limit, charge[2]), false
-  if charge[4] and not same(charge[4], spec) then
+  local spec, replaced = limit and store.spec_for(limit, charge[2]) or charge[4], false
+  if limit and charge[4] and not same(charge[4], spec) then
     if limit.source == INLINE then
-      spec, replaces = charge[4], true
+      spec, replaced = charge[4], true
     elseif charge[5] then
       fail('SPEC_MISMATCH', index)
     end
   end
-  return {limit = limit, spec = spec, source = limit.source, replaces = replaces, entry = false}
+  return {
+    limit = charge[1], key = charge[2], amount = charge[3], replaced = replaced, entry = false, found = limit,
+    spec = spec,
+  }
 end
 
--- Finds the limit of every charge, and the spec that will be in force for it. Tells also whether some charge is above
--- what its bucket can ever hold, and whether some bucket holds slots. Changes nothing.
+-- What every charge wants: its limit, as far as there is one, and the spec that will be in force for it. Tells also
+-- whether some charge is above what its bucket can ever hold, and whether some bucket holds slots. Changes nothing.
 function charges.locate_all(list)
   if #list > 1 then
     store.read_limits(list)
   end
-  local places, never, slotted = {}, false, false
+  local wants, never, slotted = {}, false, false
   for i = 1, #list do
-    local place = locate(list[i], i - 1)
-    local kind = place.spec[1]
-    never = never or list[i][3] > KINDS[kind].capacity(place.spec)
+    local want = locate(list[i], i - 1)
+    local kind = want.spec[1]
+    never = never or want.amount > KINDS[kind].capacity(want.spec)
     slotted = slotted or kind == 4
-    places[i] = place
+    wants[i] = want
   end
-  return places, never, slotted
+  return wants, never, slotted
 end
 
 -- What the charges would meet now, without changing anything: how long until they could be admitted (nil:
 -- now), and each charge.
-function charges.preview(list, places, priority)
+function charges.preview(list, wants, priority)
   local longest, states = nil, {}
   for i = 1, #list do
-    local charge = list[i]
-    local place = places[i]
-    local spec, replaces, wait, b = place.spec, place.replaces, nil, nil
-    local entry = place.limit and store.entry(place.limit, charge[2])
+    local want = wants[i]
+    local spec, replaced, wait, b = want.spec, want.replaced, nil, nil
+    local entry = want.found and store.entry(want.found, want.key)
     if entry and entry.b then
       local differs = not same(entry.b.spec, spec)
-      replaces = replaces or (charge[4] and differs)
+      replaced = replaced or (list[i][4] and differs)
       b = differs and store.under(entry, spec, KEEP_AMOUNT, now) or entry.b
-      wait = charges.wait_at(b, entry, charge[3], priority)
+      wait = charges.wait_at(b, entry, want.amount, priority)
     else
       b = entry and env.lost and losses.unknown(entry, spec) or bucket.full(spec, now)
-      wait = entry and (env.lost or env.withheld) and charges.wait_at(b, entry, charge[3], priority)
+      wait = entry and (env.lost or env.withheld) and charges.wait_at(b, entry, want.amount, priority)
     end
     if wait then
       longest = math.max(longest or 0, wait)
     end
-    states[i] =
-      state_of(bucket.free(b), wait, spec, place.source, replaces and place.source == INLINE)
+    local source = want.found and want.found.source or INLINE
+    states[i] = state_of(bucket.free(b), wait, spec, source, replaced and source == INLINE)
   end
   return longest, states
 end
 
 -- The answer of a call that is never admitted: it changes nothing, not even a spec.
-function charges.never(list, places, priority)
-  local _, states = charges.preview(list, places, priority)
+function charges.never(list, wants, priority)
+  local _, states = charges.preview(list, wants, priority)
   for _, state in ipairs(states) do
     state[5] = false
   end
@@ -119,19 +120,18 @@ local function follow_specs(list, wants)
 end
 
 -- Finds the buckets that there are. Returns how many charges have none, and how many of these not even a limit.
-local function find(list, places)
+local function find(wants)
   local missing, unlimited = 0, 0
-  for i = 1, #list do
-    local place = places[i]
-    local limit = place.limit
-    if not limit then
+  for i = 1, #wants do
+    local want = wants[i]
+    if not want.found then
       missing, unlimited = missing + 1, unlimited + 1
     else
-      if place.replaces then
-        leases.require_none(limit, false)
+      if want.replaced then
+        leases.require_none(want.found, false)
       end
-      place.entry = store.entry(limit, list[i][2])
-      missing = place.entry.b and missing or missing + 1
+      want.entry = store.entry(want.found, want.key)
+      missing = want.entry.b and missing or missing + 1
     end
   end
   return missing, unlimited
@@ -139,38 +139,37 @@ end
 
 -- Finds the bucket of every charge, making what is missing. Fails before it changes anything. Tells also whether some
 -- charge can never be admitted although none seemed so: when one brings a spec that another goes by.
-function charges.place_all(list, places)
-  local missing, unlimited = find(list, places)
+function charges.place_all(list, wants)
+  local missing, unlimited = find(wants)
   if missing > 0 then
     store.check_room(missing)
     -- Making room may have dropped idle buckets of this very call.
-    places = charges.locate_all(list)
-    missing, unlimited = find(list, places)
+    wants = charges.locate_all(list)
+    missing, unlimited = find(wants)
   end
   if unlimited > 0 then
     for i = 1, #list do
-      local charge, place = list[i], places[i]
+      local charge, want = list[i], wants[i]
       -- Two charges of one call may share a limit that the first of them makes.
-      place.limit = place.limit or store.limit(charge[1]) or store.make_limit(charge[1], charge[4], INLINE)
+      want.found = want.found or store.limit(charge[1]) or store.make_limit(charge[1], charge[4], INLINE)
     end
   end
-  local wants, inline = {}, false
+  local inline = false
   for i = 1, #list do
-    local charge, place = list[i], places[i]
-    local limit = place.limit
+    local want = wants[i]
+    local limit = want.found
     if limit.source == INLINE then
       inline = true
-      if place.replaces then
-        limit.spec, limit.dirty = charge[4], true
+      if want.replaced then
+        limit.spec, limit.dirty = list[i][4], true
       end
     end
-    local entry = place.entry or store.entry(limit, charge[2])
-    if not entry.b then
-      store.make(entry)
+    if not want.entry then
+      want.entry = store.entry(limit, want.key)
     end
-    wants[i] = {
-      limit = charge[1], key = charge[2], amount = charge[3], replaced = place.replaces, entry = entry,
-    }
+    if not want.entry.b then
+      store.make(want.entry)
+    end
   end
   return wants, inline and follow_specs(list, wants)
 end
@@ -215,7 +214,7 @@ function charges.take_all(wants, hold, til)
     local b = entry.b
     KINDS[b.spec[1]].take(b, want.amount, now, hold, til)
     entry.dirty = true
-    states[i] = state_of(bucket.free(b), nil, b.spec, entry.limit.source, want.replaced)
+    states[i] = {bucket.free(b), NONE, b.spec, entry.limit.source, want.replaced}
     if hold ~= '' then
       taken[i] = {
         limit = entry.limit.name, life = entry.limit.life, key = entry.key, amount = want.amount,

@@ -7,9 +7,9 @@ local INTERACTIVE = 0
 
 local function extend(id, ttl, list)
   local r = reservations.check_extension(id, list)
-  local places, never = charges.locate_all(list)
+  local wants, never = charges.locate_all(list)
   if never then
-    return charges.never(list, places, INTERACTIVE)
+    return charges.never(list, wants, INTERACTIVE)
   end
   for _, t in ipairs(r.taken) do
     local limit = t.slots and store.limit_of(t)
@@ -17,7 +17,8 @@ local function extend(id, ttl, list)
       store.entry(limit, t.key)
     end
   end
-  local wants, hopeless = charges.place_all(list, places)
+  local hopeless
+  wants, hopeless = charges.place_all(list, wants)
   if hopeless then
     local _, states = charges.refusal(wants, INTERACTIVE)
     return {NEVER, false, states}

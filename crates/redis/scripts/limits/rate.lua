@@ -78,7 +78,8 @@ function rate.ready_at(b, need, _, kept)
 end
 
 function rate.take(b, amount)
-  b.level = capped(b.level - amount)
+  local level = b.level - amount
+  b.level = level > -WHOLE and level or -WHOLE
 end
 
 function rate.lend(b, amount)

@@ -204,16 +204,17 @@ function store.entry(limit, key)
     entry.found = record or ''
   end
   if record then
-    local lease, b
-    entry.paused, entry.filled, entry.version, entry.waited, lease, b = bucket.unpack(record, place)
-    entry.b, entry.kept = b, true
+    local lease, spec, one, two, three
+    -- At most three fields of its kind; `bucket.unpack` takes any number of them, and two calls more.
+    entry.paused, entry.filled, entry.version, entry.waited, lease, spec, one, two, three = cmsgpack.unpack(record)
+    entry.b, entry.kept = KINDS[spec[1]].of(spec, place, one, two, three), true
     if entry.version < limit.version then
       store.catch_up(entry)
     end
     local changed = false
     if lease then
       entry.lease = leases.unpack(lease)
-      b.open, b.open_til = lease[1], lease[3]
+      entry.b.open, entry.b.open_til = lease[1], lease[3]
       changed = lease[2] > 0 and lease[2] <= now
       if changed then
         leases.close_due(entry)
