@@ -9,13 +9,10 @@ function bucket.holds_slots(b)
   return b.spec[1] == 4
 end
 
-local function unpacked(place, paused, filled, version, waited, lease, spec, ...)
-  return paused, filled, version, waited, lease, KINDS[spec[1]].of(spec, place, ...)
-end
-
--- What an entry's record says of the entry, and the bucket in it.
+-- What an entry's record says of the entry, and the bucket in it, which has at most three fields of its kind.
 function bucket.unpack(record, place)
-  return unpacked(place, cmsgpack.unpack(record))
+  local paused, filled, version, waited, lease, spec, one, two, three = cmsgpack.unpack(record)
+  return paused, filled, version, waited, lease, KINDS[spec[1]].of(spec, place, one, two, three)
 end
 
 -- The record of an entry and its bucket.

@@ -2,7 +2,8 @@
 -- {limit, key, amount, spec or false, require_spec}; what it wants is {limit, key, amount, replaced, entry, found, spec},
 -- by names: whether it replaces the spec, the bucket and the limit once there are such, the spec that will be in force.
 -- Mirrors `core/src/limits/machine/acquire.rs`.
--- Loops count instead of asking `ipairs`, which costs a call for each charge.
+-- Loops count instead of asking `ipairs`, which costs a call for each charge; for the same reason `take_all` and `grant`
+-- reach past `store.entry_of` and `bucket` into what is at hand.
 
 local function locate(charge, index)
   local limit = store.limit(charge[1])
@@ -214,7 +215,7 @@ function charges.take_all(wants, hold, til)
     local b = entry.b
     KINDS[b.spec[1]].take(b, want.amount, now, hold, til)
     entry.dirty = true
-    states[i] = {bucket.free(b), NONE, b.spec, entry.limit.source, want.replaced}
+    states[i] = state_of(bucket.free(b), nil, b.spec, entry.limit.source, want.replaced)
     if hold ~= '' then
       taken[i] = {
         limit = entry.limit.name, life = entry.limit.life, key = entry.key, amount = want.amount,

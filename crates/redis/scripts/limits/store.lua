@@ -204,10 +204,9 @@ function store.entry(limit, key)
     entry.found = record or ''
   end
   if record then
-    local lease, spec, one, two, three
-    -- At most three fields of its kind; `bucket.unpack` takes any number of them, and two calls more.
-    entry.paused, entry.filled, entry.version, entry.waited, lease, spec, one, two, three = cmsgpack.unpack(record)
-    entry.b, entry.kept = KINDS[spec[1]].of(spec, place, one, two, three), true
+    local lease
+    entry.paused, entry.filled, entry.version, entry.waited, lease, entry.b = bucket.unpack(record, place)
+    entry.kept = true
     if entry.version < limit.version then
       store.catch_up(entry)
     end
